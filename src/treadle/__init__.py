@@ -1,0 +1,62 @@
+"""Parallel computing for Flask and Django: send a function, run it on every core, lose nothing."""
+
+from treadle.app import Treadle
+from treadle.backoff import Backoff
+from treadle.errors import (
+    AppNotFound,
+    ConfigurationError,
+    InvalidTask,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    NotATask,
+    PayloadError,
+    PayloadTooLarge,
+    PoolBroken,
+    PoolError,
+    SettingsError,
+    StoreError,
+    TreadleError,
+    UnknownTask,
+    Unpicklable,
+    WorkerCrashed,
+    WorkerLost,
+    WouldDeadlock,
+)
+from treadle.handle import JobHandle
+from treadle.pools.processes import ProcessPool
+from treadle.pools.threads import ThreadPool
+from treadle.states import State
+from treadle.task import Context, Task
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AppNotFound",
+    "Backoff",
+    "ConfigurationError",
+    "Context",
+    "InvalidTask",
+    "JobCancelled",
+    "JobFailed",
+    "JobHandle",
+    "JobNotFound",
+    "NotATask",
+    "PayloadError",
+    "PayloadTooLarge",
+    "PoolBroken",
+    "PoolError",
+    "ProcessPool",
+    "SettingsError",
+    "State",
+    "StoreError",
+    "Task",
+    "ThreadPool",
+    "Treadle",
+    "TreadleError",
+    "UnknownTask",
+    "Unpicklable",
+    "WorkerCrashed",
+    "WorkerLost",
+    "WouldDeadlock",
+]

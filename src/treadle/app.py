@@ -1,0 +1,481 @@
+"""`Treadle`: one application's settings, tasks, store and pools, and the verbs on them."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import msgspec
+
+from treadle import codec, settings
+from treadle.clock import Clock, SystemClock
+from treadle.cores import usable_cores
+from treadle.errors import (
+    AppNotFound,
+    InvalidTask,
+    JobNotFound,
+    NotATask,
+    PayloadTooLarge,
+    SettingsError,
+    WouldDeadlock,
+    suggestion,
+)
+from treadle.events import Events, JobEnqueued
+from treadle.handle import JobHandle, refuse_in_event_loop
+from treadle.job import Job, Kind, new_id
+from treadle.locate import load_target, target_of
+from treadle.pools import current
+from treadle.pools.coroutines import CoroutinePool
+from treadle.pools.inline import InlinePool
+from treadle.pools.processes import ProcessPool
+from treadle.pools.threads import ThreadPool
+from treadle.settings import Embedded, Mode, Settings
+from treadle.states import State
+from treadle.store.contract import Query, Store
+from treadle.store.memory import MemoryStore
+from treadle.store.sqlite import SqliteStore
+from treadle.store.sqlite_file import SqliteFile
+from treadle.task import BoundTask, Registry, Task
+from treadle.worker import execution
+from treadle.worker.alive import AliveFolder
+from treadle.worker.embedded import EmbeddedWorker
+from treadle.worker.execution import GATHER, Runner
+from treadle.worker.inline import run_ready
+from treadle.worker.loop import Worker
+from treadle.worker.places import Place
+from treadle.worker.upkeep import Duty
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
+
+PARTS_PER_SLOT = 16
+"""How many parts of a `send_map` each core gets: enough that no core waits long for the last one."""
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """A call that was sent, as `sent()` lists it."""
+
+    task: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    job_id: str
+
+
+class Treadle:
+    """One application. Opens nothing before it is used.
+
+    The integrations subclass it: what they refine stands under "For the integrations".
+    """
+
+    def __init__(
+        self,
+        database_url: str | None = None,
+        *,
+        registry: Registry | None = None,
+        clock: Clock | None = None,
+        alias: str = "default",
+        **options: Any,
+    ) -> None:
+        """`database_url`: `sqlite:///path` or `memory://`; `options` are those of `treadle.settings`.
+
+        Raises SettingsError for an unknown option or a wrong value.
+        """
+        if database_url is not None:
+            options["database_url"] = database_url
+        self.settings: Settings = settings.make(options)
+        self.registry = registry or Registry()
+        self.events = Events()
+        self.alias = alias
+        self._clock: Clock = clock or SystemClock()
+        self._lock = threading.RLock()
+        self._embedded: EmbeddedWorker | None = None
+        self._is_findable = False
+        self.task = self.registry.task
+        self._check_url()
+
+    # Sending
+
+    def send_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Send one call; every argument after the task is the task's.
+
+        Raises NotATask, TypeError where the arguments do not fit, PayloadError or PayloadTooLarge
+        where they cannot be kept, and a StoreError; then nothing was sent.
+        """
+        return self.send_many([self._known(task).bind(*args, **kwargs)])[0]
+
+    def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        """Send many calls, made by `task.bind(…)`, in one transaction."""
+        jobs = [self._new_call(call) for call in calls]
+        return [self._handle(job) for job in self._enqueue(jobs)]
+
+    def send_map(
+        self, task: Task[..., Any], items: Iterable[Any], *, reduce: Task[..., R] | None = None, parts: int | None = None
+    ) -> JobHandle[Any]:
+        """Send `task(item)` for each item, as one job that is done when all of them are.
+
+        The items travel in `parts` parts, by default 16 for each core, which run in parallel. The
+        result is the list of all results in order, or what `reduce(results)` returns, itself a task.
+        The job's progress counts items; if a part fails, the job fails and names it; cancelling the
+        job cancels the parts that have not started.
+        """
+        self._known(task)
+        if reduce is not None:
+            self._known(reduce)
+        return self._handle(self._enqueue(self._new_map(task, list(items), reduce, parts))[-1])
+
+    def _new_call(self, call: BoundTask[Any]) -> Job:
+        task = self._known(call.task)
+        payload = task.encode_arguments(call.args, call.kwargs, self.settings.max_payload_bytes)
+        return self._new_job(task, payload)
+
+    def _new_map(
+        self, task: Task[..., Any], items: list[Any], reduce: Task[..., Any] | None, parts: int | None
+    ) -> list[Job]:
+        count = min(len(items), parts or PARTS_PER_SLOT * self.slots)
+        edges = [len(items) * index // count for index in range(count + 1)] if count else []
+        whole = msgspec.structs.replace(
+            self._new_job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
+            state=State.BLOCKED if count else State.READY,
+            **({} if reduce else {"task": GATHER}),
+        )
+        return [
+            *(
+                self._new_part(task, items[start:end], whole.id, index)
+                for index, (start, end) in enumerate(zip(edges, edges[1:], strict=False))
+            ),
+            whole,
+        ]
+
+    def _new_part(self, task: Task[..., Any], items: list[Any], whole_id: str, index: int) -> Job:
+        for item in items:
+            task.bind(item)
+        try:
+            payload = codec.encode_fields(
+                {"items": items}, root=f"part {index} of {task.name}", max_bytes=self.settings.max_payload_bytes
+            )
+        except PayloadTooLarge as error:
+            raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
+        return self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
+
+    def _new_job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
+        options = task.settings
+        if self.settings.queues and options.queue not in self.settings.queues:
+            raise InvalidTask(
+                f"{task.name}: unknown queue {options.queue!r}{suggestion(options.queue, self.settings.queues)}; "
+                f"the setting 'queues' lists {', '.join(self.settings.queues)}"
+            )
+        now_us = self._clock.now_us()
+        run_at_us = options.run_at_us(now_us)
+        return Job(
+            id=new_id(),
+            task=task.name,
+            payload=payload,
+            state=State.SCHEDULED if run_at_us > now_us else State.READY,
+            queue=options.queue,
+            pool=options.pool,
+            priority=options.priority,
+            max_attempts=options.max_attempts,
+            max_crashes=options.max_crashes,
+            labels=options.labels,
+            alias=self.alias,
+            enqueued_at_us=now_us,
+            run_at_us=run_at_us,
+            **fields,
+        )
+
+    def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        self._check_children_find_app()
+        self.store.enqueue(jobs)
+        for job in jobs:
+            self.events.announce(JobEnqueued(job))
+        if self.settings.mode is not Mode.IMMEDIATE:
+            return jobs
+        self._run_ready()
+        rows = self.store.jobs([job.id for job in jobs])
+        return [rows[job.id] for job in jobs]
+
+    def _known(self, task: Any) -> Task[..., Any]:
+        if isinstance(task, Task) and self.registry.knows(task):
+            return task
+        if isinstance(task, Task):
+            raise NotATask(f"{task.name} is a task of another application; send it through that one")
+        name = getattr(task, "__qualname__", repr(task))
+        raise NotATask(f"{name} is not a task: decorate it with @task, and pass the task, not a call of it")
+
+    # Looking
+
+    def job(self, job_id: str) -> JobHandle[Any]:
+        """The job with this id. Raises JobNotFound, also for what could be no id."""
+        row = self.store.job(job_id) if isinstance(job_id, str) and 0 < len(job_id) < 64 else None
+        if row is None:
+            raise JobNotFound(f"there is no job {job_id!r:.80}")
+        return self._handle(row)
+
+    def jobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
+        """The newest jobs that fit. Raises ValueError for a state that there is not."""
+        wanted = State(state) if state is not None else None
+        query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
+        return [self._handle(row) for row in self.store.find(query)]
+
+    def _handle(self, row: Job) -> JobHandle[Any]:
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait)
+
+    def _decode_result(self, row: Job) -> Any:
+        if row.result is None:
+            return None
+        if row.task in self.registry and row.kind is not Kind.PART:
+            return self.registry.find(row.task).decode_result(row.result)
+        return codec.decode(row.result)
+
+    # The same for coroutines
+
+    async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        return await asyncio.to_thread(self.send_function, task, *args, **kwargs)
+
+    async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        return await asyncio.to_thread(self.send_many, calls)
+
+    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+        return await asyncio.to_thread(self.send_map, task, items, **options)
+
+    async def ajob(self, job_id: str) -> JobHandle[Any]:
+        return await asyncio.to_thread(self.job, job_id)
+
+    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+        return await asyncio.to_thread(self.jobs, **wanted)
+
+    # For tests
+
+    def run_pending(self) -> list[JobHandle[Any]]:
+        """Run the jobs that wait, in this thread and on this connection, and return them as they ended."""
+        ids = self._run_ready()
+        rows = self.store.jobs(ids)
+        return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
+
+    def sent(self, task: Task[..., Any] | None = None) -> list[Sent]:
+        """The calls that were sent, of this task or of all, oldest first."""
+        query = Query(task=self._known(task).name if task is not None else None, limit=1_000_000, newest_first=False)
+        calls = [row for row in self.store.find(query) if row.kind is Kind.CALL]
+        return [Sent(row.task, *self._arguments(row), row.id) for row in calls]
+
+    def _arguments(self, row: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if row.task in self.registry:
+            return self.registry.find(row.task).decode_arguments(row.payload)
+        fields = codec.decode(row.payload)
+        return tuple(fields["args"]), fields["kwargs"]
+
+    def _run_ready(self) -> list[str]:
+        return run_ready(self.store, self.runner, self.settings, self._clock)
+
+    # Running
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the jobs are kept; opened and made ready when it is first used."""
+        with self._lock:
+            store = self.open_store()
+            store.prepare()
+            return store
+
+    @cached_property
+    def runner(self) -> Runner:
+        return self.make_runner()
+
+    @cached_property
+    def pool(self) -> ProcessPool:
+        """The pool for computing now, apart from the one that jobs run on."""
+        with self._lock:
+            initializer, initargs = self.pool_initializer()
+            return ProcessPool(
+                self.settings.concurrency, nice=self.settings.pool_nice, python=self.settings.python,
+                initializer=initializer, initargs=initargs,
+            )  # fmt: skip
+
+    @property
+    def slots(self) -> int:
+        """How many child processes a worker uses."""
+        return self.settings.concurrency or usable_cores()
+
+    def worker(
+        self,
+        *,
+        concurrency: int | None = None,
+        queues: Sequence[str] = (),
+        kind: str = "process",
+        claims_per_s: int | None = None,
+        duties: tuple[Duty, ...] = (),
+        drain_s: float | None = None,
+    ) -> Worker:
+        """A worker for this application; `run()` it in the main thread of a process of its own.
+
+        `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
+        where not given. Raises AppNotFound where child processes could not find the application.
+        """
+        for queue in queues:
+            if self.settings.queues and queue not in self.settings.queues:
+                raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
+        slots = concurrency or self.slots
+        initializer = self.child_initializer()
+        return Worker(
+            store=self.worker_store(),
+            runner=self.runner,
+            settings=self.settings,
+            make_places=lambda fds: self._make_places(slots, initializer, fds),
+            alive=self.alive,
+            announce=self.events.announce,
+            clock=self._clock,
+            kind=kind,
+            queues=tuple(queues),
+            claims_per_s=claims_per_s,
+            duties=duties,
+            drain_s=drain_s,
+        )
+
+    def _make_places(self, slots: int, initializer: Initializer, held_fds: tuple[int, ...]) -> list[Place]:
+        def processes() -> ProcessPool:
+            return ProcessPool(
+                slots, nice=self.settings.job_nice, python=self.settings.python,
+                initializer=initializer[0], initargs=initializer[1], held_fds=held_fds,
+            )  # fmt: skip
+
+        threads, coroutines = self.settings.threads, self.settings.coroutines
+        return [
+            Place("processes", slots, processes),
+            Place("threads", threads, lambda: ThreadPool(threads, name="treadle-job")),
+            Place("coroutines", coroutines, lambda: CoroutinePool(coroutines)),
+            Place("inline", 1, InlinePool),
+        ]
+
+    @cached_property
+    def alive(self) -> AliveFolder | None:
+        """Where workers on this host show that they live; None where the store is this process's own."""
+        folder = self.store.alive_folder
+        return AliveFolder(folder) if folder is not None else None
+
+    def start_embedded(self) -> None:
+        """Have this process stand for election as the embedded worker, if the settings allow; at most once."""
+        with self._lock:
+            if self._embedded is not None or not self.may_embed():
+                return
+            self._embedded = EmbeddedWorker(
+                store=self.worker_store(),
+                alive=self.alive,
+                clock=self._clock,
+                announce=self.events.announce,
+                make_worker=self._embedded_worker,
+            )
+        self._embedded.start()
+
+    def _embedded_worker(self, duties: tuple[Duty, ...]) -> Worker:
+        rate = self.settings.embedded_claims_per_s
+        return self.worker(kind="embedded", claims_per_s=rate, duties=duties)
+
+    def may_embed(self) -> bool:
+        """Whether a worker may run inside this process."""
+        if current.is_child or self.settings.mode is not Mode.STORE:
+            return False
+        return self.settings.embedded is not Embedded.NEVER
+
+    def close(self) -> None:
+        """Stop the embedded worker and the pool, and close the store's connections."""
+        if self._embedded is not None:
+            self._embedded.stop()
+        if "pool" in self.__dict__:
+            self.pool.shutdown()
+        if "store" in self.__dict__:
+            self.store.close()
+
+    # For the integrations
+
+    def open_store(self) -> Store:
+        """The store of the settings."""
+        kind, path = _split_url(self.settings.database_url or self.default_url())
+        if kind == "memory":
+            return MemoryStore()
+        return SqliteStore(SqliteFile(Path(path), synchronous=self.settings.sqlite_synchronous))
+
+    def default_url(self) -> str:
+        """Where jobs are kept without a setting: in memory for the modes of tests."""
+        return "sqlite:///treadle.sqlite3" if self.settings.mode is Mode.STORE else "memory://"
+
+    def worker_store(self) -> Store:
+        """The store that a worker uses: on connections of its own."""
+        return self.store
+
+    def make_runner(self) -> Runner:
+        return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+
+    def child_initializer(self) -> Initializer:
+        """What makes a worker's child ready. Raises AppNotFound."""
+        return execution.install, (runner_of, self.target())
+
+    def pool_initializer(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
+        """What makes a child of `pool` ready."""
+        return None, ()
+
+    def target(self) -> str:
+        """`module:name` under which a child finds this application. Raises AppNotFound."""
+        target = self.settings.app or target_of(self)
+        if target is None or target.startswith("__main__:"):
+            raise AppNotFound(
+                "no module has this application as a name, so a child process could not find it: assign it at "
+                "module level, or give app='module:name'"
+            )
+        return target
+
+    def refuse_to_wait(self) -> None:
+        """Raises WouldDeadlock where to wait for a job could never end."""
+        refuse_in_event_loop()
+        if current.is_child and self.slots == 1:
+            raise WouldDeadlock("this job holds the only slot: another job cannot end while it waits")
+        if self.settings.mode is not Mode.STORE:
+            raise WouldDeadlock(f"in mode {self.settings.mode} no worker runs the job; call run_pending() first")
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """What is sent inside is sent together, or not at all."""
+        return self.store.transaction()
+
+    def _check_children_find_app(self) -> None:
+        """The first send of a process fails if no child could run what it sends: better now than at midnight."""
+        if not self._is_findable and self.settings.mode is Mode.STORE and not current.is_child:
+            self.child_initializer()
+        self._is_findable = True
+
+    def _check_url(self) -> None:
+        if self.settings.database_url is not None:
+            _split_url(self.settings.database_url)
+
+
+def runner_of(target: str) -> Runner:
+    """The runner of an application, in a child. Raises AppNotFound."""
+    app = load_target(target)
+    if not isinstance(app, Treadle):
+        raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
+    return app.runner
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """The kind of a store and its path. Raises SettingsError."""
+    kind, separator, path = url.partition("://")
+    if separator and kind == "memory" and path in ("", "/"):
+        return kind, ""
+    if separator and kind == "sqlite" and path.startswith("/") and len(path) > 1:
+        # As in SQLAlchemy: three slashes for a relative path, four for an absolute one.
+        return kind, path[1:]
+    raise SettingsError(
+        f"database_url {url!r} is not known; use 'sqlite:///relative.sqlite3', 'sqlite:////absolute.sqlite3' "
+        "or 'memory://'"
+    )

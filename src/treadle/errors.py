@@ -1,0 +1,156 @@
+"""Every error that Treadle raises.
+
+    TreadleError
+    ├── ConfigurationError        something is wrong before any job runs
+    │   ├── SettingsError         a setting or an option has a wrong name or value
+    │   ├── InvalidTask           a function cannot be a task, or not with these options
+    │   └── AppNotFound           a child process could not find the application
+    ├── NotATask                  (TypeError) a plain function was sent
+    ├── PayloadError              (ValueError) a value cannot be kept as JSON
+    │   └── PayloadTooLarge       a value is too large to be kept
+    ├── UnknownTask               (LookupError) a job names a task that this process does not know
+    ├── JobNotFound               (LookupError) no job has this id
+    ├── JobNotFinished            the result was asked for in a way that cannot wait
+    │   └── WouldDeadlock         waiting here would never end
+    ├── JobFailed                 the result of a failed job was asked for
+    │   └── JobCancelled          the result of a cancelled job was asked for
+    ├── WorkerLost                the process that ran a job died or was stopped
+    ├── StoreError                the store could not do what was asked
+    │   ├── StoreLocked           somebody else holds its lock for too long
+    │   ├── StoreReadOnly         it may not be written
+    │   ├── StoreFull             the disk is full
+    │   ├── StoreDamaged          it is not a database, or no longer
+    │   ├── SchemaMissing         its tables were not made yet
+    │   ├── SchemaTooNew          it was migrated by a newer Treadle
+    │   └── NetworkFileSystem     it lies where file locks cannot be trusted
+    └── PoolError                 a pool could not run a function
+        ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
+        ├── PoolBroken            (BrokenProcessPool) no child process can be started
+        └── Unpicklable           (PicklingError) a value cannot travel to or from a child
+"""
+
+import difflib
+import pickle
+from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
+
+
+class TreadleError(Exception):
+    """The root: catch it to catch everything that is ours."""
+
+
+class ConfigurationError(TreadleError):
+    """Raised when something is wrong before any job runs."""
+
+
+class SettingsError(ConfigurationError):
+    """Raised at start when a setting has a name or a value that is not known."""
+
+
+class InvalidTask(ConfigurationError):
+    """Raised at decoration when a function cannot be a task, or not with these options."""
+
+
+class AppNotFound(ConfigurationError):
+    """Raised when a child process would not know how to build the application."""
+
+
+class NotATask(TreadleError, TypeError):
+    """Raised when something that is not a task of this application is sent."""
+
+
+class PayloadError(TreadleError, ValueError):
+    """Raised when an argument or a result cannot be kept as JSON; names the path to the value."""
+
+
+class PayloadTooLarge(PayloadError):
+    """Raised when arguments or a result are larger than the limit."""
+
+
+class UnknownTask(TreadleError, LookupError):
+    """Raised when a job names a task that this process does not know."""
+
+
+class JobNotFound(TreadleError, LookupError):
+    """Raised when no job has this id, or the id is malformed."""
+
+
+class JobNotFinished(TreadleError):
+    """Raised when a result was asked for before there is one."""
+
+
+class WouldDeadlock(JobNotFinished):
+    """Raised when waiting for the result at this place could never end."""
+
+
+class JobFailed(TreadleError):
+    """Raised by `result()` of a failed job; its cause holds the remote traceback."""
+
+
+class JobCancelled(JobFailed):
+    """Raised by `result()` of a cancelled job."""
+
+
+class WorkerLost(TreadleError):
+    """The recorded reason of a job whose process died, or was stopped, more often than it may."""
+
+
+class StoreError(TreadleError):
+    """Raised when the store could not do what was asked; nothing of it was done."""
+
+
+class StoreLocked(StoreError):
+    """Raised when another connection held the store's lock for too long."""
+
+
+class StoreReadOnly(StoreError):
+    """Raised when the store may not be written."""
+
+
+class StoreFull(StoreError):
+    """Raised when the disk of the store is full."""
+
+
+class StoreDamaged(StoreError):
+    """Raised when the file is not a database, or is damaged."""
+
+
+class SchemaMissing(StoreError):
+    """Raised when the store's tables were not made yet."""
+
+
+class SchemaTooNew(StoreError):
+    """Raised when a newer Treadle migrated the store past what this one understands."""
+
+
+class NetworkFileSystem(StoreError):
+    """Raised when a SQLite store lies on a file system whose locks cannot be trusted."""
+
+
+class PoolError(TreadleError):
+    """Raised when a pool could not run a function."""
+
+
+class WorkerCrashed(PoolError, BrokenProcessPool):
+    """Raised by the future of a function whose child process died; other futures are unharmed."""
+
+    def __init__(self, message: str, exit_code: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type["WorkerCrashed"], tuple[str, int | None]]:
+        return type(self), (str(self), self.exit_code)
+
+
+class PoolBroken(PoolError, BrokenProcessPool):
+    """Raised when no child process can be started; the cause says why."""
+
+
+class Unpicklable(PoolError, pickle.PicklingError):
+    """Raised by the future of a call whose argument, result or exception cannot be pickled."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for the known word nearest to `word`, else nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

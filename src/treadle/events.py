@@ -1,0 +1,96 @@
+"""The facts that the machine announces in its own process, and how to listen to them.
+
+The machine itself never logs: `treadle.report.log` listens here, and so may you.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from treadle.job import Job, Outcome
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened; the class says what."""
+
+
+class JobEnqueued(Event, frozen=True):
+    """A job was handed to the store; inside a caller's transaction it may still be rolled back."""
+
+    job: Job
+
+
+class JobStarted(Event, frozen=True):
+    """A pool took a job."""
+
+    job: Job
+    worker_id: str
+
+
+class JobEnded(Event, frozen=True):
+    """A run ended and its outcome was accepted by the store."""
+
+    job: Job
+    outcome: Outcome
+    worker_id: str
+
+
+class LateResultRefused(Event, frozen=True):
+    """A run ended whose claim was no longer valid; its outcome changed nothing."""
+
+    job: Job
+    worker_id: str
+
+
+class JobsRescued(Event, frozen=True):
+    """Jobs of a dead worker were taken back."""
+
+    dead_worker_id: str
+    count: int
+
+
+class WorkerStarted(Event, frozen=True):
+    """A worker began to claim."""
+
+    worker_id: str
+    kind: str
+    slots: dict[str, int]
+
+
+class WorkerDraining(Event, frozen=True):
+    """A worker claims no more and waits for what runs."""
+
+    worker_id: str
+    running: int
+
+
+class WorkerStopped(Event, frozen=True):
+    """A worker is gone; nothing of it runs any more."""
+
+    worker_id: str
+
+
+class DutyFailed(Event, frozen=True):
+    """Something that a worker does again and again failed; it will be tried again."""
+
+    duty: str
+    error: BaseException
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Who listens. A listener runs in the thread that announces, so it must be quick."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with every event from now on; returns what ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def announce(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            listener(event)

@@ -1,0 +1,168 @@
+"""What a sender holds: one job as it was when last looked at, and the verbs on it."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from treadle.clock import Clock, as_datetime
+from treadle.errors import JobCancelled, JobFailed, JobNotFound, WouldDeadlock
+from treadle.job import Attempt, Failure, Job, Message, Progress
+from treadle.states import State
+from treadle.store.contract import Store
+
+R = TypeVar("R")
+
+LOOK_EVERY_S = 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.005, 0.1
+"""Between the looks of a waiting coroutine, each pause half as long again."""
+
+
+class JobHandle(Generic[R]):
+    """One job: a snapshot, so that what is read from it fits together. `refresh()` gives a newer one."""
+
+    def __init__(
+        self,
+        row: Job,
+        store: Store,
+        clock: Clock,
+        decode: Callable[[Job], R],
+        refuse_to_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.row = row
+        self._store = store
+        self._clock = clock
+        self._decode = decode
+        self._refuse_to_wait = refuse_to_wait
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def state(self) -> State:
+        return self.row.state
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.row.task
+
+    @property
+    def queue(self) -> str:
+        return self.row.queue
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self.row.labels
+
+    @property
+    def progress(self) -> Progress:
+        return self.row.progress
+
+    @property
+    def version(self) -> int:
+        """Raised by every change of state, progress or messages."""
+        return self.row.version
+
+    @property
+    def error(self) -> Failure | None:
+        """Why it failed; None while it has not."""
+        return self.row.failure
+
+    @property
+    def enqueued_at(self) -> datetime:
+        return as_datetime(self.row.enqueued_at_us)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return as_datetime(self.row.finished_at_us) if self.row.finished_at_us is not None else None
+
+    @property
+    def messages(self) -> list[Message]:
+        """What the job sent so far, read now."""
+        return self._store.messages(self.id)
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Its ended runs, read now."""
+        return self._store.attempts([self.id]).get(self.id, [])
+
+    def refresh(self) -> Self:
+        """The job as it is now. Raises JobNotFound where it was pruned."""
+        row = self._store.job(self.id)
+        if row is None:
+            raise JobNotFound(f"job {self.id} is not there any more; it was pruned, or its transaction rolled back")
+        return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait)
+
+    def wait(self, timeout_s: float | None = None) -> Self:
+        """The job once it has ended. Raises TimeoutError after `timeout_s`, WouldDeadlock where no end can come."""
+        job = self.refresh()
+        if job.state.is_finished:
+            return job
+        self._refuse_to_wait()
+        deadline_s = None if timeout_s is None else self._clock.monotonic_s() + timeout_s
+        with self._store.wakeup() as wakeup:
+            # Looked at once more: it may have ended before there was anybody to wake.
+            while not (job := job.refresh()).state.is_finished:
+                left_s = LOOK_EVERY_S if deadline_s is None else deadline_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    raise TimeoutError(f"job {self.id} is still {job.state} after {timeout_s} s")
+                wakeup.wait(min(left_s, LOOK_EVERY_S))
+        return job
+
+    def result(self, timeout_s: float | None = None) -> R:
+        """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
+
+        Raises JobFailed where it failed, JobCancelled where it was cancelled, TimeoutError, and
+        WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
+        transaction that sent the job, in a job that holds the only slot.
+        """
+        return self.wait(timeout_s)._value()
+
+    async def arefresh(self) -> Self:
+        return await asyncio.to_thread(self.refresh)
+
+    async def aresult(self, timeout_s: float | None = None) -> R:
+        """`result` for a coroutine."""
+        async with asyncio.timeout(timeout_s):
+            job, pause_s = await self.arefresh(), FIRST_PAUSE_S
+            while not job.state.is_finished:
+                await asyncio.sleep(pause_s)
+                job, pause_s = await job.arefresh(), min(pause_s * 1.5, LONGEST_PAUSE_S)
+        return job._value()
+
+    def _value(self) -> R:
+        if self.state is State.CANCELLED:
+            raise JobCancelled(f"job {self.id} ({self.task}) was cancelled")
+        if self.state is State.FAILED:
+            failure = self.error or Failure("treadle.errors.JobFailed", "no reason was kept")
+            raise JobFailed(f"job {self.id} ({self.task}) failed: {failure}") from RemoteError(failure)
+        return self._decode(self.row)
+
+    def cancel(self) -> bool:
+        """Cancel the job, and the parts of a `send_map`, if it has not started; False where it has."""
+        return self.id in self._store.cancel([self.id], self._clock.now_us())
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.task} {self.state}>"
+
+
+class RemoteError(Exception):
+    """The error of another process, as it was told there; the cause of a JobFailed."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+    def __str__(self) -> str:
+        return f"{self.failure}\n\n{self.failure.traceback}".rstrip()
+
+
+def refuse_in_event_loop() -> None:
+    """Raises WouldDeadlock in a thread whose event loop runs: to wait here is to stop it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WouldDeadlock("result() would stop the running event loop; use `await job.aresult()`")

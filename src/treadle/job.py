@@ -1,0 +1,304 @@
+"""The rows of the store, as frozen records, and what a run can end in.
+
+A store makes `Job` rows and hands them out; nobody else changes a state. A run of a job gives an
+`Outcome`, and `Ending.of` turns it into the row's next state: one constructor a transition.
+"""
+
+import os
+import time
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from treadle.clock import US_PER_S
+from treadle.states import State
+
+REASK_UNKNOWN_TASK_S = (2, 300)
+"""First and longest wait before a worker looks again at a task that it does not know."""
+
+WORKER_LOST = "treadle.errors.WorkerLost"
+
+
+def new_id() -> str:
+    """A UUIDv7 (RFC 9562, 5.7): 36 characters that sort by the time of their making."""
+    milliseconds = time.time_ns() // 1_000_000
+    randomness = int.from_bytes(os.urandom(10))
+    bits = (milliseconds << 80) | randomness
+    bits = bits & ~(0xF << 76) | (0x7 << 76)
+    bits = bits & ~(0x3 << 62) | (0x2 << 62)
+    digits = f"{bits:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class Kind(StrEnum):
+    """What a job's payload holds."""
+
+    CALL = "call"
+    """The arguments of one call."""
+    PART = "part"
+    """Some of the items of a `send_map`; the task is called with each of them."""
+    WHOLE = "whole"
+    """A `send_map` as a whole: blocked until its parts have ended, then called with their results."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a running job is, as it says itself."""
+
+    done: float = 0
+    total: float | None = None
+    message: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """Between 0 and 1, or None where no total is known."""
+        return min(self.done / self.total, 1.0) if self.total else None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """Something that a running job sent to whoever follows it; numbered from 1 in each job."""
+
+    number: int
+    sent_at_us: int
+    body: Any
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error as it is kept: never the exception itself."""
+
+    error_class: str
+    """Module and qualified name, as in `builtins.ValueError`."""
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.error_class.removeprefix('builtins.')}: {self.message}"
+
+
+class OutcomeKind(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "succeeded"
+    RAISED = "raised"
+    """The function raised an error."""
+    UNFIT = "unfit"
+    """It could never run: its payload is damaged or its arguments no longer fit."""
+    CRASHED = "crashed"
+    """The process died under it."""
+    INTERRUPTED = "interrupted"
+    """The worker was stopped before it ended."""
+    UNKNOWN_TASK = "unknown_task"
+    """This process does not know the task; another may."""
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One run of a job, kept for ever as it was."""
+
+    number: int
+    worker_id: str
+    started_at_us: int | None
+    ended_at_us: int
+    outcome: OutcomeKind
+    failure: Failure | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to run a task. Times are microseconds since 1970, UTC."""
+
+    id: str
+    task: str
+    state: State
+    payload: str
+    """JSON, made and read by `treadle.codec`."""
+    kind: Kind = Kind.CALL
+    queue: str = "default"
+    pool: str = "processes"
+    priority: int = 0
+    """-100 to 100; the highest runs first."""
+    run_at_us: int = 0
+    """Not before this time."""
+    attempt: int = 0
+    """Runs that count: an interrupted or crashed one was refunded."""
+    max_attempts: int = 1
+    crashes: int = 0
+    max_crashes: int = 3
+    token: int = 0
+    """The number of the claim. Who writes with another number writes nothing."""
+    worker_id: str | None = None
+    enqueued_at_us: int = 0
+    started_at_us: int | None = None
+    finished_at_us: int | None = None
+    group_id: str | None = None
+    """The id of the whole that this part belongs to."""
+    part: int = 0
+    """Which part of its whole, counted from 0."""
+    size: int = 1
+    """How many items a part or a whole holds; 1 for a call."""
+    alias: str = "default"
+    """The settings it was sent through, where one process has several."""
+    labels: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    """What travels with a job beside its arguments: language, trace context, tenant."""
+    result: str | None = None
+    failure: Failure | None = None
+    progress: Progress = Progress()
+    version: int = 0
+    """Raised by every visible change: state, progress, message."""
+
+    @property
+    def claim(self) -> "Claim":
+        return Claim(self.id, self.token)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """The proof, carried by every write of a worker, that a job is still its own."""
+
+    id: str
+    token: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a running job tells: its newest progress (or None) and its new messages."""
+
+    claim: Claim
+    progress: Progress | None
+    messages: tuple[tuple[int, str], ...] = ()
+    """When each was sent, and its body as JSON."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a run ended in, wherever it ran. Makes no decision and writes nothing."""
+
+    kind: OutcomeKind
+    result: str | None = None
+    failure: Failure | None = None
+    retry_after_s: float | None = None
+    """What the task's back-off answered to the error; None: no further attempt."""
+
+    @classmethod
+    def succeeded(cls, result: str) -> "Outcome":
+        return cls(OutcomeKind.SUCCEEDED, result=result)
+
+    @classmethod
+    def raised(cls, failure: Failure, retry_after_s: float | None) -> "Outcome":
+        return cls(OutcomeKind.RAISED, failure=failure, retry_after_s=retry_after_s)
+
+    @classmethod
+    def unfit(cls, failure: Failure) -> "Outcome":
+        return cls(OutcomeKind.UNFIT, failure=failure)
+
+    @classmethod
+    def crashed(cls, failure: Failure) -> "Outcome":
+        return cls(OutcomeKind.CRASHED, failure=failure)
+
+    @classmethod
+    def interrupted(cls) -> "Outcome":
+        reason = Failure(WORKER_LOST, "the worker was stopped while the job ran")
+        return cls(OutcomeKind.INTERRUPTED, failure=reason)
+
+    @classmethod
+    def unknown_task(cls, failure: Failure) -> "Outcome":
+        return cls(OutcomeKind.UNKNOWN_TASK, failure=failure)
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job's row changes when a run ends: what `Store.finish` writes."""
+
+    job: Job
+    outcome: Outcome
+    ended_at_us: int
+    state: State
+    run_at_us: int
+    attempt: int
+    crashes: int
+    failure: Failure | None = None
+
+    @classmethod
+    def of(cls, job: Job, outcome: Outcome, now_us: int, unknown_task_s: float) -> "Ending":
+        """The ending that an outcome means. `unknown_task_s`: how long a job waits for its task."""
+        match outcome.kind:
+            case OutcomeKind.SUCCEEDED:
+                return cls.succeed(job, outcome, now_us)
+            case OutcomeKind.RAISED if outcome.retry_after_s is not None:
+                return cls.retry(job, outcome, now_us)
+            case OutcomeKind.CRASHED:
+                return cls.crash(job, outcome, now_us)
+            case OutcomeKind.INTERRUPTED:
+                return cls.interrupt(job, outcome, now_us)
+            case OutcomeKind.UNKNOWN_TASK if now_us - job.enqueued_at_us < unknown_task_s * US_PER_S:
+                return cls.postpone(job, outcome, now_us)
+            case _:
+                return cls.fail(job, outcome, now_us)
+
+    @classmethod
+    def succeed(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        return cls._make(job, outcome, now_us, State.SUCCEEDED)
+
+    @classmethod
+    def fail(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        return cls._make(job, outcome, now_us, State.FAILED, failure=outcome.failure)
+
+    @classmethod
+    def retry(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Wait and try again, if an attempt is left."""
+        if job.attempt >= job.max_attempts:
+            return cls.fail(job, outcome, now_us)
+        run_at_us = now_us + round((outcome.retry_after_s or 0) * US_PER_S)
+        return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us)
+
+    @classmethod
+    def postpone(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Refund the attempt and look again later, each time after twice as long."""
+        shortest_s, longest_s = REASK_UNKNOWN_TASK_S
+        waited_s = (now_us - job.enqueued_at_us) / US_PER_S
+        run_at_us = now_us + round(min(max(waited_s, shortest_s), longest_s) * US_PER_S)
+        return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us, refund=1)
+
+    @classmethod
+    def interrupt(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Refund the attempt; a job that may run at most once (`max_crashes=0`) fails instead."""
+        if job.max_crashes == 0 and job.started_at_us is not None:
+            return cls.fail(job, outcome, now_us)
+        return cls._make(job, outcome, now_us, State.READY, refund=1)
+
+    @classmethod
+    def crash(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Refund the attempt and count the crash; over `max_crashes` the job fails."""
+        crashes = job.crashes + 1
+        if crashes > job.max_crashes:
+            return cls._make(job, outcome, now_us, State.FAILED, crashes=crashes, failure=outcome.failure)
+        return cls._make(job, outcome, now_us, State.READY, crashes=crashes, refund=1)
+
+    @classmethod
+    def _make(
+        cls,
+        job: Job,
+        outcome: Outcome,
+        now_us: int,
+        state: State,
+        *,
+        run_at_us: int | None = None,
+        crashes: int | None = None,
+        refund: int = 0,
+        failure: Failure | None = None,
+    ) -> "Ending":
+        return cls(
+            job=job,
+            outcome=outcome,
+            ended_at_us=now_us,
+            state=state,
+            run_at_us=job.run_at_us if run_at_us is None else run_at_us,
+            attempt=job.attempt - refund,
+            crashes=job.crashes if crashes is None else crashes,
+            failure=failure,
+        )
+
+    @classmethod
+    def of_lost_worker(cls, job: Job, now_us: int) -> "Ending":
+        """What a rescue does with a job that had started under a worker that is dead now."""
+        reason = f"worker {job.worker_id} died while the job ran"
+        return cls.crash(job, Outcome.crashed(Failure(WORKER_LOST, reason)), now_us)
+
+    @property
+    def finished_at_us(self) -> int | None:
+        return self.ended_at_us if self.state.is_finished else None

@@ -1,0 +1,61 @@
+"""Where an object lives, as `module:attribute`, and the way back.
+
+A child process builds the application from such a target.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from treadle.errors import AppNotFound, suggestion
+
+
+def module_name(name: str) -> str:
+    """The name under which another process can import a module; `__main__` by its spec or its file.
+
+    Returns `__main__` unchanged where there is neither, as in an interactive session.
+    """
+    if name != "__main__":
+        return name
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return spec.name.removesuffix(".__main__") if spec.parent != spec.name else spec.name
+    file = getattr(main, "__file__", None)
+    return Path(file).stem if file else name
+
+
+def target_of(wanted: object) -> str | None:
+    """The first `module:attribute` among the imported modules that is this very object; `__main__` comes last."""
+    for name, module in sorted(sys.modules.items(), key=lambda item: item[0] == "__main__"):
+        # multiprocessing makes `__mp_main__` another name of the main module.
+        if isinstance(module, ModuleType) and name != "__mp_main__":
+            for attribute, value in tuple(vars(module).items()):
+                if value is wanted:
+                    return f"{module_name(name)}:{attribute}"
+    return None
+
+
+def load_target(target: str) -> Any:
+    """The object named `module:attribute`. Raises AppNotFound with what is missing."""
+    name, _, attribute = target.partition(":")
+    if not name or not attribute:
+        raise AppNotFound(f"{target!r} is not of the form 'module:attribute'")
+    module = import_here(name)
+    if not hasattr(module, attribute):
+        raise AppNotFound(f"module {name!r} has no {attribute!r}{suggestion(attribute, vars(module))}")
+    return getattr(module, attribute)
+
+
+def import_here(name: str) -> ModuleType:
+    """Import a module, looking into the current folder too, as `python -m` would."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise AppNotFound(f"there is no module {name!r} on sys.path or in {Path.cwd()}") from error
+        raise

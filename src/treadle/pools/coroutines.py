@@ -1,0 +1,117 @@
+"""Runs async functions side by side in one event loop, in a thread of its own."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+from treadle.pools.contract import Pool, Reporter, reporting_to
+
+
+class CoroutinePool(Pool):
+    """At most `max_tasks` coroutines at once; a call beyond them waits."""
+
+    in_process = True
+
+    def __init__(self, max_tasks: int = 100) -> None:
+        """Raises ValueError for `max_tasks` < 1."""
+        if max_tasks < 1:
+            raise ValueError(f"max_tasks must be at least 1, got {max_tasks}")
+        self._places = asyncio.Semaphore(max_tasks)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._tasks: dict[Future[Any], asyncio.Task[None]] = {}
+        self._is_shut_down = False
+        self._lock = threading.Lock()
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        on_started: Callable[[], None] | None = None,
+        on_progress: Reporter | None = None,
+    ) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        async def run() -> None:
+            async with self._places:
+                if not future.set_running_or_notify_cancel():
+                    return
+                if on_started:
+                    on_started()
+                with reporting_to(on_progress):
+                    await _await_into(future, function(*args, **(kwargs or {})))
+
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot call a function after the pool was shut down")
+            self._running_loop().call_soon_threadsafe(self._begin, future, run)
+        return future
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_run_and_close, args=(self._loop,), name="treadle-coroutines", daemon=True
+            )
+            self._thread.start()
+        return self._loop
+
+    def _begin(self, future: Future[Any], run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        # The loop keeps only a weak reference to a task, so somebody else must keep it.
+        task = self._tasks[future] = asyncio.get_running_loop().create_task(run())
+        task.add_done_callback(lambda task: self._end(future))
+
+    def _end(self, future: Future[Any]) -> None:
+        self._tasks.pop(future, None)
+        if not future.done():
+            future.cancel()
+            future.set_running_or_notify_cancel()
+
+    def kill(self, future: Future[Any]) -> bool:
+        """Cancel the coroutine at its next await."""
+        task = self._tasks.get(future)
+        if future.done() or task is None or self._loop is None:
+            return future.cancel()
+        self._loop.call_soon_threadsafe(task.cancel)
+        return True
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            self._is_shut_down = True
+            loop, thread, self._thread = self._loop, self._thread, None
+        if loop is None or thread is None:
+            return
+        stopping = asyncio.run_coroutine_threadsafe(self._finish(cancel_futures), loop)
+        stopping.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        if wait:
+            thread.join()
+
+    async def _finish(self, cancel_futures: bool) -> None:
+        if cancel_futures:
+            for future in list(self._tasks):
+                future.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+def _run_and_close(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+async def _await_into(future: Future[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+    try:
+        value = await coroutine
+    except asyncio.CancelledError:
+        # The future speaks concurrent.futures, whose CancelledError is another class.
+        future.set_exception(CancelledError("the coroutine was cancelled"))
+        raise
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(value)

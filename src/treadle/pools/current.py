@@ -1,0 +1,4 @@
+"""Where this process stands: in a child of a pool everything runs inline, and nothing is elected."""
+
+is_child = False
+"""Whether this process is a child of one of our pools; set once, as its first act."""

@@ -1,0 +1,68 @@
+"""Runs each call in the calling thread, before `call` returns."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from treadle.pools.contract import Pool, Reporter, reporting_to, run_into
+
+
+class InlinePool(Pool):
+    """No parallelism at all: for tests, and inside a child process."""
+
+    in_process = True
+
+    def __init__(self) -> None:
+        self._is_shut_down = False
+
+    def call(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        on_started: Callable[[], None] | None = None,
+        on_progress: Reporter | None = None,
+    ) -> Future[Any]:
+        if self._is_shut_down:
+            raise RuntimeError("cannot call a function after the pool was shut down")
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        if on_started:
+            on_started()
+        with reporting_to(on_progress):
+            run_into(future, awaited(function), args, kwargs or {})
+        return future
+
+    def kill(self, future: Future[Any]) -> bool:
+        return False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._is_shut_down = True
+
+
+def awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function itself, or one that runs an async function to its end and returns what it gives."""
+    if not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        return function
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return run_coroutine(function(*args, **kwargs))
+
+    return run
+
+
+def run_coroutine(coroutine: Any) -> Any:
+    """Run a coroutine to its end; in a thread of its own where this one has a running loop already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    outcome: Future[Any] = Future()
+    outcome.set_running_or_notify_cancel()
+    thread = threading.Thread(target=run_into, args=(outcome, asyncio.run, (coroutine,), {}), daemon=True)
+    thread.start()
+    return outcome.result()

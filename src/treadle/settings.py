@@ -1,0 +1,138 @@
+"""Every setting, with its unit and its default. Wrong ones are refused at start.
+
+Flask reads them from `app.config` as `WORKER_<NAME>`, Django from `TASKS[alias]["OPTIONS"]` as
+`<NAME>`, the core takes them as keyword arguments.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from treadle.errors import SettingsError, suggestion
+
+DAY_S = 86_400
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(ge=0)]
+Nice = Annotated[int, Meta(ge=0, le=19)]
+
+
+class Mode(StrEnum):
+    """What sending does."""
+
+    STORE = "store"
+    """Keep the job for a worker. The mode of production."""
+    IMMEDIATE = "immediate"
+    """Run the job inside the send, in this thread: for a test that looks at the effect."""
+    COLLECT = "collect"
+    """Keep the job where only `run_pending()` runs it: for a test that looks at what was sent."""
+
+
+class Embedded(StrEnum):
+    """Whether a web process may run a worker in a thread of its own."""
+
+    AUTO = "auto"
+    """With a SQLite store, once the process has served a request; never under a test runner."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Synchronous(StrEnum):
+    """When SQLite waits for the disk."""
+
+    NORMAL = "NORMAL"
+    """At checkpoints: a power failure may lose the last commits, and never damages the file."""
+    FULL = "FULL"
+    """At every commit: nothing committed is lost, and a commit takes about ten times as long."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one application."""
+
+    database_url: str | None = None
+    """Where jobs are kept: `sqlite:///path` or `memory://`."""
+    mode: Mode = Mode.STORE
+    embedded: Embedded = Embedded.AUTO
+    concurrency: Count | None = None
+    """Child processes of a worker; the usable cores where None."""
+    threads: Count = 8
+    """Jobs that a worker runs at once in the pool `threads`."""
+    coroutines: Count = 100
+    """Jobs that a worker runs at once in the pool `coroutines`."""
+    queues: tuple[str, ...] = ()
+    """The names that may be used, served in this order; empty: any name, all served alike."""
+    app: str | None = None
+    """How a child process builds the application: `package.module:name` or `…:create_app()`."""
+    url_prefix: str | None = "/worker"
+    """Where Flask mounts the routes; None: not at all."""
+    link_max_age_s: Seconds = DAY_S
+    """How long a link to a job's status is good for."""
+    python: str | None = None
+    """The interpreter of child processes, where `sys.executable` is not one."""
+    job_nice: Nice = 10
+    """Niceness of the processes that run jobs."""
+    pool_nice: Nice = 5
+    """Niceness of the processes behind `pool.map`."""
+    drain_s: Seconds = 10
+    """How long a stopping worker waits for running jobs before it interrupts them."""
+    heartbeat_s: Annotated[float, Meta(gt=0)] = 3
+    lease_s: Annotated[float, Meta(gt=0)] = 10
+    """A worker on another host that was not heard of for this long is taken for dead."""
+    unknown_task_s: Seconds = DAY_S
+    """How long a job waits for a worker that knows its task, before it fails."""
+    keep_succeeded_s: Seconds = 7 * DAY_S
+    keep_failed_s: Seconds = 30 * DAY_S
+    """How long failed and cancelled jobs are kept."""
+    max_payload_bytes: Count = 1024 * 1024
+    max_result_bytes: Count = 16 * 1024 * 1024
+    sqlite_synchronous: Synchronous = Synchronous.NORMAL
+    embedded_claims_per_s: Count = 500
+    """How many jobs an embedded worker takes a second at most, for the sake of its web process."""
+
+
+def load(values: Mapping[str, Any], *, prefix: str = "", ignore: frozenset[str] = frozenset()) -> Settings:
+    """Settings from a mapping whose keys are `prefix` and the upper-case name.
+
+    Keys without the prefix are somebody else's where there is a prefix. Raises SettingsError that
+    names the key, its value where it is wrong, and the nearest known key where it is unknown.
+    """
+    known = {f"{prefix}{name}".upper(): name for name in Settings.__struct_fields__}
+    chosen = {}
+    for key, value in values.items():
+        if not key.startswith(prefix) or key in ignore:
+            continue
+        if key not in known:
+            raise SettingsError(f"unknown setting {key!r}{suggestion(key, known)}")
+        chosen[known[key]] = value
+    return make(chosen, {name: key for key, name in known.items()})
+
+
+def make(values: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> Settings:
+    """Settings by name; `labels` gives the name that a message uses. Raises SettingsError."""
+    for name in values:
+        if name not in Settings.__struct_fields__:
+            raise SettingsError(f"unknown setting {name!r}{suggestion(name, Settings.__struct_fields__)}")
+    for name, value in values.items():
+        try:
+            msgspec.convert({name: value}, Settings)
+        except msgspec.ValidationError as error:
+            label = (labels or {}).get(name, name)
+            reason = str(error).partition(" - at")[0]
+            raise SettingsError(f"setting {label}={value!r}: {reason}{_allowed(name)}") from None
+    settings = msgspec.convert(dict(values), Settings)
+    if settings.lease_s <= settings.heartbeat_s:
+        raise SettingsError(
+            f"lease_s={settings.lease_s} must be longer than heartbeat_s={settings.heartbeat_s}, "
+            "or live workers are taken for dead"
+        )
+    return settings
+
+
+def _allowed(name: str) -> str:
+    default = getattr(Settings(), name)
+    if isinstance(default, StrEnum):
+        return "; it is one of " + ", ".join(repr(str(choice)) for choice in type(default))
+    return ""

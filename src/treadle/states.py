@@ -1,0 +1,75 @@
+"""The states of a job and every way from one to another. There is no other list of them.
+
+    enqueue ─► blocked ─► ready            a group's whole waits for its parts
+               scheduled ─► ready          its time has come
+               ready ─► running            claimed by a worker
+               running ─► succeeded | failed
+               running ─► scheduled        retry after an error, or the task is not known here yet
+               running ─► ready            interrupted or rescued
+               blocked | scheduled | ready ─► cancelled
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """Where a job stands."""
+
+    BLOCKED = "blocked"
+    """Waits for other jobs. Entered when sent; left when the last of them has ended."""
+    SCHEDULED = "scheduled"
+    """Waits for its time. Entered when sent with `run_after`, or by a retry; left by promotion."""
+    READY = "ready"
+    """May be claimed. Entered when sent, promoted, interrupted or rescued; left by a claim."""
+    RUNNING = "running"
+    """Claimed by a live worker. Left by the end of the run, or by rescue."""
+    SUCCEEDED = "succeeded"
+    """The function returned. Final."""
+    FAILED = "failed"
+    """The function raised, or its process died, more often than it may. Final."""
+    CANCELLED = "cancelled"
+    """Cancelled before it ran. Final."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self in FINISHED
+
+
+FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
+LIVE = frozenset(State) - FINISHED
+NOT_STARTED = frozenset({State.BLOCKED, State.SCHEDULED, State.READY})
+
+
+class Transition(NamedTuple):
+    """One allowed way from a state to another, and the word for it."""
+
+    verb: str
+    source: State | None
+    target: State
+
+
+TRANSITIONS = (
+    Transition("enqueue", None, State.BLOCKED),
+    Transition("enqueue", None, State.SCHEDULED),
+    Transition("enqueue", None, State.READY),
+    Transition("unblock", State.BLOCKED, State.READY),
+    Transition("fail_part", State.BLOCKED, State.FAILED),
+    Transition("promote", State.SCHEDULED, State.READY),
+    Transition("claim", State.READY, State.RUNNING),
+    Transition("succeed", State.RUNNING, State.SUCCEEDED),
+    Transition("fail", State.RUNNING, State.FAILED),
+    Transition("retry", State.RUNNING, State.SCHEDULED),
+    Transition("postpone", State.RUNNING, State.SCHEDULED),
+    Transition("interrupt", State.RUNNING, State.READY),
+    Transition("rescue", State.RUNNING, State.READY),
+    Transition("give_up", State.RUNNING, State.FAILED),
+    Transition("cancel", State.BLOCKED, State.CANCELLED),
+    Transition("cancel", State.SCHEDULED, State.CANCELLED),
+    Transition("cancel", State.READY, State.CANCELLED),
+)
+
+
+def is_allowed(source: State | None, target: State) -> bool:
+    """Whether some transition leads from `source` (None: not yet sent) to `target`."""
+    return any((t.source, t.target) == (source, target) for t in TRANSITIONS)

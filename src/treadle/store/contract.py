@@ -1,0 +1,213 @@
+"""What every store can do, in job verbs that take lists.
+
+A store is the only authority on jobs: it applies each transition in one transaction, guarded by what
+the job's row says now. Several processes may call it at once. `treadle.testing.store_contract` is the
+suite that each implementation passes; make your own store and run it too.
+
+Times are microseconds since 1970, UTC. Every verb raises a `StoreError` where the store could not do
+it, and then nothing of it was done.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from treadle.job import Attempt, Claim, Ending, Failure, Job, Message, Report
+from treadle.states import State
+
+
+class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as the store knows it."""
+
+    id: str
+    host: str
+    pid: int
+    kind: str
+    """`process` or `embedded`."""
+    started_at_us: int
+    last_seen_at_us: int
+    lease_until_us: int
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which jobs to list; None: any."""
+
+    state: State | None = None
+    task: str | None = None
+    queue: str | None = None
+    labels: dict[str, str] = {}
+    """Each of these labels must be there with this value."""
+    limit: int = 50
+    newest_first: bool = True
+
+
+class Wakeup(ABC):
+    """Waits until the store may have changed. One thread waits; any thread may wake it."""
+
+    @abstractmethod
+    def wait(self, timeout_s: float) -> bool:
+        """Return True as soon as the store may have changed or `wake` was called; False after `timeout_s`."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """End the present `wait`, or the next one."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Store(ABC):
+    """Keeps jobs. See the module for what holds of every verb."""
+
+    alive_folder: Path | None = None
+    """Where workers of this host hold the locks that show that they live; None: leases alone decide."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the tables, or check that they are of a version that this code understands."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """All verbs that this thread calls inside take effect together, or not at all."""
+
+    @abstractmethod
+    def wakeup(self) -> Wakeup:
+        """A new waiter for changes."""
+
+    @abstractmethod
+    def secret(self) -> str:
+        """A random key, made once and the same for every process that uses this store."""
+
+    # Sending and reading
+
+    @abstractmethod
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        """Keep new jobs, each in the state it carries; a whole comes in one list with its parts."""
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
+        """Cancel those of these jobs that have not started, and the unstarted parts of wholes.
+
+        Returns the ids, among those given, that were cancelled.
+        """
+
+    @abstractmethod
+    def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
+        """The jobs with these ids; unknown ids are left out."""
+
+    @abstractmethod
+    def find(self, query: Query) -> list[Job]:
+        """The jobs that fit."""
+
+    @abstractmethod
+    def attempts(self, ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        """The ended runs of each job, oldest first."""
+
+    @abstractmethod
+    def messages(self, job_id: str, after: int = 0) -> list[Message]:
+        """What a job sent, from number `after` + 1 on."""
+
+    @abstractmethod
+    def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
+        """The JSON results of the parts of each whole, in the order of the parts."""
+
+    @abstractmethod
+    def counts(self) -> dict[tuple[str, State], int]:
+        """How many jobs each queue has in each state."""
+
+    # Working
+
+    @abstractmethod
+    def claim(
+        self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
+    ) -> list[Job]:
+        """Take up to `limit` ready jobs of a pool, the most urgent first, each with a new token.
+
+        `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
+        started at once, and stamps `started_at_us`. A job that may run at most once (`max_crashes` 0)
+        is always stamped: once claimed it may have run.
+        """
+
+    @abstractmethod
+    def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
+        """Stamp when prefetched jobs were started."""
+
+    @abstractmethod
+    def report(self, reports: Sequence[Report], now_us: int) -> None:
+        """Keep the progress and the messages of jobs whose claim still holds."""
+
+    @abstractmethod
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        """Apply the endings of runs whose claim still holds, and return those claims.
+
+        An ending whose claim does not hold changes nothing: another run was begun, or rescue was
+        faster. Writes each attempt in the same transaction, and unblocks a whole whose last part
+        has ended: it becomes ready, or fails where a part did not succeed.
+        """
+
+    @abstractmethod
+    def release(self, claims: Sequence[Claim], now_us: int) -> None:
+        """Give back claimed jobs that were never started, as if they had not been claimed."""
+
+    # Keeping
+
+    @abstractmethod
+    def register(self, worker: WorkerRow) -> None:
+        """Make a worker known, before its first claim."""
+
+    @abstractmethod
+    def heartbeat(self, worker_id: str, now_us: int, lease_until_us: int) -> bool:
+        """Prolong a worker's lease. False: it is not known (any more) and must register again."""
+
+    @abstractmethod
+    def deregister(self, worker_ids: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    def workers(self) -> list[WorkerRow]: ...
+
+    @abstractmethod
+    def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
+        """Take back the running jobs of workers that are dead, and forget these workers.
+
+        A job that had started counts a crash and is ready again, or fails over `max_crashes`; one
+        that had not started is refunded. Safe to call from any number of processes at once.
+        """
+
+    @abstractmethod
+    def promote(self, now_us: int) -> int:
+        """Make scheduled jobs ready whose time has come; returns how many."""
+
+    @abstractmethod
+    def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
+        """Delete finished jobs that ended before these times, at most `limit`; returns how many."""
+
+    @abstractmethod
+    def upkeep(self) -> None:
+        """What the store itself needs once in a while; quick where there is nothing to do."""
+
+    def job(self, job_id: str) -> Job | None:
+        """The job with this id, or None."""
+        return self.jobs([job_id]).get(job_id)
+
+
+def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:
+    """Why a whole fails: how many of its parts did, and why the first of them did (None: cancelled)."""
+    first = min(bad_parts)
+    reason = bad_parts[first] or "cancelled"
+    return Failure("treadle.errors.JobFailed", f"{len(bad_parts)} parts did not succeed; part {first}: {reason}")

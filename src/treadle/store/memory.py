@@ -1,0 +1,289 @@
+"""The store in this process's memory: small, real, and gone with the process. For tests and try-outs."""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+import msgspec
+
+from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
+from treadle.states import NOT_STARTED, State
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.wakeup import LocalWakeup
+
+
+class _Tables(msgspec.Struct):
+    """Everything kept; the rows in it are frozen, so a shallow copy is a snapshot."""
+
+    jobs: dict[str, Job] = {}
+    attempts: dict[str, tuple[Attempt, ...]] = {}
+    messages: dict[str, tuple[Message, ...]] = {}
+    workers: dict[str, WorkerRow] = {}
+
+    def snapshot(self) -> "_Tables":
+        return _Tables(dict(self.jobs), dict(self.attempts), dict(self.messages), dict(self.workers))
+
+
+class MemoryStore(Store):
+    """Jobs in dictionaries, behind one lock."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
+        self._lock = threading.RLock()
+        self._secret = secrets.token_urlsafe(32)
+        self._waiters: WeakSet[LocalWakeup] = WeakSet()
+
+    def prepare(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._lock:
+            before = self._tables.snapshot()
+            try:
+                yield
+            except BaseException:
+                self._tables = before
+                raise
+        for waiter in tuple(self._waiters):
+            waiter.wake()
+
+    def wakeup(self) -> Wakeup:
+        waiter = LocalWakeup()
+        self._waiters.add(waiter)
+        return waiter
+
+    def secret(self) -> str:
+        return self._secret
+
+    # Sending and reading
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        with self.transaction():
+            for job in jobs:
+                start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
+                self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
+
+    def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
+        cancelled = set()
+        with self.transaction():
+            for job in self._all(lambda job: job.id in ids and job.state in NOT_STARTED):
+                cancelled.add(job.id)
+                self._cancel(job, now_us)
+                for part in self._all(lambda part, whole=job: part.group_id == whole.id and part.state in NOT_STARTED):
+                    self._cancel(part, now_us)
+                self._unblock(job.group_id, now_us)
+        return cancelled
+
+    def _cancel(self, job: Job, now_us: int) -> None:
+        self._change(job, state=State.CANCELLED, finished_at_us=now_us)
+
+    def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
+        with self._lock:
+            return {id_: self._tables.jobs[id_] for id_ in ids if id_ in self._tables.jobs}
+
+    def find(self, query: Query) -> list[Job]:
+        def fits(job: Job) -> bool:
+            return (
+                query.state in (None, job.state)
+                and query.task in (None, job.task)
+                and query.queue in (None, job.queue)
+                and query.labels.items() <= job.labels.items()
+            )
+
+        found = sorted(self._all(fits), key=lambda job: (job.enqueued_at_us, job.id), reverse=query.newest_first)
+        return found[: query.limit]
+
+    def attempts(self, ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        with self._lock:
+            return {id_: list(self._tables.attempts[id_]) for id_ in ids if id_ in self._tables.attempts}
+
+    def messages(self, job_id: str, after: int = 0) -> list[Message]:
+        with self._lock:
+            return [m for m in self._tables.messages.get(job_id, ()) if m.number > after]
+
+    def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
+        results: dict[str, list[str]] = {id_: [] for id_ in whole_ids}
+        for part in sorted(self._all(lambda job: job.group_id in results), key=lambda job: job.part):
+            if part.result is not None:
+                results[part.group_id or ""].append(part.result)
+        return results
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        counts: dict[tuple[str, State], int] = {}
+        for job in self._all(lambda job: True):
+            counts[job.queue, job.state] = counts.get((job.queue, job.state), 0) + 1
+        return counts
+
+    # Working
+
+    def claim(
+        self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
+    ) -> list[Job]:
+        def urgency(job: Job) -> tuple[int, int, int, str]:
+            return (queues.index(job.queue) if queues else 0, -job.priority, job.run_at_us, job.id)
+
+        def may_run(job: Job) -> bool:
+            return job.state is State.READY and job.pool == pool and (not queues or job.queue in queues)
+
+        with self.transaction():
+            return [
+                self._change(
+                    job,
+                    state=State.RUNNING,
+                    token=job.token + 1,
+                    attempt=job.attempt + 1,
+                    worker_id=worker_id,
+                    started_at_us=now_us if starts or job.max_crashes == 0 else None,
+                )
+                for job in sorted(self._all(may_run), key=urgency)[: max(limit, 0)]
+            ]
+
+    def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
+        with self.transaction():
+            for claim, started_at_us in claims:
+                for job in self._held(claim):
+                    self._change(job, started_at_us=started_at_us)
+
+    def report(self, reports: Sequence[Report], now_us: int) -> None:
+        with self.transaction():
+            for report in reports:
+                for job in self._held(report.claim):
+                    kept = self._tables.messages.get(job.id, ())
+                    new = [
+                        Message(len(kept) + index, sent_at_us, msgspec.json.decode(body))
+                        for index, (sent_at_us, body) in enumerate(report.messages, start=1)
+                    ]
+                    self._tables.messages[job.id] = (*kept, *new)
+                    self._change(job, progress=report.progress or job.progress)
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        accepted = set()
+        with self.transaction():
+            for ending in endings:
+                for job in self._held(ending.job.claim):
+                    accepted.add(job.claim)
+                    self._finish(job, ending)
+        return accepted
+
+    def _finish(self, job: Job, ending: Ending) -> None:
+        started_at_us = ending.job.started_at_us
+        self._tables.attempts[job.id] = (
+            *self._tables.attempts.get(job.id, ()),
+            Attempt(
+                job.attempt, job.worker_id or "", started_at_us, ending.ended_at_us,
+                ending.outcome.kind, ending.outcome.failure,
+            ),
+        )  # fmt: skip
+        ended = self._change(
+            job,
+            state=ending.state,
+            run_at_us=ending.run_at_us,
+            attempt=ending.attempt,
+            crashes=ending.crashes,
+            worker_id=None,
+            started_at_us=started_at_us if ending.state.is_finished else None,
+            finished_at_us=ending.finished_at_us,
+            result=ending.outcome.result if ending.state is State.SUCCEEDED else None,
+            failure=ending.failure,
+        )
+        whole = self._tables.jobs.get(ended.group_id or "")
+        if whole is not None and ended.state is State.SUCCEEDED:
+            done = whole.progress.done + ended.size
+            self._change(whole, progress=msgspec.structs.replace(whole.progress, done=done))
+        self._unblock(ended.group_id, ending.ended_at_us)
+
+    def _unblock(self, whole_id: str | None, now_us: int) -> None:
+        whole = self._tables.jobs.get(whole_id or "")
+        parts = self._all(lambda job: job.group_id == whole_id)
+        if whole is None or whole.state is not State.BLOCKED or any(not part.state.is_finished for part in parts):
+            return
+        bad = {part.part: part.failure for part in parts if part.state is not State.SUCCEEDED}
+        if bad:
+            self._change(whole, state=State.FAILED, finished_at_us=now_us, failure=failure_of_whole(bad))
+        else:
+            self._change(whole, state=State.READY, run_at_us=now_us)
+
+    def release(self, claims: Sequence[Claim], now_us: int) -> None:
+        with self.transaction():
+            for claim in claims:
+                for job in self._held(claim):
+                    self._change(
+                        job, state=State.READY, attempt=job.attempt - 1, worker_id=None, started_at_us=None
+                    )
+
+    # Keeping
+
+    def register(self, worker: WorkerRow) -> None:
+        with self.transaction():
+            self._tables.workers[worker.id] = worker
+
+    def heartbeat(self, worker_id: str, now_us: int, lease_until_us: int) -> bool:
+        with self.transaction():
+            worker = self._tables.workers.get(worker_id)
+            if worker is not None:
+                alive = msgspec.structs.replace(worker, last_seen_at_us=now_us, lease_until_us=lease_until_us)
+                self._tables.workers[worker_id] = alive
+            return worker is not None
+
+    def deregister(self, worker_ids: Sequence[str]) -> None:
+        with self.transaction():
+            for worker_id in worker_ids:
+                self._tables.workers.pop(worker_id, None)
+
+    def workers(self) -> list[WorkerRow]:
+        with self._lock:
+            return sorted(self._tables.workers.values(), key=lambda worker: (worker.started_at_us, worker.id))
+
+    def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
+        with self.transaction():
+            held = self._all(lambda job: job.state is State.RUNNING and job.worker_id in worker_ids)
+            self.release([job.claim for job in held if job.started_at_us is None], now_us)
+            endings = [Ending.of_lost_worker(job, now_us) for job in held if job.started_at_us is not None]
+            self.finish(endings)
+            self.deregister(worker_ids)
+        return endings
+
+    def promote(self, now_us: int) -> int:
+        with self.transaction():
+            due = self._all(lambda job: job.state is State.SCHEDULED and job.run_at_us <= now_us)
+            for job in due:
+                self._change(job, state=State.READY)
+            return len(due)
+
+    def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
+        def is_old(job: Job) -> bool:
+            before_us = succeeded_before_us if job.state is State.SUCCEEDED else failed_before_us
+            whole = self._tables.jobs.get(job.group_id or "")
+            is_needed = whole is not None and not whole.state.is_finished
+            return job.finished_at_us is not None and job.finished_at_us < before_us and not is_needed
+
+        with self.transaction():
+            old = sorted(self._all(is_old), key=lambda job: job.finished_at_us or 0)[:limit]
+            for job in old:
+                for table in (self._tables.jobs, self._tables.attempts, self._tables.messages):
+                    table.pop(job.id, None)
+            return len(old)
+
+    def upkeep(self) -> None:
+        pass
+
+    def _all(self, fits: Callable[[Job], bool]) -> list[Job]:
+        with self._lock:
+            return [job for job in self._tables.jobs.values() if fits(job)]
+
+    def _held(self, claim: Claim) -> list[Job]:
+        """The job of a claim that still holds; else nothing."""
+        job = self._tables.jobs.get(claim.id)
+        return [job] if job is not None and job.state is State.RUNNING and job.token == claim.token else []
+
+    def _change(self, job: Job, **fields: Any) -> Job:
+        changed = msgspec.structs.replace(job, version=job.version + 1, **fields)
+        self._tables.jobs[job.id] = changed
+        return changed

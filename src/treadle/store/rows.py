@@ -1,0 +1,156 @@
+"""Between rows of the tables and our records; the order of columns is that of `queries.sql`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from treadle.job import Attempt, Ending, Failure, Job, Kind, Message, OutcomeKind, Progress
+from treadle.states import State
+
+Row = tuple[Any, ...]
+
+_failure = msgspec.json.Decoder(Failure)
+
+
+def job_values(job: Job) -> dict[str, Any]:
+    """The parameters of `insert_job`."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "task": job.task,
+        "queue": job.queue,
+        "pool": job.pool,
+        "priority": job.priority,
+        "state": job.state,
+        "run_at": job.run_at_us,
+        "max_attempts": job.max_attempts,
+        "max_crashes": job.max_crashes,
+        "enqueued_at": job.enqueued_at_us,
+        "group_id": job.group_id,
+        "part": job.part,
+        "size": job.size,
+        "alias": job.alias,
+        "labels": _json(job.labels),
+        "headers": _json(job.headers),
+        "payload": job.payload,
+    }
+
+
+def job_of(row: Row) -> Job:
+    """A Job from the columns of the fragment `job`, and those of its progress where they follow."""
+    # Named targets, not indexes: a column in the wrong place must show.
+    (
+        id_, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes,
+        token, worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers,
+        payload, result, failure, version, *progress,
+    ) = row  # fmt: skip
+    return Job(
+        id=id_,
+        kind=Kind(kind),
+        task=task,
+        queue=queue,
+        pool=pool,
+        priority=priority,
+        state=State(state),
+        run_at_us=run_at,
+        attempt=attempt,
+        max_attempts=max_attempts,
+        crashes=crashes,
+        max_crashes=max_crashes,
+        token=token,
+        worker_id=worker_id,
+        enqueued_at_us=enqueued_at,
+        started_at_us=started_at,
+        finished_at_us=finished_at,
+        group_id=group_id,
+        part=part,
+        size=size,
+        alias=alias,
+        labels=_words(labels),
+        headers=_words(headers),
+        payload=payload,
+        result=result,
+        failure=failure_of(failure),
+        progress=_progress_of(progress),
+        version=version + _progress_version(progress),
+    )
+
+
+def ending_values(ending: Ending) -> dict[str, Any]:
+    """The parameters of `finish`."""
+    succeeded = ending.state is State.SUCCEEDED
+    return {
+        "id": ending.job.id,
+        "token": ending.job.token,
+        "state": ending.state,
+        "run_at": ending.run_at_us,
+        "attempt": ending.attempt,
+        "crashes": ending.crashes,
+        "started_at": ending.job.started_at_us if ending.state.is_finished else None,
+        "finished_at": ending.finished_at_us,
+        "result": ending.outcome.result if succeeded else None,
+        "failure": failure_json(ending.failure),
+    }
+
+
+def attempt_values(ending: Ending) -> dict[str, Any]:
+    """The parameters of `insert_attempt`."""
+    failure = ending.outcome.failure
+    return {
+        "id": ending.job.id,
+        "token": ending.job.token,
+        "number": ending.job.attempt,
+        "worker_id": ending.job.worker_id,
+        "started_at": ending.job.started_at_us,
+        "ended_at": ending.ended_at_us,
+        "outcome": ending.outcome.kind,
+        "error_class": failure.error_class if failure else None,
+        "error_message": failure.message if failure else None,
+        "error_traceback": failure.traceback if failure else None,
+    }
+
+
+def attempts_of(rows: Iterable[Row]) -> dict[str, list[Attempt]]:
+    attempts: dict[str, list[Attempt]] = {}
+    for job_id, number, worker_id, started_at, ended_at, outcome, *error in rows:
+        failure = Failure(*error) if error[0] else None
+        attempt = Attempt(number, worker_id, started_at, ended_at, OutcomeKind(outcome), failure)
+        attempts.setdefault(job_id, []).append(attempt)
+    return attempts
+
+
+def message_of(row: Row) -> Message:
+    number, sent_at, body = row
+    return Message(number, sent_at, msgspec.json.decode(body))
+
+
+def failure_of(text: str | None) -> Failure | None:
+    return _failure.decode(text) if text else None
+
+
+def failure_json(failure: Failure | None) -> str | None:
+    return msgspec.json.encode(failure).decode() if failure else None
+
+
+def _progress_of(columns: list[Any]) -> Progress:
+    if not columns or columns[0] is None:
+        return Progress()
+    return Progress(_whole(columns[0]), _whole(columns[1]), columns[2])
+
+
+def _progress_version(columns: list[Any]) -> int:
+    return (columns[3] or 0) if columns else 0
+
+
+def _whole(number: float | None) -> Any:
+    """3.0 as 3: the column is REAL, and most counts are whole."""
+    return int(number) if number is not None and number.is_integer() else number
+
+
+def _json(words: dict[str, str]) -> str:
+    return msgspec.json.encode(words).decode() if words else "{}"
+
+
+def _words(text: str) -> dict[str, str]:
+    return {} if text == "{}" else msgspec.json.decode(text, type=dict[str, str])

@@ -1,0 +1,227 @@
+-- Every statement of the SQLite store. `-- name:` begins a statement, with a line of purpose;
+-- `-- fragment:` begins text that statements share as {its name}.
+
+-- fragment: job
+-- The columns of a Job, in the order in which treadle.store.rows reads them.
+id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes, token,
+worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, result,
+failure, version
+
+-- name: get_meta
+-- One fact about the store itself.
+SELECT value FROM treadle_meta WHERE name = :name;
+
+-- name: set_meta
+-- Keep a fact, unless it is already there.
+INSERT INTO treadle_meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING;
+
+-- name: insert_job
+-- A new job.
+INSERT INTO treadle_job ({job})
+VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
+        NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
+        NULL, 1);
+
+-- name: insert_progress
+-- The progress of a whole, counted by the store as its parts end.
+INSERT INTO treadle_progress (job_id, done, total, message, version) VALUES (:id, 0, :total, '', 1);
+
+-- name: cancel
+-- Cancel a job that has not started.
+UPDATE treadle_job SET state = 'cancelled', finished_at = :now, version = version + 1
+WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready')
+RETURNING group_id;
+
+-- name: cancel_parts
+-- Cancel the parts of a cancelled whole that have not started.
+UPDATE treadle_job SET state = 'cancelled', finished_at = :now, version = version + 1
+WHERE group_id = :id AND state IN ('scheduled', 'ready');
+
+-- name: get_jobs
+-- Jobs by id, with their progress.
+SELECT {job}, done, total, message, progress_version
+FROM treadle_job LEFT JOIN (
+    SELECT job_id, done, total, message, version AS progress_version FROM treadle_progress
+) ON job_id = id
+WHERE id IN (SELECT value FROM json_each(:ids));
+
+-- name: find_newest
+-- Jobs that fit, the newest first: ids sort by time.
+SELECT {job}, done, total, message, progress_version
+FROM treadle_job LEFT JOIN (
+    SELECT job_id, done, total, message, version AS progress_version FROM treadle_progress
+) ON job_id = id
+WHERE (:state IS NULL OR state = :state) AND (:task IS NULL OR task = :task)
+  AND (:queue IS NULL OR queue = :queue)
+  AND NOT EXISTS (
+      SELECT 1 FROM json_each(:labels) AS wanted
+      WHERE NOT EXISTS (
+          SELECT 1 FROM json_each(treadle_job.labels) AS own
+          WHERE own.key = wanted.key AND own.value = wanted.value))
+ORDER BY enqueued_at DESC, id DESC LIMIT :limit;
+
+-- name: find_oldest
+-- Jobs that fit, in the order in which they were sent.
+SELECT {job}, done, total, message, progress_version
+FROM treadle_job LEFT JOIN (
+    SELECT job_id, done, total, message, version AS progress_version FROM treadle_progress
+) ON job_id = id
+WHERE (:state IS NULL OR state = :state) AND (:task IS NULL OR task = :task)
+  AND (:queue IS NULL OR queue = :queue)
+  AND NOT EXISTS (
+      SELECT 1 FROM json_each(:labels) AS wanted
+      WHERE NOT EXISTS (
+          SELECT 1 FROM json_each(treadle_job.labels) AS own
+          WHERE own.key = wanted.key AND own.value = wanted.value))
+ORDER BY enqueued_at, id LIMIT :limit;
+
+-- name: get_attempts
+-- The ended runs of jobs, oldest first.
+SELECT job_id, number, worker_id, started_at, ended_at, outcome, error_class, error_message, error_traceback
+FROM treadle_attempt WHERE job_id IN (SELECT value FROM json_each(:ids)) ORDER BY job_id, token;
+
+-- name: get_messages
+-- What a job sent after a number.
+SELECT number, sent_at, body FROM treadle_message WHERE job_id = :id AND number > :after ORDER BY number;
+
+-- name: get_part_results
+-- The results of the parts of wholes, in the order of the parts.
+SELECT group_id, result FROM treadle_job
+WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORDER BY group_id, part;
+
+-- name: count_jobs
+-- How many jobs each queue has in each state.
+SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
+
+-- name: is_work_ready
+-- Whether a claim would find anything: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool);
+
+-- name: claim
+-- Take ready jobs of any queue.
+UPDATE treadle_job
+SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
+    started_at = CASE WHEN :starts OR max_crashes = 0 THEN :now END
+WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE state = 'ready' AND pool = :pool
+    ORDER BY priority DESC, run_at, id LIMIT :limit)
+RETURNING {job};
+
+-- name: claim_in_queue
+-- Take ready jobs of one queue.
+UPDATE treadle_job
+SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
+    started_at = CASE WHEN :starts OR max_crashes = 0 THEN :now END
+WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE state = 'ready' AND queue = :queue AND pool = :pool
+    ORDER BY priority DESC, run_at, id LIMIT :limit)
+RETURNING {job};
+
+-- name: mark_started
+-- A prefetched job was started.
+UPDATE treadle_job SET started_at = :started_at, version = version + 1
+WHERE id = :id AND token = :token AND state = 'running';
+
+-- name: release
+-- Give back a job that was claimed and never started.
+UPDATE treadle_job
+SET state = 'ready', attempt = attempt - 1, worker_id = NULL, started_at = NULL, version = version + 1
+WHERE id = :id AND token = :token AND state = 'running';
+
+-- name: finish
+-- Apply the end of a run, if its claim still holds.
+UPDATE treadle_job
+SET state = :state, run_at = :run_at, attempt = :attempt, crashes = :crashes, worker_id = NULL,
+    started_at = :started_at, finished_at = :finished_at, result = :result, failure = :failure,
+    version = version + 1
+WHERE id = :id AND token = :token AND state = 'running';
+
+-- name: insert_attempt
+-- What a run ended in.
+INSERT INTO treadle_attempt (job_id, token, number, worker_id, started_at, ended_at, outcome,
+                             error_class, error_message, error_traceback)
+VALUES (:id, :token, :number, :worker_id, :started_at, :ended_at, :outcome,
+        :error_class, :error_message, :error_traceback);
+
+-- name: advance_whole
+-- A part has succeeded: its items count as done.
+UPDATE treadle_progress SET done = done + :size, version = version + 1 WHERE job_id = :id;
+
+-- name: has_open_parts
+-- Whether a part of a whole has not ended yet.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
+
+-- name: get_bad_parts
+-- The parts of a whole that ended without a result.
+SELECT part, state, failure FROM treadle_job
+WHERE group_id = :id AND state IN ('failed', 'cancelled') ORDER BY part;
+
+-- name: unblock
+-- All parts of a whole have succeeded.
+UPDATE treadle_job SET state = 'ready', run_at = :now, version = version + 1 WHERE id = :id AND state = 'blocked';
+
+-- name: fail_whole
+-- Some parts of a whole did not succeed.
+UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
+WHERE id = :id AND state = 'blocked';
+
+-- name: report_progress
+-- The newest progress of a job whose claim holds.
+INSERT INTO treadle_progress (job_id, done, total, message, version)
+SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+ON CONFLICT (job_id) DO UPDATE
+SET done = excluded.done, total = excluded.total, message = excluded.message, version = version + 1;
+
+-- name: insert_message
+-- A message of a job whose claim holds, with the next number of that job.
+INSERT INTO treadle_message (job_id, number, sent_at, body)
+SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM treadle_message WHERE job_id = :id), :sent_at, :body
+FROM treadle_job WHERE id = :id AND token = :token AND state = 'running';
+
+-- name: raise_version
+-- Something visible of a job has changed beside its progress.
+INSERT INTO treadle_progress (job_id, done, total, message, version)
+SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+ON CONFLICT (job_id) DO UPDATE SET version = version + 1;
+
+-- name: register_worker
+-- Make a worker known.
+INSERT INTO treadle_worker (id, host, pid, kind, started_at, last_seen_at, lease_until)
+VALUES (:id, :host, :pid, :kind, :started_at, :last_seen_at, :lease_until)
+ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, lease_until = excluded.lease_until;
+
+-- name: heartbeat
+-- A worker is alive.
+UPDATE treadle_worker SET last_seen_at = :now, lease_until = :lease_until WHERE id = :id;
+
+-- name: deregister_worker
+-- A worker has left.
+DELETE FROM treadle_worker WHERE id = :id;
+
+-- name: get_workers
+-- The known workers, oldest first.
+SELECT id, host, pid, kind, started_at, last_seen_at, lease_until FROM treadle_worker ORDER BY started_at, id;
+
+-- name: get_running_of
+-- What a worker holds.
+SELECT {job} FROM treadle_job WHERE state = 'running' AND worker_id = :worker_id;
+
+-- name: is_promotion_due
+-- Whether the time of any scheduled job has come: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <= :now);
+
+-- name: promote
+-- The time of these jobs has come.
+UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
+
+-- name: prune
+-- Delete finished jobs; what hangs on them goes with them. A part stays as long as its whole.
+DELETE FROM treadle_job WHERE rowid IN (
+    SELECT rowid FROM treadle_job
+    WHERE finished_at IS NOT NULL
+      AND finished_at < CASE state WHEN 'succeeded' THEN :succeeded_before ELSE :failed_before END
+      AND finished_at < max(:succeeded_before, :failed_before)
+      AND NOT EXISTS (
+          SELECT 1 FROM treadle_job AS whole
+          WHERE whole.id = treadle_job.group_id AND whole.finished_at IS NULL)
+    ORDER BY finished_at LIMIT :limit);

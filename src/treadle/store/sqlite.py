@@ -1,0 +1,273 @@
+"""The store in a SQLite file: the default, with no server to run.
+
+All verbs run named statements of `sql/sqlite/queries.sql` on raw connections that `Connections` gives:
+those of our own `SqliteFile`, or the one that Django holds. So the same SQL joins whatever
+transaction the caller is in.
+"""
+
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from treadle import codec
+from treadle.errors import ConfigurationError
+from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
+from treadle.states import State
+from treadle.store import migrate, queries, rows
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.sqlite_file import Connections, SqliteFile, immediate
+from treadle.store.wakeup import SqliteWakeup
+
+OLDEST_SQLITE = (3, 37, 0)
+"""STRICT tables came with it."""
+
+
+class SqliteStore(Store):
+    """Jobs in a SQLite file."""
+
+    def __init__(self, file: SqliteFile, connections: Connections | None = None) -> None:
+        """`connections`: where statements run, if not on connections of our own."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Treadle needs 3.37 or newer")
+        self.file = file
+        self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
+        self._connections: Connections = connections or file
+        self._sql = queries.load("sqlite")
+
+    def prepare(self) -> None:
+        with self.file.locked() as connection:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            found = schema_version(connection)
+            for migration in migrate.migrations("sqlite"):
+                if migration.number > (found or 0):
+                    with immediate(connection):
+                        apply(connection, migration)
+        with self.file.reading() as connection:
+            check_schema(connection, str(self.file.path))
+
+    def close(self) -> None:
+        self.file.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._connections.writing():
+            yield
+
+    def wakeup(self) -> Wakeup:
+        return SqliteWakeup(self.file)
+
+    def secret(self) -> str:
+        found = self._value("get_meta", name="secret")
+        if found is None:
+            with self._connections.writing() as connection:
+                new = {"name": "secret", "value": secrets.token_urlsafe(32)}
+                connection.execute(self._sql["set_meta"], new)
+            found = self._value("get_meta", name="secret")
+        return str(found)
+
+    # Sending and reading
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in jobs])
+            wholes = [{"id": job.id, "total": job.size} for job in jobs if job.kind is Kind.WHOLE]
+            if wholes:
+                connection.executemany(self._sql["insert_progress"], wholes)
+
+    def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
+        cancelled, wholes = set(), set()
+        with self._connections.writing() as connection:
+            for id_ in ids:
+                values = {"id": id_, "now": now_us}
+                for (group_id,) in connection.execute(self._sql["cancel"], values).fetchall():
+                    cancelled.add(id_)
+                    wholes.add(group_id)
+                    connection.execute(self._sql["cancel_parts"], values)
+            self._unblock(connection, wholes - {None}, now_us)
+        return cancelled
+
+    def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
+        found = self._rows("get_jobs", ids=codec.dump_plain(list(ids)))
+        return {job.id: job for job in map(rows.job_of, found)}
+
+    def find(self, query: Query) -> list[Job]:
+        name = "find_newest" if query.newest_first else "find_oldest"
+        found = self._rows(
+            name, state=query.state, task=query.task, queue=query.queue,
+            labels=codec.dump_plain(query.labels), limit=query.limit,
+        )  # fmt: skip
+        return [rows.job_of(row) for row in found]
+
+    def attempts(self, ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return rows.attempts_of(self._rows("get_attempts", ids=codec.dump_plain(list(ids))))
+
+    def messages(self, job_id: str, after: int = 0) -> list[Message]:
+        return [rows.message_of(row) for row in self._rows("get_messages", id=job_id, after=after)]
+
+    def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
+        results: dict[str, list[str]] = {id_: [] for id_ in whole_ids}
+        for group_id, result in self._rows("get_part_results", ids=codec.dump_plain(list(whole_ids))):
+            results[group_id].append(result)
+        return results
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
+
+    # Working
+
+    def claim(
+        self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
+    ) -> list[Job]:
+        if limit <= 0 or not self._value("is_work_ready", pool=pool):
+            return []
+        claimed: list[Job] = []
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        with self._connections.writing() as connection:
+            for queue in queues or (None,):
+                wanted = {**values, "queue": queue, "limit": limit - len(claimed)}
+                statement = self._sql["claim" if queue is None else "claim_in_queue"]
+                found = [rows.job_of(row) for row in connection.execute(statement, wanted).fetchall()]
+                # RETURNING gives rows in the order in which it met them, not in that of the claim.
+                claimed += sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
+        return claimed
+
+    def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
+        with self._connections.writing() as connection:
+            values = [{"id": c.id, "token": c.token, "started_at": at_us} for c, at_us in claims]
+            connection.executemany(self._sql["mark_started"], values)
+
+    def report(self, reports: Sequence[Report], now_us: int) -> None:
+        with self._connections.writing() as connection:
+            for report in reports:
+                claim = {"id": report.claim.id, "token": report.claim.token}
+                for sent_at_us, body in report.messages:
+                    values = {**claim, "sent_at": sent_at_us, "body": body}
+                    connection.execute(self._sql["insert_message"], values)
+                if report.progress is None:
+                    connection.execute(self._sql["raise_version"], claim)
+                    continue
+                done, total = report.progress.done, report.progress.total
+                shown = {"done": done, "total": total, "message": report.progress.message}
+                connection.execute(self._sql["report_progress"], {**claim, **shown})
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        accepted: list[Ending] = []
+        with self._connections.writing() as connection:
+            finish = self._sql["finish"]
+            for ending in endings:
+                if connection.execute(finish, rows.ending_values(ending)).rowcount:
+                    accepted.append(ending)
+            attempts = [rows.attempt_values(ending) for ending in accepted]
+            connection.executemany(self._sql["insert_attempt"], attempts)
+            self._advance_wholes(connection, accepted)
+        return {ending.job.claim for ending in accepted}
+
+    def _advance_wholes(self, connection: sqlite3.Connection, endings: Sequence[Ending]) -> None:
+        ended = [e for e in endings if e.job.group_id is not None and e.state.is_finished]
+        succeeded = [e.job for e in ended if e.state is State.SUCCEEDED]
+        sizes = [{"id": job.group_id, "size": job.size} for job in succeeded]
+        connection.executemany(self._sql["advance_whole"], sizes)
+        for ending in ended:
+            self._unblock(connection, {ending.job.group_id}, ending.ended_at_us)
+
+    def _unblock(self, connection: sqlite3.Connection, wholes: set[Any], now_us: int) -> None:
+        for id_ in wholes:
+            values = {"id": id_, "now": now_us}
+            if connection.execute(self._sql["has_open_parts"], values).fetchone()[0]:
+                continue
+            bad = connection.execute(self._sql["get_bad_parts"], values).fetchall()
+            if bad:
+                failure = failure_of_whole({part: rows.failure_of(text) for part, _, text in bad})
+                values["failure"] = rows.failure_json(failure)
+            connection.execute(self._sql["fail_whole" if bad else "unblock"], values)
+
+    def release(self, claims: Sequence[Claim], now_us: int) -> None:
+        with self._connections.writing() as connection:
+            values = [{"id": claim.id, "token": claim.token} for claim in claims]
+            connection.executemany(self._sql["release"], values)
+
+    # Keeping
+
+    def register(self, worker: WorkerRow) -> None:
+        with self._connections.writing() as connection:
+            connection.execute(self._sql["register_worker"], {
+                "id": worker.id, "host": worker.host, "pid": worker.pid, "kind": worker.kind,
+                "started_at": worker.started_at_us, "last_seen_at": worker.last_seen_at_us,
+                "lease_until": worker.lease_until_us,
+            })  # fmt: skip
+
+    def heartbeat(self, worker_id: str, now_us: int, lease_until_us: int) -> bool:
+        with self._connections.writing() as connection:
+            values = {"id": worker_id, "now": now_us, "lease_until": lease_until_us}
+            return connection.execute(self._sql["heartbeat"], values).rowcount == 1
+
+    def deregister(self, worker_ids: Sequence[str]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["deregister_worker"], [{"id": id_} for id_ in worker_ids])
+
+    def workers(self) -> list[WorkerRow]:
+        names = WorkerRow.__struct_fields__
+        return [WorkerRow(**dict(zip(names, row, strict=True))) for row in self._rows("get_workers")]
+
+    def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
+        endings: list[Ending] = []
+        with self.transaction():
+            for worker_id in worker_ids:
+                held = [rows.job_of(row) for row in self._rows("get_running_of", worker_id=worker_id)]
+                self.release([job.claim for job in held if job.started_at_us is None], now_us)
+                endings += [Ending.of_lost_worker(job, now_us) for job in held if job.started_at_us is not None]
+            self.finish(endings)
+            self.deregister(worker_ids)
+        return endings
+
+    def promote(self, now_us: int) -> int:
+        if not self._value("is_promotion_due", now=now_us):
+            return 0
+        with self._connections.writing() as connection:
+            return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+
+    def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
+        with self._connections.writing() as connection:
+            before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
+            return connection.execute(self._sql["prune"], {**before, "limit": limit}).rowcount
+
+    def upkeep(self) -> None:
+        self.file.checkpoint()
+
+    def _rows(self, name: str, **values: Any) -> list[Any]:
+        with self._connections.reading() as connection:
+            return connection.execute(self._sql[name], values).fetchall()
+
+    def _value(self, name: str, **values: Any) -> Any:
+        found = self._rows(name, **values)
+        return found[0][0] if found else None
+
+
+def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:
+    """Run one migration and note it, in the transaction that is open."""
+    for statement in migration.statements:
+        connection.execute(statement)
+    note = "INSERT INTO treadle_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    connection.execute(note, ("schema_version", str(migration.number)))
+    connection.execute("INSERT INTO treadle_meta (name, value) VALUES ('min_code_version', '1') ON CONFLICT DO NOTHING")
+
+
+def schema_version(connection: sqlite3.Connection) -> int | None:
+    """How far the tables were migrated, or None where there are none."""
+    exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'treadle_meta'"
+    if connection.execute(exists).fetchone() is None:
+        return None
+    return int(_meta(connection, "schema_version"))
+
+
+def check_schema(connection: sqlite3.Connection, where: str) -> None:
+    """Refuse tables that this code cannot use. Raises SchemaMissing or SchemaTooNew."""
+    found = schema_version(connection)
+    oldest = int(_meta(connection, "min_code_version")) if found is not None else 1
+    migrate.check_version("sqlite", found, oldest, where)
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> str:
+    return str(connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()[0])

@@ -1,0 +1,397 @@
+"""What may be run: tasks, the registry that knows them by name, and what a running one is given."""
+
+import inspect
+import pickle
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from datetime import datetime, timedelta
+from functools import update_wrapper
+from operator import attrgetter
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from treadle import codec
+from treadle.backoff import Backoff, BackoffRule
+from treadle.clock import US_PER_S, Clock, SystemClock, as_us
+from treadle.errors import InvalidTask, PayloadError, UnknownTask, suggestion
+from treadle.job import Job, Progress
+from treadle.locate import import_here, module_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MIN_PRIORITY, MAX_PRIORITY = -100, 100
+POOLS = ("processes", "threads", "coroutines", "inline")
+PROGRESS_INTERVAL_S = 0.05
+"""At most 20 reports of progress a second leave a running task; the last one always does."""
+
+# Options of the specification that this version does not honour yet. Ignoring one would be a lie.
+NOT_YET = frozenset(
+    "timeout_s memory_mb cores retry_on give_up_on unique_key concurrency_key expires_after "
+    "connection redact result_ttl_s".split()
+)
+DECORATION_ONLY = frozenset({"takes_context", "backoff"})
+"""What a job's row cannot carry."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task's jobs are run; each may be set at decoration or for one send."""
+
+    queue: str = "default"
+    priority: int = 0
+    """-100 to 100; the highest runs first."""
+    max_attempts: int = 1
+    """How often the function may raise before the job fails."""
+    max_crashes: int = 3
+    """How often a process may die under the job; with 0 it runs at most once."""
+    backoff: BackoffRule = Backoff.exponential()
+    pool: str = "processes"
+    takes_context: bool = False
+    """The function takes a Context as its first argument."""
+    run_after: datetime | timedelta | None = None
+    labels: dict[str, str] = {}
+
+    def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
+        """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
+        for name in changes:
+            if name in NOT_YET:
+                raise InvalidTask(f"{where}: the option {name!r} is not available in this version")
+            if name not in self.__struct_fields__:
+                raise InvalidTask(
+                    f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}"
+                )
+        options = msgspec.structs.replace(self, **changes)
+        options._check(where)
+        return options
+
+    def _check(self, where: str) -> None:
+        _whole_number(where, "priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
+        _whole_number(where, "max_attempts", self.max_attempts, 1, 1_000_000)
+        _whole_number(where, "max_crashes", self.max_crashes, 0, 1_000_000)
+        if self.pool not in POOLS:
+            raise InvalidTask(f"{where}: unknown pool {self.pool!r}{suggestion(self.pool, POOLS)}")
+        if not isinstance(self.queue, str) or not self.queue:
+            raise InvalidTask(f"{where}: queue must be a name, got {self.queue!r}")
+        if not callable(self.backoff):
+            raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
+        if isinstance(self.run_after, datetime) and self.run_after.tzinfo is None:
+            raise InvalidTask(f"{where}: run_after must know its time zone, got {self.run_after!r}")
+        if not all(isinstance(word, str) for pair in self.labels.items() for word in pair):
+            raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
+
+    def run_at_us(self, now_us: int) -> int:
+        """The earliest time at which a job sent now may run."""
+        match self.run_after:
+            case None:
+                return now_us
+            case timedelta() as delay:
+                return now_us + round(delay.total_seconds() * US_PER_S)
+            case datetime() as moment:
+                return as_us(moment)
+
+
+def _whole_number(where: str, name: str, value: Any, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise InvalidTask(f"{where}: {name} must be a whole number from {least} to {most}, got {value!r}")
+
+
+class Task(Generic[P, R]):
+    """A function that may be sent. Calling it runs the function here, as if it were not decorated."""
+
+    __name__: str
+    __module__: str
+    __qualname__: str
+
+    def __init__(
+        self,
+        function: Callable[..., R],
+        *,
+        name: str | None = None,
+        aliases: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
+        """Raises InvalidTask where a worker could not import the function, or an option is wrong."""
+        where = getattr(function, "__qualname__", repr(function))
+        self.function = function
+        self.module, self.qualname = _importable_path(function)
+        self.name = name or f"{self.module}.{self.qualname}"
+        self.aliases = aliases
+        options.setdefault("pool", "coroutines" if self.is_async else "processes")
+        self._options = Options().changed(options, where)
+        self._refuse_wrong_pool(where)
+        self.signature = _sendable_signature(function, self._options.takes_context)
+        update_wrapper(self, function)
+
+    @property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def settings(self) -> Options:
+        """The options in force."""
+        return self._options
+
+    def options(self, **changes: Any) -> "Task[P, R]":
+        """The same task with other options, for one send. Raises InvalidTask for a wrong one."""
+        for name in DECORATION_ONLY & changes.keys():
+            raise InvalidTask(f"{self.name}: {name} belongs to the function; set it at decoration")
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._options = self._options.changed(changes, self.name)
+        other._refuse_wrong_pool(self.name)
+        return other
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> "BoundTask[R]":
+        """A call to be sent later. Raises TypeError here where the arguments do not fit."""
+        try:
+            self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{self.name}{self.signature}: {error}") from None
+        return BoundTask(self, args, kwargs)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here. A task that takes a context gets one that reports to nobody."""
+        if self._options.takes_context:
+            return self.function(Context.detached(), *args, **kwargs)
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __reduce__(self) -> Any:
+        # The name of a function finds this object in its place, which is why pickle refuses the
+        # function itself.
+        return import_task, (self.module, self.qualname)
+
+    def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], max_bytes: int) -> str:
+        """The payload of a call. Raises PayloadError or PayloadTooLarge."""
+        args, kwargs = self._with_dataclasses(args, kwargs, _to_plain)
+        return codec.encode_fields(
+            {"args": args, "kwargs": kwargs}, root=f"the arguments of {self.name}", max_bytes=max_bytes
+        )
+
+    def decode_arguments(self, payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call. Raises PayloadError where they are damaged or fit no longer."""
+        fields = codec.decode(payload)
+        try:
+            args, kwargs = self._with_dataclasses(tuple(fields["args"]), fields["kwargs"], msgspec.convert)
+            self.signature.bind(*args, **kwargs)
+        except (TypeError, KeyError, msgspec.ValidationError) as error:
+            raise PayloadError(f"the stored arguments do not fit {self.name}{self.signature}: {error}") from None
+        return args, kwargs
+
+    def encode_result(self, value: R, max_bytes: int) -> str:
+        """The JSON of what the function returned. Raises PayloadError or PayloadTooLarge."""
+        annotation = self._dataclasses.get("return")
+        plain = value if annotation is None else _to_plain(value, annotation)
+        return codec.encode(plain, root=f"the result of {self.name}", max_bytes=max_bytes)
+
+    def decode_result(self, result: str) -> R:
+        value = codec.decode(result)
+        annotation = self._dataclasses.get("return")
+        return value if annotation is None else msgspec.convert(value, annotation)  # type: ignore[no-any-return]
+
+    def _with_dataclasses(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], change: Callable[[Any, Any], Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments, those annotated with a dataclass changed by `change(value, annotation)`."""
+        if not self._dataclasses.keys() - {"return"}:
+            return args, kwargs
+        bound = self.signature.bind(*args, **kwargs)
+        for name, annotation in self._dataclasses.items():
+            if name in bound.arguments:
+                bound.arguments[name] = change(bound.arguments[name], annotation)
+        return bound.args, bound.kwargs
+
+    @property
+    def _dataclasses(self) -> dict[str, Any]:
+        """The annotations that name a dataclass; read late, for they may name what is defined later."""
+        cached = self.__dict__.get("_dataclass_annotations")
+        if cached is None:
+            cached = self.__dict__["_dataclass_annotations"] = _dataclass_annotations(self.function)
+        return cached  # type: ignore[no-any-return]
+
+    def _refuse_wrong_pool(self, where: str) -> None:
+        pool = self._options.pool
+        if self.is_async and pool not in ("coroutines", "inline"):
+            raise InvalidTask(f"{where}: an async function cannot run on {pool!r}; use pool='coroutines'")
+        if not self.is_async and pool == "coroutines":
+            raise InvalidTask(f"{where}: 'coroutines' runs async functions; use 'processes' or 'threads'")
+
+
+class BoundTask(Generic[R]):
+    """A checked call: a task with its arguments, made by `Task.bind`."""
+
+    __slots__ = ("args", "kwargs", "task")
+
+    def __init__(self, task: Task[Any, R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.task = task
+        self.args = args
+        self.kwargs = kwargs
+
+    def __repr__(self) -> str:
+        # Arguments may be secret: a repr ends up in logs.
+        return f"<BoundTask {self.task.name} with {len(self.args) + len(self.kwargs)} arguments>"
+
+
+def import_task(module: str, qualname: str) -> Any:
+    """What stands under a qualified name in a module."""
+    try:
+        return attrgetter(qualname)(import_here(module))
+    except AttributeError as error:
+        raise pickle.PicklingError(f"there is no {qualname!r} in module {module!r}") from error
+
+
+class Registry:
+    """The tasks of one application, by name and by alias."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task[Any, Any]] = {}
+
+    # A task that takes a context is called without it: the worker adds it.
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, *, takes_context: Literal[True], **options: Any
+    ) -> Callable[[Callable[Concatenate["Context", P], R]], Task[P, R]]: ...
+    @overload
+    def task(self, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, function: Any = None, /, **options: Any) -> Any:
+        """Decorate a module-level function so that it may be sent; bare, or with options.
+
+        `name` (default: module and qualified name), `aliases` (names of old jobs) and those of
+        `Options`. Raises InvalidTask where the function cannot be a task, or not with these options.
+        """
+        if function is None:
+            return lambda function: self.add(Task(function, **options))
+        return self.add(Task(function, **options))
+
+    def add(self, task: Task[P, R]) -> Task[P, R]:
+        for name in (task.name, *task.aliases):
+            other = self._tasks.get(name)
+            if other is not None and (other.module, other.qualname) != (task.module, task.qualname):
+                raise InvalidTask(
+                    f"two tasks are named {name!r}: {other.module}.{other.qualname} and "
+                    f"{task.module}.{task.qualname}"
+                )
+            self._tasks[name] = task
+        return task
+
+    def find(self, name: str) -> Task[Any, Any]:
+        """The task of this name or alias. Raises UnknownTask."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise UnknownTask(f"no task is named {name!r} here{suggestion(name, self._tasks)}") from None
+
+    def knows(self, task: object) -> bool:
+        """Whether this very task, or a copy with other options, is registered here."""
+        known = self._tasks.get(task.name) if isinstance(task, Task) else None
+        return known is not None and known.function is task.function  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+
+class Context:
+    """What a task that takes a context is given as its first argument."""
+
+    def __init__(self, job: Job | None, report: Callable[[Any], None], clock: Clock | None = None) -> None:
+        self._job = job
+        self._report = report
+        self._clock = clock or SystemClock()
+        self._pending: Progress | None = None
+        self._last_report_s = -PROGRESS_INTERVAL_S
+
+    @classmethod
+    def detached(cls) -> "Context":
+        """A context that reports to nobody, for a direct call."""
+        return cls(None, lambda report: None)
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the job, or None in a direct call."""
+        return self._job.id if self._job else None
+
+    @property
+    def attempt(self) -> int:
+        """1 on the first run."""
+        return self._job.attempt if self._job else 1
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return self._job.labels if self._job else {}
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the job is.
+
+        Cheap: at most 20 reports a second leave the task; those between are replaced by the next,
+        and the last one is always delivered.
+        """
+        self._pending = Progress(done, total, message)
+        if self._clock.monotonic_s() - self._last_report_s >= PROGRESS_INTERVAL_S:
+            self.flush()
+
+    def send(self, body: Any) -> None:
+        """Send a message to whoever follows the job. Raises PayloadError where JSON cannot carry it."""
+        self._report(codec.encode(body, root="the message", max_bytes=64 * 1024))
+
+    def flush(self) -> None:
+        """Deliver the progress that waits; the worker does this at the end of a run."""
+        if self._pending is not None:
+            self._report(self._pending)
+            self._pending = None
+            self._last_report_s = self._clock.monotonic_s()
+
+
+def _importable_path(function: Any) -> tuple[str, str]:
+    """Module and qualified name under which another process finds the function, or InvalidTask."""
+    qualname = getattr(function, "__qualname__", "")
+    if not inspect.isroutine(function) or not qualname:
+        raise InvalidTask(f"{function!r} is not a function; decorate a function defined with def")
+    if "<lambda>" in qualname:
+        raise InvalidTask("a lambda has no name that a worker could import; use def at module level")
+    if "<locals>" in qualname:
+        raise InvalidTask(f"{qualname} is defined inside a function, where a worker cannot import it; move it "
+                          "to module level")
+    module = module_name(function.__module__)
+    if module == "__main__":
+        raise InvalidTask(f"{qualname} is defined in an interactive session, which a worker cannot import; "
+                          "put it into a file")
+    return module, qualname
+
+
+def _sendable_signature(function: Callable[..., Any], takes_context: bool) -> inspect.Signature:
+    """What the sender passes: the signature without the context."""
+    signature = inspect.signature(function)
+    if not takes_context:
+        return signature
+    parameters = list(signature.parameters.values())
+    if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise InvalidTask(f"{function.__qualname__}: takes_context=True, but there is no first parameter for it")
+    return signature.replace(parameters=parameters[1:])
+
+
+def _dataclass_annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        hints = typing.get_type_hints(function)
+    except Exception:
+        # Annotations are the user's and may name anything; without them nothing is rebuilt.
+        return {}
+    return {name: hint for name, hint in hints.items() if _mentions_dataclass(hint)}
+
+
+def _mentions_dataclass(annotation: Any) -> bool:
+    if isinstance(annotation, type) and is_dataclass(annotation):
+        return True
+    return any(_mentions_dataclass(inner) for inner in typing.get_args(annotation))
+
+
+def _to_plain(value: Any, annotation: Any) -> Any:
+    return msgspec.to_builtins(value, builtin_types=codec.NATIVE_TYPES)

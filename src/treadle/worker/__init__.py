@@ -1,0 +1,1 @@
+"""Joins store and pools: claims jobs, has them run, and writes how they ended."""

@@ -1,0 +1,82 @@
+"""Who is alive on this host: a worker holds a `flock` on its own file as long as it lives.
+
+The kernel lets go of the lock when the last process that holds the open file has ended, however it
+ended, and whatever any clock says. A worker hands the open file on to its child processes, so a lock
+that can be taken proves more than the worker's death: no run of its jobs goes on anywhere.
+"""
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from weakref import WeakSet
+
+
+class AliveFolder:
+    """The folder of the lock files, beside the store."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def claim(self, name: str) -> "HeldLock | None":
+        """Take the lock of this name, or None where somebody holds it."""
+        self.path.mkdir(exist_ok=True)
+        fd = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        return HeldLock(fd, self.path / name)
+
+    def is_held(self, name: str) -> bool | None:
+        """Whether somebody holds the lock of this name; None where there is no such file."""
+        try:
+            fd = os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def forget(self, name: str) -> None:
+        """Remove the file of a worker that is dead."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path / name)
+
+
+class HeldLock:
+    """A lock that this process holds until `release`, or its end."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.fd = fd
+        self._path = path
+        _held.add(self)
+
+    def release(self, *, remove: bool = True) -> None:
+        """Let go. `remove`: nobody will ask for this name again."""
+        if self.fd < 0:
+            return
+        if remove:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+        os.close(self.fd)
+        self.fd = -1
+
+
+_held: "WeakSet[HeldLock]" = WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    # A forked process that kept the open file would keep the lock after the worker's death.
+    for lock in _held:
+        if lock.fd >= 0:
+            os.close(lock.fd)
+            lock.fd = -1
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)

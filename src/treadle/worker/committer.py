@@ -1,0 +1,130 @@
+"""What running jobs have told and the store does not know yet.
+
+Any thread adds; the worker's loop writes everything in one transaction. What is written is dropped only
+after the commit, so a store that is away for a while costs nothing but time.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from treadle.clock import Clock
+from treadle.events import Event, JobEnded, LateResultRefused
+from treadle.job import Claim, Ending, Job, Outcome, Progress, Report
+from treadle.store.contract import Store
+
+REPORT_INTERVAL_S = 0.1
+"""Progress and messages are written at most this often."""
+
+
+class _News:
+    """One batch."""
+
+    def __init__(self) -> None:
+        self.endings: list[Ending] = []
+        self.started: dict[Claim, int] = {}
+        self.released: list[Claim] = []
+        self.progress: dict[Claim, Progress | None] = {}
+        self.messages: dict[Claim, list[tuple[int, str]]] = {}
+
+    @property
+    def is_urgent(self) -> bool:
+        return bool(self.endings or self.released)
+
+    def reports(self) -> list[Report]:
+        return [
+            Report(claim, progress, tuple(self.messages.get(claim, ()))) for claim, progress in self.progress.items()
+        ]
+
+
+class Committer:
+    """Collects news of runs, and writes them in batches."""
+
+    def __init__(
+        self, store: Store, clock: Clock, worker_id: str, unknown_task_s: float, announce: Callable[[Event], None]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._worker_id = worker_id
+        self._unknown_task_s = unknown_task_s
+        self._announce = announce
+        self._lock = threading.Lock()
+        self._news = _News()
+        self._last_write_s = clock.monotonic_s()
+
+    def add_ending(self, job: Job, outcome: Outcome) -> None:
+        with self._lock:
+            now_us = self._clock.now_us()
+            self._news.endings.append(Ending.of(job, outcome, now_us, self._unknown_task_s))
+
+    def add_started(self, job: Job, started_at_us: int) -> None:
+        with self._lock:
+            self._news.started[job.claim] = started_at_us
+
+    def add_release(self, job: Job) -> None:
+        with self._lock:
+            self._news.released.append(job.claim)
+
+    def add_report(self, job: Job, value: Any) -> None:
+        """A Progress, or the JSON of a message."""
+        with self._lock:
+            claim = job.claim
+            if isinstance(value, Progress):
+                self._news.progress[claim] = value
+            else:
+                self._news.progress.setdefault(claim, None)
+                self._news.messages.setdefault(claim, []).append((self._clock.now_us(), value))
+
+    def due_in_s(self) -> float | None:
+        """When there is something to write: 0 for now; None where there is nothing."""
+        with self._lock:
+            if self._news.is_urgent:
+                return 0.0
+            if self._news.progress or self._news.started:
+                return max(0.0, self._last_write_s + REPORT_INTERVAL_S - self._clock.monotonic_s())
+            return None
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """A transaction of the store in which all news are written; they are kept if it fails."""
+        with self._lock:
+            news, self._news = self._news, _News()
+        try:
+            with self._store.transaction():
+                accepted = self._write(news)
+                yield
+        except BaseException:
+            self._take_back(news)
+            raise
+        self._last_write_s = self._clock.monotonic_s()
+        self._tell(news.endings, accepted)
+
+    def _write(self, news: _News) -> set[Claim]:
+        # Reports before endings: they are accepted only while the claim holds.
+        if news.progress:
+            self._store.report(news.reports(), self._clock.now_us())
+        ended = {ending.job.claim for ending in news.endings}
+        started = [(claim, at_us) for claim, at_us in news.started.items() if claim not in ended]
+        if started:
+            self._store.mark_started(started)
+        if news.released:
+            self._store.release(news.released, self._clock.now_us())
+        return self._store.finish(news.endings) if news.endings else set()
+
+    def _take_back(self, news: _News) -> None:
+        with self._lock:
+            newer, self._news = self._news, news
+            news.endings += newer.endings
+            news.released += newer.released
+            news.started |= newer.started
+            for claim, progress in newer.progress.items():
+                news.progress[claim] = progress or news.progress.get(claim)
+                news.messages.setdefault(claim, []).extend(newer.messages.get(claim, ()))
+
+    def _tell(self, endings: list[Ending], accepted: set[Claim]) -> None:
+        for ending in endings:
+            if ending.job.claim in accepted:
+                self._announce(JobEnded(ending.job, ending.outcome, self._worker_id))
+            else:
+                self._announce(LateResultRefused(ending.job, self._worker_id))

@@ -1,0 +1,119 @@
+"""A worker inside a web process, where nobody runs one of its own.
+
+Each web process stands for election: the one that gets the lock runs a worker in a thread, and the
+others try again every second, so that when it dies another takes over. It steps aside as soon as a
+worker process is alive. Its jobs run in child processes all the same.
+"""
+
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable
+
+from treadle.clock import Clock
+from treadle.errors import StoreError, TreadleError
+from treadle.events import DutyFailed, Event
+from treadle.store.contract import Store
+from treadle.worker.alive import AliveFolder
+from treadle.worker.loop import Worker
+from treadle.worker.upkeep import Duty, is_dead
+
+ELECTION = "embedded"
+STAND_EVERY_S = 1.0
+LONGEST_PAUSE_S = 30.0
+
+
+class EmbeddedWorker:
+    """This process's standing for election, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        alive: AliveFolder | None,
+        clock: Clock,
+        announce: Callable[[Event], None],
+        make_worker: Callable[[tuple[Duty, ...]], Worker],
+    ) -> None:
+        self._store = store
+        self._alive = alive
+        self._clock = clock
+        self._announce = announce
+        self._make_worker = make_worker
+        self._stopped = threading.Event()
+        self._worker: Worker | None = None
+        self._thread = threading.Thread(target=self._stand, name="treadle-embedded", daemon=True)
+        _standing.add(self)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Interrupt what runs, with refund, and stand no more."""
+        self._stopped.set()
+        worker = self._worker
+        if worker is not None:
+            worker.stop(at_once=True)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _stand(self) -> None:
+        pause_s = 0.0
+        while not self._stopped.wait(pause_s):
+            try:
+                self._try_to_serve()
+                pause_s = STAND_EVERY_S
+            except (TreadleError, OSError) as error:
+                # The web process goes on without; the reason is said, ever more seldom.
+                self._announce(DutyFailed("embedded worker", error))
+                pause_s = min(max(pause_s, STAND_EVERY_S) * 2, LONGEST_PAUSE_S)
+
+    def _try_to_serve(self) -> None:
+        if self._is_worker_alive():
+            return
+        if self._alive is None:
+            self._serve()
+            return
+        elected = self._alive.claim(ELECTION)
+        if elected is not None:
+            try:
+                self._serve()
+            finally:
+                elected.release(remove=False)
+
+    def _serve(self) -> None:
+        self._worker = self._make_worker((Duty("step aside", STAND_EVERY_S, self._step_aside),))
+        if not self._stopped.is_set():
+            self._worker.run()
+
+    def _step_aside(self) -> None:
+        if self._worker is not None and self._is_worker_alive():
+            self._worker.stop()
+
+    def _is_worker_alive(self) -> bool:
+        """Whether a worker process serves this store."""
+        now_us = self._clock.now_us()
+        try:
+            workers = self._store.workers()
+        except StoreError:
+            return False
+        return any(w.kind == "process" and not is_dead(w, self._alive, now_us) for w in workers)
+
+
+_standing: "weakref.WeakSet[EmbeddedWorker]" = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """A web process that ends gives its jobs back, so that they are no crash of anybody's."""
+    for embedded in tuple(_standing):
+        embedded.stop()
+
+
+def _forget_after_fork() -> None:
+    # Its thread did not come along, and the lock is closed by its own module.
+    _standing.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

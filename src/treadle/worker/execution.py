@@ -1,0 +1,195 @@
+"""The run of one job: a list of steps that ends in an Outcome and writes nothing.
+
+A Runner belongs to one application. Its `run` is what a worker calls in a pool; in a child process it
+becomes the Runner that was installed there when the child was made ready, so that no application ever
+has to be pickled.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from treadle import codec
+from treadle.clock import Clock, SystemClock
+from treadle.errors import PayloadError, UnknownTask
+from treadle.job import Attempt, Failure, Job, Kind, Outcome
+from treadle.pools.contract import report
+from treadle.pools.inline import run_coroutine
+from treadle.task import Context, Registry, Task
+
+MAX_TRACEBACK_CHARACTERS = 32_000
+GATHER = "treadle.gather"
+"""The task of a whole that has no `reduce`: its result is the list of all results."""
+
+
+class Work(msgspec.Struct, frozen=True):
+    """What a run is given: the job, its payload complete, and its earlier attempts where there are any."""
+
+    job: Job
+    earlier: tuple[Attempt, ...] = ()
+
+
+class Runner:
+    """How the jobs of one application are run; the integrations refine what surrounds a call."""
+
+    def __init__(
+        self, registry: Registry, *, max_result_bytes: int = 16 * 1024 * 1024, clock: Clock | None = None
+    ) -> None:
+        self.registry = registry
+        self._max_result_bytes = max_result_bytes
+        self._clock = clock or SystemClock()
+
+    def run(self, work: Work) -> Outcome:
+        """Run a job here. Raises nothing but KeyboardInterrupt."""
+        with _Recording(self, work.job) as recording:
+            task = recording.task = self.find(work.job)
+            calls = self.decode(task, work.job)
+            with self.surroundings(task, work), self.context(task, work) as context:
+                values = [self.call(task, context, args, kwargs) for args, kwargs in calls]
+            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+        return recording.outcome
+
+    async def arun(self, work: Work) -> Outcome:
+        """The same for an async function, in the running event loop."""
+        with _Recording(self, work.job) as recording:
+            task = recording.task = self.find(work.job)
+            calls = self.decode(task, work.job)
+            with self.surroundings(task, work), self.context(task, work) as context:
+                values = [await self.start(task, context, args, kwargs) for args, kwargs in calls]
+            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+        return recording.outcome
+
+    def find(self, job: Job) -> Task[Any, Any]:
+        """Raises UnknownTask."""
+        return _gather if job.task == GATHER else self.registry.find(job.task)
+
+    def decode(self, task: Task[Any, Any], job: Job) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """The arguments of each call that the job asks for. Raises _Unfit."""
+        try:
+            if job.kind is Kind.PART:
+                return [((item,), {}) for item in codec.decode(job.payload)["items"]]
+            return [task.decode_arguments(job.payload)]
+        except (PayloadError, KeyError, TypeError) as error:
+            raise _Unfit(str(error)) from error
+
+    def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:
+        """What is in force while the function runs: an integration's application context."""
+        return nullcontext()
+
+    @contextmanager
+    def context(self, task: Task[Any, Any], work: Work) -> Iterator[Context]:
+        """What a function that takes a context is given; what it has not delivered yet goes at the end."""
+        context = Context(work.job, report, self._clock)
+        try:
+            yield context
+        finally:
+            context.flush()
+
+    def call(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = self.start(task, context, args, kwargs)
+        return run_coroutine(value) if task.is_async else value
+
+    def start(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if task.settings.takes_context:
+            args = (context, *args)
+        return task.function(*args, **kwargs)
+
+    def encode(self, task: Task[Any, Any], job: Job, values: list[Any]) -> str:
+        """Raises PayloadError: the attempt fails, and nothing half is kept."""
+        encoded = [task.encode_result(value, self._max_result_bytes) for value in values]
+        return f"[{','.join(encoded)}]" if job.kind is Kind.PART else encoded[0]
+
+    def __reduce__(self) -> Any:
+        return installed, ()
+
+
+class _Unfit(Exception):
+    """The job could never run, whoever tries."""
+
+
+class _Recording:
+    """Turns whatever happens inside into an outcome."""
+
+    def __init__(self, runner: Runner, job: Job) -> None:
+        self.runner = runner
+        self.job = job
+        self.task: Task[Any, Any] | None = None
+        self.outcome = Outcome.unfit(Failure("treadle.errors.TreadleError", "the run was not recorded"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        match error:
+            case None | KeyboardInterrupt():
+                return False
+            case UnknownTask() if self.task is None:
+                self.outcome = Outcome.unknown_task(failure_of(error))
+            case _Unfit():
+                self.outcome = Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
+            case _:
+                self.outcome = Outcome.raised(failure_of(error), self._retry_after_s(error))
+        return True
+
+    def _retry_after_s(self, error: BaseException) -> float | None:
+        if self.task is None or self.job.attempt >= self.job.max_attempts or not isinstance(error, Exception):
+            return None
+        try:
+            return self.task.settings.backoff(error, self.job)
+        except Exception as reason:
+            # A rule that fails must not hide why the job did.
+            error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")
+            return None
+
+
+def whole_payload(part_results: Sequence[str]) -> str:
+    """The payload of a whole: one argument, the list of all results in order. The JSON is joined unread."""
+    inner = [result[1:-1] for result in part_results]
+    return f'{{"args":[[{",".join(text for text in inner if text)}]],"kwargs":{{}}}}'
+
+
+def failure_of(error: BaseException) -> Failure:
+    """An error as it is kept: class, message, and its traceback from the user's first frame on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    told = "".join(traceback.format_exception(type(error), error, trace))
+    # An exception's own text may hold what no UTF-8 can; it must not keep the failure from being told.
+    message, told = (text.encode(errors="backslashreplace").decode() for text in (_text(error), told))
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    return Failure(name, message[:MAX_TRACEBACK_CHARACTERS], told[-MAX_TRACEBACK_CHARACTERS:])
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be read)"
+
+
+def gather(results: list[Any]) -> list[Any]:
+    """What a `send_map` without `reduce` gives."""
+    return results
+
+
+_gather: Task[Any, Any] = Task(gather, name=GATHER)
+_installed: Runner | None = None
+
+
+def install(make: Callable[..., Runner], *args: Any) -> None:
+    """The initializer of a worker's children: make this process's runner."""
+    global _installed  # noqa: PLW0603 (one application a child, for its whole life)
+    _installed = make(*args)
+
+
+def installed() -> Runner:
+    """This child's runner."""
+    if _installed is None:
+        raise RuntimeError("this process was not made ready to run jobs")
+    return _installed

@@ -1,0 +1,50 @@
+"""Runs the jobs that are ready, here and now, in this thread: for tests and for the immediate mode."""
+
+from typing import Any
+
+import msgspec
+
+from treadle.clock import Clock
+from treadle.job import Ending, Job, Kind, Progress, Report
+from treadle.pools.contract import reporting_to
+from treadle.settings import Settings
+from treadle.store.contract import Store
+from treadle.task import POOLS
+from treadle.worker.execution import Runner, Work, whole_payload
+
+WORKER_ID = "inline"
+
+
+def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) -> list[str]:
+    """Run what is ready until nothing is, on the store's own connection; returns the ids in order.
+
+    Jobs whose time has come are ready; a retry that waits is not.
+    """
+    ran = []
+    store.promote(clock.now_us())
+    while job := _claim_one(store, clock):
+        _run(job, store, runner, settings, clock)
+        ran.append(job.id)
+    return ran
+
+
+def _claim_one(store: Store, clock: Clock) -> Job | None:
+    for pool in POOLS:
+        for job in store.claim(WORKER_ID, 1, clock.now_us(), pool=pool, starts=True):
+            return job
+    return None
+
+
+def _run(job: Job, store: Store, runner: Runner, settings: Settings, clock: Clock) -> None:
+    def keep(value: Any) -> None:
+        now_us = clock.now_us()
+        is_progress = isinstance(value, Progress)
+        report = Report(job.claim, value if is_progress else None, () if is_progress else ((now_us, value),))
+        store.report([report], now_us)
+
+    given = job
+    if job.kind is Kind.WHOLE:
+        given = msgspec.structs.replace(job, payload=whole_payload(store.part_results([job.id])[job.id]))
+    with reporting_to(keep):
+        outcome = runner.run(Work(given, tuple(store.attempts([job.id]).get(job.id, ()))))
+    store.finish([Ending.of(job, outcome, clock.now_us(), settings.unknown_task_s)])

@@ -1,0 +1,332 @@
+"""The worker: claims jobs as places become free, has them run, and commits how they ended.
+
+One thread, the loop, talks to the store; pools call back from threads of their own and only leave news
+with the committer. So one commit writes the ends of all runs since the last one and claims their
+successors: the busier the worker, the larger the batch.
+"""
+
+import contextlib
+import os
+import socket
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any
+
+import msgspec
+
+from treadle.clock import US_PER_S, Clock, sleep_s
+from treadle.errors import PoolBroken, StoreError, WorkerCrashed
+from treadle.events import DutyFailed, Event, JobStarted, WorkerDraining, WorkerStarted, WorkerStopped
+from treadle.job import Job, Kind, Outcome
+from treadle.settings import Settings
+from treadle.store.contract import Store, WorkerRow
+from treadle.worker.alive import AliveFolder, HeldLock
+from treadle.worker.committer import Committer
+from treadle.worker.execution import Runner, Work, failure_of, whole_payload
+from treadle.worker.places import Flight, Place, Rate
+from treadle.worker.upkeep import Duty, Upkeep
+
+LOOK_EVERY_S = 1.0
+"""How often to look for jobs although nothing told of one: the net under a lost wake-up."""
+GIVE_BACK_AFTER_S = 0.2
+"""A prefetched job that waits longer goes back to the store, where another worker may take it."""
+LONGEST_PAUSE_S = 5.0
+"""Between two tries while the store is away."""
+
+
+class Worker:
+    """One worker. `run` returns after `stop`, when nothing of it runs any more."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        runner: Runner,
+        settings: Settings,
+        make_places: Callable[[tuple[int, ...]], list[Place]],
+        alive: AliveFolder | None,
+        announce: Callable[[Event], None],
+        clock: Clock,
+        kind: str = "process",
+        queues: tuple[str, ...] = (),
+        claims_per_s: int | None = None,
+        duties: tuple[Duty, ...] = (),
+        drain_s: float | None = None,
+    ) -> None:
+        """`make_places` is given the descriptors that child processes must hold.
+
+        `claims_per_s` bounds what is claimed, `duties` are done beside the worker's own, `drain_s` is
+        that of the settings where None.
+        """
+        self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._store = store
+        self._runner = runner
+        self._settings = settings
+        self._make_places = make_places
+        self._alive = alive
+        self._announce = announce
+        self._clock = clock
+        self._kind = kind
+        self._queues = queues or settings.queues
+        self._claims_per_s = claims_per_s
+        self._duties = duties
+        self._drain_s = settings.drain_s if drain_s is None else drain_s
+        self._committer = Committer(store, clock, self.id, settings.unknown_task_s, announce)
+        self._rate = Rate(claims_per_s, clock)
+        self._places: dict[str, Place] = {}
+        self._claimed: deque[Job] = deque()
+        # Plain flags: a signal handler sets them, and must not meet a lock that its own thread holds.
+        self._is_stopping = False
+        self._is_urgent = False
+        self._fatal: BaseException | None = None
+        self._lock: HeldLock | None = None
+        self._upkeep: Upkeep | None = None
+        self._wakeup = store.wakeup()
+
+    def run(self) -> None:
+        """Work until `stop` is called. Raises PoolBroken where child processes cannot be started."""
+        try:
+            self._begin()
+            self._warm_up()
+            self._work()
+            self._drain()
+        finally:
+            self._end()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Claim no more, wait for what runs, then return from `run`; `at_once`: interrupt it instead."""
+        self._is_urgent = self._is_urgent or at_once
+        self._is_stopping = True
+        self._wakeup.wake()
+
+    # The life of a worker
+
+    def _begin(self) -> None:
+        if self._alive is not None:
+            self._lock = self._alive.claim(self.id)
+        fds = (self._lock.fd,) if self._lock else ()
+        self._places = {place.name: place for place in self._make_places(fds)}
+        row = self._row()
+        self._upkeep = Upkeep(
+            row, self._store, self._alive, self._settings, self._clock, self._announce, self._duties
+        )
+        self._patiently(lambda: self._store.register(row))
+        self._upkeep.start()
+        self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))
+
+    def _warm_up(self) -> None:
+        """Start a child before the first claim: what keeps it from starting must not cost a job."""
+        processes = self._places.get("processes")
+        if processes is not None and not self._is_stopping:
+            processes.pool.call(os.getpid).result()
+
+    def _row(self) -> WorkerRow:
+        now_us = self._clock.now_us()
+        return WorkerRow(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            kind=self._kind,
+            started_at_us=now_us,
+            last_seen_at_us=now_us,
+            lease_until_us=now_us + round(self._settings.lease_s * US_PER_S),
+        )
+
+    def _work(self) -> None:
+        while not self._is_stopping:
+            self._patiently(self._turn)
+            self._wakeup.wait(self._patience_s())
+
+    def _turn(self) -> None:
+        self._claimed += self._exchange()
+        self._start_claimed()
+        self._give_back()
+
+    def _drain(self) -> None:
+        """Wait for what runs, as long as the settings say; then interrupt it."""
+        running = sum(len(place.flights) for place in self._places.values())
+        self._announce(WorkerDraining(self.id, running))
+        deadline_s = self._clock.monotonic_s() + self._drain_s
+        self._give_back(at_once=True)
+        while self._claimed:
+            self._committer.add_release(self._claimed.popleft())
+        while self._is_flying and not self._is_urgent and self._clock.monotonic_s() < deadline_s:
+            self._patiently(self._flush)
+            self._wakeup.wait(min(0.5, max(0.0, deadline_s - self._clock.monotonic_s())))
+        self._interrupt()
+        self._patiently(self._flush, tries=5)
+
+    def _end(self) -> None:
+        for place in self._places.values():
+            place.shutdown()
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        self._wakeup.close()
+        with contextlib.suppress(StoreError):
+            self._store.deregister([self.id])
+        if self._lock is not None:
+            self._lock.release()
+        self._announce(WorkerStopped(self.id))
+
+    def _patiently(self, step: Callable[[], None], tries: int | None = None) -> None:
+        """Do a step that needs the store; while the store is away, again and again, ever more slowly.
+
+        Ends without success after `tries`, or once the worker is stopping where there is no such bound.
+        """
+        pause_s = 0.1
+        while True:
+            try:
+                step()
+                return
+            except StoreError as error:
+                self._announce(DutyFailed("store", error))
+            if tries is None and self._is_stopping:
+                return
+            if tries is not None and (tries := tries - 1) == 0:
+                return
+            sleep_s(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    # One turn
+
+    def _exchange(self) -> list[Job]:
+        """Write all news and claim what fits, in one commit where there is both."""
+        if self._committer.due_in_s() != 0:
+            return self._claim()
+        with self._committer.written():
+            return self._claim()
+
+    def _flush(self) -> None:
+        if self._committer.due_in_s() is not None:
+            with self._committer.written():
+                pass
+
+    def _claim(self) -> list[Job]:
+        claimed: list[Job] = []
+        for place in self._places.values():
+            jobs = self._claim_for(place, place.free, starts=True)
+            if len(jobs) == place.free:
+                # All places are taken: what is claimed beyond them waits in the pool.
+                jobs += self._claim_for(place, place.prefetch - len(jobs), starts=False)
+            claimed += jobs
+        return claimed
+
+    def _claim_for(self, place: Place, wanted: int, *, starts: bool) -> list[Job]:
+        limit = min(wanted, self._rate.allowance)
+        if limit <= 0:
+            return []
+        now_us = self._clock.now_us()
+        jobs = self._store.claim(self.id, limit, now_us, pool=place.name, queues=self._queues, starts=starts)
+        self._rate.spend(len(jobs))
+        return jobs
+
+    def _start_claimed(self) -> None:
+        while self._claimed:
+            # Looked at before it is taken off: if the store fails now, the job is started next time.
+            work = self._work_of(self._claimed[0])
+            self._claimed.popleft()
+            self._start(work)
+
+    def _start(self, work: Work) -> None:
+        job = work.job
+        place = self._places[job.pool]
+        flight = Flight(job, self._clock.monotonic_s())
+        place.flights[job.claim] = flight
+        if flight.has_started:
+            self._announce(JobStarted(job, self.id))
+        try:
+            future = place.pool.call(
+                self._runner.arun if job.pool == "coroutines" else self._runner.run,
+                (work,),
+                on_started=lambda: self._on_started(flight),
+                on_progress=lambda value: self._on_report(flight, value),
+            )
+        except (PoolBroken, RuntimeError) as error:
+            future = Future()
+            future.set_exception(error)
+        flight.future = future
+        future.add_done_callback(lambda future: self._on_done(place, flight, future))
+
+    def _work_of(self, job: Job) -> Work:
+        """What the run is given beside the row: it cannot look into the store itself."""
+        if job.kind is Kind.WHOLE:
+            results = self._store.part_results([job.id])[job.id]
+            job = msgspec.structs.replace(job, payload=whole_payload(results))
+        earlier = self._store.attempts([job.id]).get(job.id, []) if job.token > 1 else []
+        return Work(job, tuple(earlier))
+
+    def _give_back(self, *, at_once: bool = False) -> None:
+        """Return the prefetched jobs that no child will have soon."""
+        before_s = self._clock.monotonic_s() - (0 if at_once else GIVE_BACK_AFTER_S)
+        for place in self._places.values():
+            for flight in place.waiting_since(before_s):
+                if flight.future is not None:
+                    flight.future.cancel()
+
+    def _interrupt(self) -> None:
+        """End what still runs, with its attempt refunded."""
+        killed = []
+        for place in self._places.values():
+            for flight in tuple(place.flights.values()):
+                # Whoever takes the flight out of the table tells of its end.
+                if place.flights.pop(flight.job.claim, None) is None or flight.future is None:
+                    continue
+                if place.pool.kill(flight.future):
+                    killed.append(flight.future)
+                self._committer.add_ending(flight.job, Outcome.interrupted())
+        # Only when the old runs are over may the store offer their jobs again.
+        wait(killed, LONGEST_PAUSE_S)
+
+    @property
+    def _is_flying(self) -> bool:
+        return any(place.flights for place in self._places.values())
+
+    def _patience_s(self) -> float:
+        due_s = self._committer.due_in_s()
+        return min(LOOK_EVERY_S if due_s is None else due_s, self._rate.refilled_in_s)
+
+    # Called by the pools, in their threads
+
+    def _on_started(self, flight: Flight) -> None:
+        if flight.has_started:
+            return
+        flight.has_started = True
+        flight.handed_over_s = self._clock.monotonic_s()
+        flight.job = msgspec.structs.replace(flight.job, started_at_us=self._clock.now_us())
+        self._committer.add_started(flight.job, flight.job.started_at_us or 0)
+        self._announce(JobStarted(flight.job, self.id))
+
+    def _on_report(self, flight: Flight, value: Any) -> None:
+        self._committer.add_report(flight.job, value)
+        self._wakeup.wake()
+
+    def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
+        if place.flights.pop(flight.job.claim, None) is None:
+            return  # It was interrupted; nobody waits for its end.
+        place.measure(self._clock.monotonic_s() - flight.handed_over_s)
+        if future.cancelled():
+            self._committer.add_release(flight.job)
+        else:
+            self._committer.add_ending(flight.job, self._outcome_of(future))
+        self._wakeup.wake()
+
+    def _outcome_of(self, future: "Future[Any]") -> Outcome:
+        error = future.exception()
+        match error:
+            case None:
+                outcome: Outcome = future.result()
+                return outcome
+            case PoolBroken():
+                self._fatal = error
+                self._is_stopping = True
+                return Outcome.interrupted()
+            case CancelledError():
+                return Outcome.interrupted()
+            case WorkerCrashed():
+                return Outcome.crashed(failure_of(error))
+            case _:
+                return Outcome.raised(failure_of(error), None)

@@ -1,0 +1,105 @@
+"""The pools of one worker: how many jobs each may hold, and which jobs it holds now."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+
+from treadle.clock import Clock
+from treadle.job import Claim, Job
+from treadle.pools.contract import Pool
+
+PREFETCH = 64
+"""Jobs that wait in a pool for the next free child, so that none idles during a commit."""
+PREFETCH_BELOW_S = 0.02
+"""Only while jobs are this short on average; a prefetched job cannot be taken by another worker."""
+UNBOUNDED = 1_000_000
+REFILL_S = 0.02
+RECENT = 0.2
+"""The weight of the last run in the average."""
+
+
+class Rate:
+    """Bounds how many jobs are claimed a second; None: not at all."""
+
+    def __init__(self, per_s: int | None, clock: Clock) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._left = float(per_s or 0)
+        self._filled_s = clock.monotonic_s()
+
+    @property
+    def allowance(self) -> int:
+        """How many jobs may be claimed now: what has come in since the last claims, at most a second's."""
+        if self._per_s is None:
+            return UNBOUNDED
+        now_s = self._clock.monotonic_s()
+        self._left = min(self._left + (now_s - self._filled_s) * self._per_s, float(self._per_s))
+        self._filled_s = now_s
+        return int(self._left)
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+
+    @property
+    def refilled_in_s(self) -> float:
+        """When to look again: soon where the allowance is what holds jobs back."""
+        return REFILL_S if self.allowance == 0 else UNBOUNDED
+
+
+class Flight:
+    """A job in a pool."""
+
+    __slots__ = ("future", "handed_over_s", "has_started", "job")
+
+    def __init__(self, job: Job, handed_over_s: float) -> None:
+        self.job = job
+        self.future: Future[Any] | None = None
+        self.handed_over_s = handed_over_s
+        self.has_started = job.started_at_us is not None
+
+
+class Place:
+    """One pool with its slots."""
+
+    def __init__(self, name: str, slots: int, make: Callable[[], Pool]) -> None:
+        self.name = name
+        self.slots = slots
+        self._make = make
+        self._pool: Pool | None = None
+        self._mean_run_s: float | None = None
+        self.flights: dict[Claim, Flight] = {}
+
+    @property
+    def pool(self) -> Pool:
+        """The pool, made when it is first needed."""
+        if self._pool is None:
+            self._pool = self._make()
+        return self._pool
+
+    @property
+    def free(self) -> int:
+        """How many more jobs could start at once."""
+        return max(0, self.slots - len(self.flights))
+
+    @property
+    def prefetch(self) -> int:
+        """How many more jobs may wait here; none where a crash would take the worker, and them, along."""
+        if self._pool is None or self._pool.in_process or self._mean_run_s is None:
+            return 0
+        if self._mean_run_s > PREFETCH_BELOW_S:
+            return 0
+        return max(0, self.slots + PREFETCH - len(self.flights))
+
+    def measure(self, run_s: float) -> None:
+        """Learn how long a run took."""
+        mean_s = run_s if self._mean_run_s is None else self._mean_run_s
+        self._mean_run_s = mean_s + RECENT * (run_s - mean_s)
+
+    def waiting_since(self, moment_s: float) -> Iterator[Flight]:
+        """The flights handed over before this moment that have not started."""
+        return (f for f in tuple(self.flights.values()) if not f.has_started and f.handed_over_s < moment_s)
+
+    def shutdown(self) -> None:
+        if self._pool is not None:
+            # A thread that is stuck must not keep the worker: what it runs was interrupted already.
+            self._pool.shutdown(wait=not self._pool.in_process, cancel_futures=True)

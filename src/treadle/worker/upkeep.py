@@ -1,0 +1,125 @@
+"""What a worker does again and again beside running jobs, in one thread: its duties.
+
+Each duty is idempotent, so any number of workers may do the same.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from treadle.clock import US_PER_S, Clock
+from treadle.events import DutyFailed, Event, JobsRescued
+from treadle.settings import Settings
+from treadle.store.contract import Store, WorkerRow
+from treadle.worker.alive import AliveFolder
+
+PROMOTE_EVERY_S = 0.25
+RESCUE_EVERY_S = 0.5
+STORE_UPKEEP_EVERY_S = 1.0
+PRUNE_EVERY_S = 60.0
+PRUNE_AT_ONCE = 1000
+
+
+class Duty(NamedTuple):
+    """Something to do every so often."""
+
+    name: str
+    every_s: float
+    do: Callable[[], object]
+
+
+class Upkeep:
+    """The duties of one worker."""
+
+    def __init__(
+        self,
+        worker: WorkerRow,
+        store: Store,
+        alive: AliveFolder | None,
+        settings: Settings,
+        clock: Clock,
+        announce: Callable[[Event], None],
+        also: tuple[Duty, ...] = (),
+    ) -> None:
+        self._worker = worker
+        self._store = store
+        self._alive = alive
+        self._settings = settings
+        self._clock = clock
+        self._announce = announce
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._duties = (
+            Duty("heartbeat", settings.heartbeat_s, self.heartbeat),
+            Duty("promote", PROMOTE_EVERY_S, self.promote),
+            Duty("rescue", RESCUE_EVERY_S, self.rescue),
+            Duty("store upkeep", STORE_UPKEEP_EVERY_S, store.upkeep),
+            Duty("prune", PRUNE_EVERY_S, self.prune),
+            *also,
+        )
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="treadle-upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        due_s = {duty: self._clock.monotonic_s() for duty in self._duties}
+        while not self._stopped.is_set():
+            for duty in self._duties:
+                if due_s[duty] <= self._clock.monotonic_s():
+                    self._do(duty)
+                    due_s[duty] = self._clock.monotonic_s() + duty.every_s
+            self._stopped.wait(max(0.0, min(due_s.values()) - self._clock.monotonic_s()))
+
+    def _do(self, duty: Duty) -> None:
+        try:
+            duty.do()
+        except Exception as error:
+            # The duty comes round again; the others must not wait for it.
+            self._announce(DutyFailed(duty.name, error))
+
+    def heartbeat(self) -> None:
+        now_us = self._clock.now_us()
+        lease_until_us = now_us + round(self._settings.lease_s * US_PER_S)
+        if not self._store.heartbeat(self._worker.id, now_us, lease_until_us):
+            # Somebody took us for dead: our claims are void by now, but we are here.
+            self._store.register(self._worker)
+
+    def promote(self) -> None:
+        self._store.promote(self._clock.now_us())
+
+    def rescue(self) -> None:
+        rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)
+
+    def prune(self) -> None:
+        now_us = self._clock.now_us()
+        succeeded_us = now_us - round(self._settings.keep_succeeded_s * US_PER_S)
+        failed_us = now_us - round(self._settings.keep_failed_s * US_PER_S)
+        while self._store.prune(succeeded_us, failed_us, PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
+            if self._stopped.is_set():
+                return
+
+
+def rescue_dead(
+    store: Store, alive: AliveFolder | None, clock: Clock, announce: Callable[[Event], None], but: str
+) -> None:
+    """Take back the jobs of the workers that are dead."""
+    for worker in store.workers():
+        if worker.id != but and is_dead(worker, alive, clock.now_us()):
+            endings = store.rescue([worker.id], clock.now_us())
+            if alive is not None:
+                alive.forget(worker.id)
+            announce(JobsRescued(worker.id, len(endings)))
+
+
+def is_dead(worker: WorkerRow, alive: AliveFolder | None, now_us: int) -> bool:
+    """On one host the kernel's lock says it; else, and where the file is gone, the lease does."""
+    is_held = alive.is_held(worker.id) if alive is not None else None
+    if is_held is None:
+        return worker.lease_until_us < now_us
+    return not is_held
