@@ -16,6 +16,8 @@ from treadle.store.contract import Store
 
 REPORT_INTERVAL_S = 0.1
 """Progress and messages are written at most this often."""
+GROUP_COMMIT_S = 0.003
+"""How long an ending may wait for others to share its commit, while the pools have enough to do."""
 
 
 class _News:
@@ -27,10 +29,7 @@ class _News:
         self.released: list[Claim] = []
         self.progress: dict[Claim, Progress | None] = {}
         self.messages: dict[Claim, list[tuple[int, str]]] = {}
-
-    @property
-    def is_urgent(self) -> bool:
-        return bool(self.endings or self.released)
+        self.first_ending_s: float | None = None
 
     def reports(self) -> list[Report]:
         return [
@@ -53,18 +52,28 @@ class Committer:
         self._news = _News()
         self._last_write_s = clock.monotonic_s()
 
-    def add_ending(self, job: Job, outcome: Outcome) -> None:
+    def add_ending(self, job: Job, outcome: Outcome) -> bool:
+        """Returns whether it is the first of a batch."""
         with self._lock:
             now_us = self._clock.now_us()
             self._news.endings.append(Ending.of(job, outcome, now_us, self._unknown_task_s))
+            return self._is_first()
 
     def add_started(self, job: Job, started_at_us: int) -> None:
         with self._lock:
             self._news.started[job.claim] = started_at_us
 
-    def add_release(self, job: Job) -> None:
+    def add_release(self, job: Job) -> bool:
+        """Returns whether it is the first of a batch."""
         with self._lock:
             self._news.released.append(job.claim)
+            return self._is_first()
+
+    def _is_first(self) -> bool:
+        is_first = self._news.first_ending_s is None
+        if is_first:
+            self._news.first_ending_s = self._clock.monotonic_s()
+        return is_first
 
     def add_report(self, job: Job, value: Any) -> None:
         """A Progress, or the JSON of a message."""
@@ -76,13 +85,17 @@ class Committer:
                 self._news.progress.setdefault(claim, None)
                 self._news.messages.setdefault(claim, []).append((self._clock.now_us(), value))
 
-    def due_in_s(self) -> float | None:
-        """When there is something to write: 0 for now; None where there is nothing."""
+    def due_in_s(self, *, may_wait: bool = False) -> float | None:
+        """When there is something to write: 0 for now; None where there is nothing.
+
+        `may_wait`: nobody is idle meanwhile, so endings may gather to a larger commit.
+        """
         with self._lock:
-            if self._news.is_urgent:
-                return 0.0
+            now_s = self._clock.monotonic_s()
+            if self._news.first_ending_s is not None:
+                return max(0.0, self._news.first_ending_s + GROUP_COMMIT_S - now_s) if may_wait else 0.0
             if self._news.progress or self._news.started:
-                return max(0.0, self._last_write_s + REPORT_INTERVAL_S - self._clock.monotonic_s())
+                return max(0.0, self._last_write_s + REPORT_INTERVAL_S - now_s)
             return None
 
     @contextmanager
@@ -115,6 +128,7 @@ class Committer:
     def _take_back(self, news: _News) -> None:
         with self._lock:
             newer, self._news = self._news, news
+            news.first_ending_s = news.first_ending_s or newer.first_ending_s
             news.endings += newer.endings
             news.released += newer.released
             news.started |= newer.started

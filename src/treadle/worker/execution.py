@@ -32,6 +32,14 @@ class Work(msgspec.Struct, frozen=True):
     job: Job
     earlier: tuple[Attempt, ...] = ()
 
+    def __reduce__(self) -> Any:
+        # Five times as quick as pickle, which calls back into Python for each Enum.
+        return _work_of, (msgspec.msgpack.encode(self),)
+
+
+def _work_of(data: bytes) -> Work:
+    return msgspec.msgpack.decode(data, type=Work)
+
 
 class Runner:
     """How the jobs of one application are run; the integrations refine what surrounds a call."""

@@ -195,7 +195,7 @@ class Worker:
 
     def _exchange(self) -> list[Job]:
         """Write all news and claim what fits, in one commit where there is both."""
-        if self._committer.due_in_s() != 0:
+        if self._news_due_in_s != 0:
             return self._claim()
         with self._committer.written():
             return self._claim()
@@ -286,8 +286,12 @@ class Worker:
         return any(place.flights for place in self._places.values())
 
     def _patience_s(self) -> float:
-        due_s = self._committer.due_in_s()
+        due_s = self._news_due_in_s
         return min(LOOK_EVERY_S if due_s is None else due_s, self._rate.refilled_in_s)
+
+    @property
+    def _news_due_in_s(self) -> float | None:
+        return self._committer.due_in_s(may_wait=self._places["processes"].has_waiting)
 
     # Called by the pools, in their threads
 
@@ -309,10 +313,12 @@ class Worker:
             return  # It was interrupted; nobody waits for its end.
         place.measure(self._clock.monotonic_s() - flight.handed_over_s)
         if future.cancelled():
-            self._committer.add_release(flight.job)
+            is_first = self._committer.add_release(flight.job)
         else:
-            self._committer.add_ending(flight.job, self._outcome_of(future))
-        self._wakeup.wake()
+            is_first = self._committer.add_ending(flight.job, self._outcome_of(future))
+        if is_first or not place.has_waiting:
+            # The loop knows of the batch otherwise, and will write it in time.
+            self._wakeup.wake()
 
     def _outcome_of(self, future: "Future[Any]") -> Outcome:
         error = future.exception()

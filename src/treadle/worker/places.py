@@ -86,9 +86,14 @@ class Place:
         """How many more jobs may wait here; none where a crash would take the worker, and them, along."""
         if self._pool is None or self._pool.in_process or self._mean_run_s is None:
             return 0
-        if self._mean_run_s > PREFETCH_BELOW_S:
-            return 0
-        return max(0, self.slots + PREFETCH - len(self.flights))
+        missing = self.slots + PREFETCH - len(self.flights)
+        # In large steps, so that a claim is one statement for many jobs.
+        return missing if self._mean_run_s <= PREFETCH_BELOW_S and missing >= PREFETCH // 2 else 0
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a slot that becomes free has a successor here."""
+        return len(self.flights) > self.slots
 
     def measure(self, run_s: float) -> None:
         """Learn how long a run took."""

@@ -41,6 +41,8 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
         self._unread = bytearray()
+        # Kept: a new buffer of this size would be a map and an unmap for each frame.
+        self._buffer = memoryview(bytearray(READ_BYTES))
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -72,16 +74,16 @@ class Channel:
         """The frames that have arrived, without waiting for more. Raises EOFError after the last of all."""
         while True:
             try:
-                data = self._socket.recv(READ_BYTES, socket.MSG_DONTWAIT)
+                length = self._socket.recv_into(self._buffer, READ_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except ConnectionResetError:
-                data = b""
-            if not data:
+                length = 0
+            if not length:
                 raise EOFError
-            self._unread += data
+            self._unread += self._buffer[:length]
             yield from self._whole_frames()
-            if len(data) < READ_BYTES:
+            if length < READ_BYTES:
                 return
 
     def _whole_frames(self) -> Iterator[Frame]:

@@ -1,0 +1,97 @@
+"""The command `treadle`; the integrations offer the same verbs as `flask worker` and `manage.py worker`."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+import treadle.clock
+from treadle.app import Treadle
+from treadle.errors import AppNotFound, TreadleError
+from treadle.locate import load_target
+from treadle.report.log import log_events, log_to_terminal
+from treadle.states import State
+from treadle.worker.process import run_process
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. An error of ours is one line on standard error."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["demo"]:
+        # The demo is an application of its own, above this package.
+        return subprocess.call([sys.executable, "-m", "treadle_demo", *arguments[1:]])  # noqa: S603
+    options = _parser().parse_args(arguments)
+    try:
+        command: Callable[[argparse.Namespace], None] = options.command
+        command(options)
+    except TreadleError as error:
+        print(f"treadle: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="treadle", description="Run functions of your application in parallel.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    worker = commands.add_parser("worker", help="run a worker process").add_subparsers(required=True, metavar="run")
+    run = worker.add_parser("run", help="take jobs until SIGTERM or Ctrl-C")
+    run.add_argument("app", help="the application, as module:name")
+    add_worker_options(run)
+    run.set_defaults(command=lambda o: run_worker(_load(o.app), o.concurrency, o.queues))
+
+    status = commands.add_parser("status", help="workers, and how many jobs are in each state")
+    status.add_argument("app", help="the application, as module:name")
+    status.set_defaults(command=lambda o: print_status(_load(o.app)))
+
+    migrate = commands.add_parser("migrate", help="make the tables of the store, or bring them up to date")
+    migrate.add_argument("app", help="the application, as module:name")
+    migrate.set_defaults(command=lambda o: print(f"{_load(o.app).store} is up to date"))
+
+    commands.add_parser("demo", help="see it work on real input", add_help=False)
+    return parser
+
+
+def add_worker_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `worker run`, the same in every integration."""
+    parser.add_argument("--concurrency", type=int, metavar="N", help="child processes (default: the usable cores)")
+    parser.add_argument("--queues", type=split_queues, default=(), metavar="A,B", help="only these, in this order")
+
+
+def split_queues(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.split(",") if name)
+
+
+def run_worker(app: Treadle, concurrency: int | None, queues: tuple[str, ...]) -> None:
+    """Run a worker of this application in this process until a signal."""
+    log_to_terminal()
+    log_events(app.events)
+    run_process(app.worker(concurrency=concurrency, queues=queues))
+
+
+def print_status(app: Treadle, out: TextIO | None = None) -> None:
+    """Who works, and how many jobs stand where."""
+    out = out or sys.stdout
+    now_us = treadle.clock.SystemClock().now_us()
+    workers = app.store.workers()
+    for worker in workers:
+        age_s = (now_us - worker.last_seen_at_us) / treadle.clock.US_PER_S
+        print(f"worker  {worker.id}  {worker.kind}  pid {worker.pid} on {worker.host}  seen {age_s:.0f} s ago", file=out)
+    if not workers:
+        print("no worker is known", file=out)
+    counts = app.store.counts()
+    for queue in sorted({queue for queue, _ in counts}):
+        shown = "  ".join(f"{state} {counts[queue, state]}" for state in State if (queue, state) in counts)
+        print(f"queue   {queue}  {shown}", file=out)
+
+
+def _load(target: str) -> Treadle:
+    app = load_target(target)
+    if not isinstance(app, Treadle):
+        raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
+    return app
+
+
+if __name__ == "__main__":
+    sys.exit(main())
