@@ -59,8 +59,20 @@ def decode(data: str) -> Any:
 
 
 def plain(data: str) -> Any:
-    """The stored JSON as it stands, tags included: for display, and for a browser."""
-    return msgspec.json.decode(data)
+    """The stored JSON for a browser or a page: a tagged value as what JSON has for it."""
+    return _untag(msgspec.json.decode(data))
+
+
+def _untag(value: Any) -> Any:
+    if type(value) is list:
+        return [_untag(inner) for inner in value]
+    if type(value) is dict:
+        if value.get(TAG) == "timedelta":
+            return timedelta(*value["value"]).total_seconds()
+        if TAG in value:
+            value = value["value"]
+        return {key: _untag(inner) for key, inner in value.items()} if type(value) is dict else value
+    return value
 
 
 SECRET_NAMES = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")

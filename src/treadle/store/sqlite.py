@@ -236,6 +236,9 @@ class SqliteStore(Store):
     def upkeep(self) -> None:
         self.file.checkpoint()
 
+    def __str__(self) -> str:
+        return str(self.file.path)
+
     def _rows(self, name: str, **values: Any) -> list[Any]:
         with self._connections.reading() as connection:
             return connection.execute(self._sql[name], values).fetchall()

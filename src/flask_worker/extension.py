@@ -1,0 +1,143 @@
+"""The extension: one object, any number of applications; what belongs to one is kept in its `extensions`."""
+
+from collections.abc import Iterable
+from typing import Any, ParamSpec, TypeVar
+
+from flask import Flask, Response, current_app, request_started, url_for
+
+from flask_worker.blueprint import make_blueprint, respond
+from flask_worker.cli import worker_commands
+from flask_worker.context import EXTENSION, FlaskTreadle
+from treadle.app import Sent
+from treadle.errors import ConfigurationError
+from treadle.handle import JobHandle
+from treadle.pools.processes import ProcessPool
+from treadle.task import BoundTask, Registry, Task
+from treadle.web import resources
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class FlaskWorker:
+    """`FlaskWorker(app)`, or `FlaskWorker()` and `init_app(app)` in a factory.
+
+    The verbs work on the current application; outside of an application context they raise Flask's
+    RuntimeError.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._registry = Registry()
+        self.task = self._registry.task
+        self.blueprint = make_blueprint()
+        """The routes, for a site that sets WORKER_URL_PREFIX to None and registers them itself."""
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the application's `WORKER_` settings and add the routes and the commands; opens nothing.
+
+        Raises SettingsError for a wrong setting, ConfigurationError where it was called for this
+        application before.
+        """
+        if EXTENSION in app.extensions:
+            raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
+        treadle = app.extensions[EXTENSION] = FlaskTreadle(app, self._registry)
+        if treadle.settings.url_prefix is not None:
+            app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
+        app.cli.add_command(worker_commands)
+        # A process that serves requests may run the embedded worker; a shell or a command never does.
+        request_started.connect(_start_embedded, app)
+
+    # Sending
+
+    def send_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Send one call; see `treadle.Treadle.send_function`."""
+        return _treadle().send_function(task, *args, **kwargs)
+
+    def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        """Send many calls in one transaction; see `treadle.Treadle.send_many`."""
+        return _treadle().send_many(calls)
+
+    def send_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+        """Send `task(item)` for each item as one job; see `treadle.Treadle.send_map`."""
+        return _treadle().send_map(task, items, **options)
+
+    async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        return await _treadle().asend_function(task, *args, **kwargs)
+
+    async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        return await _treadle().asend_many(calls)
+
+    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+        return await _treadle().asend_map(task, items, **options)
+
+    # Looking
+
+    def job(self, job_id: str) -> JobHandle[Any]:
+        """The job with this id. Raises JobNotFound."""
+        return _treadle().job(job_id)
+
+    def jobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+        """The newest jobs that fit; see `treadle.Treadle.jobs`."""
+        return _treadle().jobs(**wanted)
+
+    async def ajob(self, job_id: str) -> JobHandle[Any]:
+        return await _treadle().ajob(job_id)
+
+    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+        return await _treadle().ajobs(**wanted)
+
+    @property
+    def pool(self) -> ProcessPool:
+        """The pool for computing now, on every core: `worker.pool.map(f, xs)`."""
+        return _treadle().pool
+
+    # Answering
+
+    def urls(self, job: JobHandle[Any]) -> dict[str, str]:
+        """The signed links to a job: `status` and `result`."""
+        return _urls(job.id)
+
+    def accepted(self, job: JobHandle[Any]) -> Response:
+        """202 with the links to the job: what a view that sent one returns."""
+        return respond(resources.accepted(job, self.urls(job)))
+
+    # For tests
+
+    def run_pending(self) -> list[JobHandle[Any]]:
+        """Run the jobs that wait, in this thread, and return them as they ended."""
+        return _treadle().run_pending()
+
+    def sent(self, task: Task[..., Any] | None = None) -> list[Sent]:
+        """The calls that were sent, of this task or of all, oldest first."""
+        return _treadle().sent(task)
+
+    # For servers
+
+    def start_embedded(self, server_worker: Any = None) -> None:
+        """Stand for election as the embedded worker now, not with the first request.
+
+        For gunicorn's configuration: `post_worker_init = worker.start_embedded`.
+        """
+        app = getattr(server_worker, "wsgi", None) or current_app
+        treadle = app.extensions[EXTENSION]
+        treadle.start_embedded()
+
+
+def _treadle() -> FlaskTreadle:
+    try:
+        treadle: FlaskTreadle = current_app.extensions[EXTENSION]
+    except KeyError:
+        raise ConfigurationError(f"{current_app.name} has no FlaskWorker: call worker.init_app(app)") from None
+    return treadle
+
+
+def _urls(job_id: str) -> dict[str, str]:
+    token = _treadle().links.token(job_id)
+    return {name: url_for(f"worker.{name}", token=token) for name in ("status", "result")}
+
+
+def _start_embedded(app: Flask, **extra: Any) -> None:
+    request_started.disconnect(_start_embedded, app)
+    app.extensions[EXTENSION].start_embedded()

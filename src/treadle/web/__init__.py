@@ -1,0 +1,1 @@
+"""HTTP without a framework: what is answered about a job, and who may ask."""
