@@ -88,7 +88,7 @@ class Treadle:
         if database_url is not None:
             options["database_url"] = database_url
         self.settings: Settings = settings.make(options)
-        self.registry = registry or Registry()
+        self.registry = Registry() if registry is None else registry
         self.events = Events()
         self.alias = alias
         self._clock: Clock = clock or SystemClock()

@@ -4,10 +4,9 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
 
-import treadle.clock
 from treadle.app import Treadle
+from treadle.clock import US_PER_S, SystemClock
 from treadle.errors import AppNotFound, TreadleError
 from treadle.locate import load_target
 from treadle.report.log import log_events, log_to_terminal
@@ -70,20 +69,19 @@ def run_worker(app: Treadle, concurrency: int | None, queues: tuple[str, ...]) -
     run_process(app.worker(concurrency=concurrency, queues=queues))
 
 
-def print_status(app: Treadle, out: TextIO | None = None) -> None:
+def print_status(app: Treadle, write: Callable[[str], object] = print) -> None:
     """Who works, and how many jobs stand where."""
-    out = out or sys.stdout
-    now_us = treadle.clock.SystemClock().now_us()
+    now_us = SystemClock().now_us()
     workers = app.store.workers()
     for worker in workers:
-        age_s = (now_us - worker.last_seen_at_us) / treadle.clock.US_PER_S
-        print(f"worker  {worker.id}  {worker.kind}  pid {worker.pid} on {worker.host}  seen {age_s:.0f} s ago", file=out)
+        age_s = (now_us - worker.last_seen_at_us) / US_PER_S
+        write(f"worker  {worker.id}  {worker.kind}  pid {worker.pid} on {worker.host}  seen {age_s:.0f} s ago")
     if not workers:
-        print("no worker is known", file=out)
+        write("no worker is known")
     counts = app.store.counts()
     for queue in sorted({queue for queue, _ in counts}):
         shown = "  ".join(f"{state} {counts[queue, state]}" for state in State if (queue, state) in counts)
-        print(f"queue   {queue}  {shown}", file=out)
+        write(f"queue   {queue}  {shown}")
 
 
 def migrate(app: Treadle) -> None:

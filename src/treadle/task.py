@@ -292,6 +292,9 @@ class Registry:
         known = self._tasks.get(task.name) if isinstance(task, Task) else None
         return known is not None and known.function is task.function  # type: ignore[attr-defined]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._tasks
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)
 

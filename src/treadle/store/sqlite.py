@@ -1,8 +1,8 @@
 """The store in a SQLite file: the default, with no server to run.
 
 All verbs run named statements of `sql/sqlite/queries.sql` on raw connections that `Connections` gives:
-those of our own `SqliteFile`, or the one that Django holds. So the same SQL joins whatever
-transaction the caller is in.
+those of our own `SqliteFile`, or the one that Django holds. So the same SQL serves both, and joins
+whatever transaction the caller is in.
 """
 
 import secrets
@@ -24,39 +24,19 @@ OLDEST_SQLITE = (3, 37, 0)
 """STRICT tables came with it."""
 
 
-class SqliteStore(Store):
-    """Jobs in a SQLite file."""
+class SqliteVerbs(Store):
+    """The job verbs, on whatever connections."""
 
-    def __init__(self, file: SqliteFile, connections: Connections | None = None) -> None:
-        """`connections`: where statements run, if not on connections of our own."""
+    def __init__(self, connections: Connections) -> None:
         if sqlite3.sqlite_version_info < OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Treadle needs 3.37 or newer")
-        self.file = file
-        self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
-        self._connections: Connections = connections or file
+        self._connections = connections
         self._sql = queries.load("sqlite")
-
-    def prepare(self) -> None:
-        with self.file.locked() as connection:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            found = schema_version(connection)
-            for migration in migrate.migrations("sqlite"):
-                if migration.number > (found or 0):
-                    with immediate(connection):
-                        apply(connection, migration)
-        with self.file.reading() as connection:
-            check_schema(connection, str(self.file.path))
-
-    def close(self) -> None:
-        self.file.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         with self._connections.writing():
             yield
-
-    def wakeup(self) -> Wakeup:
-        return SqliteWakeup(self.file)
 
     def secret(self) -> str:
         found = self._value("get_meta", name="secret")
@@ -233,12 +213,6 @@ class SqliteStore(Store):
             before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
             return connection.execute(self._sql["prune"], {**before, "limit": limit}).rowcount
 
-    def upkeep(self) -> None:
-        self.file.checkpoint()
-
-    def __str__(self) -> str:
-        return str(self.file.path)
-
     def _rows(self, name: str, **values: Any) -> list[Any]:
         with self._connections.reading() as connection:
             return connection.execute(self._sql[name], values).fetchall()
@@ -246,6 +220,37 @@ class SqliteStore(Store):
     def _value(self, name: str, **values: Any) -> Any:
         found = self._rows(name, **values)
         return found[0][0] if found else None
+
+
+class SqliteStore(SqliteVerbs):
+    """Jobs in a SQLite file of our own, whose tables we make and look after."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        super().__init__(file)
+        self.file = file
+        self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
+
+    def prepare(self) -> None:
+        with self.file.locked() as connection:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            found = schema_version(connection)
+            for migration in migrate.migrations("sqlite"):
+                if migration.number > (found or 0):
+                    with immediate(connection):
+                        apply(connection, migration)
+            check_schema(connection, str(self))
+
+    def close(self) -> None:
+        self.file.close()
+
+    def wakeup(self) -> Wakeup:
+        return SqliteWakeup(self.file)
+
+    def upkeep(self) -> None:
+        self.file.checkpoint()
+
+    def __str__(self) -> str:
+        return str(self.file.path)
 
 
 def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:

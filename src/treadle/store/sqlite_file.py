@@ -62,10 +62,14 @@ class _Handle(NamedTuple):
 class SqliteFile:
     """The connections of this process to one file, opened when needed and kept for the next use."""
 
-    def __init__(self, path: Path, *, synchronous: str = "NORMAL") -> None:
-        """Raises NetworkFileSystem, or ConfigurationError where the folder is missing."""
+    def __init__(self, path: Path, *, synchronous: str = "NORMAL", missing: str = "run `treadle migrate`") -> None:
+        """`missing`: what to do where the tables are missing, for the message.
+
+        Raises NetworkFileSystem, or ConfigurationError where the folder is missing.
+        """
         self.path = path.absolute()
         self._synchronous = synchronous
+        self._missing = missing
         _refuse_missing_folder(self.path)
         _refuse_network_file_system(self.path)
         self._forget_connections()
@@ -80,7 +84,7 @@ class SqliteFile:
         if self._in_transaction is not None:
             yield self._in_transaction
             return
-        with explained(str(self.path)), self._handle() as handle:
+        with self._explained(), self._handle() as handle:
             yield handle.connection
 
     @contextlib.contextmanager
@@ -88,7 +92,7 @@ class SqliteFile:
         if self._in_transaction is not None:
             yield self._in_transaction
             return
-        with explained(str(self.path)), self._handle() as handle, _locked(handle.lock_fd):
+        with self._explained(), self._handle() as handle, _locked(handle.lock_fd):
             self._of_thread.connection = handle.connection
             try:
                 with immediate(handle.connection):
@@ -98,6 +102,15 @@ class SqliteFile:
         if self.wal_bytes() > LARGE_WAL_BYTES:
             self.checkpoint()
 
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained(str(self.path), self._missing)
+
+    @contextlib.contextmanager
+    def writer_lock(self) -> Iterator[None]:
+        """The writer's lock alone, for a writer with a connection of its own."""
+        with self._lock_file() as fd, _locked(fd):
+            yield
+
     @property
     def _in_transaction(self) -> sqlite3.Connection | None:
         """The connection of this thread's open `writing`: what is inside takes effect with it."""
@@ -106,7 +119,7 @@ class SqliteFile:
     @contextlib.contextmanager
     def locked(self) -> Iterator[sqlite3.Connection]:
         """A connection outside any transaction, with the writer's lock held."""
-        with explained(str(self.path)), self._handle() as handle, _locked(handle.lock_fd):
+        with self._explained(), self._handle() as handle, _locked(handle.lock_fd):
             yield handle.connection
 
     @contextlib.contextmanager
@@ -128,14 +141,28 @@ class SqliteFile:
             self._idle.append(handle)
 
     def _open(self) -> _Handle:
-        connection = self.connect()
+        lock_fd = self._open_lock()
         try:
-            lock_fd = os.open(f"{self.path}-writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            return _Handle(self.connect(), lock_fd)
+        except BaseException:
+            os.close(lock_fd)
+            raise
+
+    @contextlib.contextmanager
+    def _lock_file(self) -> Iterator[int]:
+        fd = self._open_lock()
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _open_lock(self) -> int:
+        try:
+            return os.open(f"{self.path}-writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            connection.close()
-            raise StoreReadOnly(f"{self.path}-writer cannot be opened: {error.strerror}; the folder of the "
-                                "store must be writable") from error
-        return _Handle(connection, lock_fd)
+            raise StoreReadOnly(
+                f"{self.path}-writer cannot be opened: {error.strerror}; the folder of the store must be writable"
+            ) from error
 
     def connect(self) -> sqlite3.Connection:
         """A new connection of our settings, which the caller closes."""

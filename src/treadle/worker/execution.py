@@ -53,9 +53,10 @@ class Runner:
 
     def run(self, work: Work) -> Outcome:
         """Run a job here. Raises nothing but KeyboardInterrupt."""
-        with _Recording(self, work.job) as recording:
+        with _Recording(self, work) as recording:
             task = recording.task = self.find(work.job)
             calls = self.decode(task, work.job)
+            self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [self.call(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
@@ -63,9 +64,10 @@ class Runner:
 
     async def arun(self, work: Work) -> Outcome:
         """The same for an async function, in the running event loop."""
-        with _Recording(self, work.job) as recording:
+        with _Recording(self, work) as recording:
             task = recording.task = self.find(work.job)
             calls = self.decode(task, work.job)
+            self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [await self.start(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
@@ -83,6 +85,12 @@ class Runner:
             return [task.decode_arguments(job.payload)]
         except (PayloadError, KeyError, TypeError) as error:
             raise _Unfit(str(error)) from error
+
+    def begins(self, task: Task[Any, Any], work: Work) -> None:  # noqa: B027 (an integration may refine it)
+        """Called just before the function runs."""
+
+    def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:  # noqa: B027
+        """Called when a run of a known task has ended; where it raised, the error is still being handled."""
 
     def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:
         """What is in force while the function runs: an integration's application context."""
@@ -122,9 +130,9 @@ class _Unfit(Exception):
 class _Recording:
     """Turns whatever happens inside into an outcome."""
 
-    def __init__(self, runner: Runner, job: Job) -> None:
+    def __init__(self, runner: Runner, work: Work) -> None:
         self.runner = runner
-        self.job = job
+        self.work = work
         self.task: Task[Any, Any] | None = None
         self.outcome = Outcome.unfit(Failure("treadle.errors.TreadleError", "the run was not recorded"))
 
@@ -134,22 +142,29 @@ class _Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        match error:
-            case None | KeyboardInterrupt():
-                return False
-            case UnknownTask() if self.task is None:
-                self.outcome = Outcome.unknown_task(failure_of(error))
-            case _Unfit():
-                self.outcome = Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
-            case _:
-                self.outcome = Outcome.raised(failure_of(error), self._retry_after_s(error))
+        if isinstance(error, KeyboardInterrupt):
+            return False
+        if error is not None:
+            self.outcome = self._outcome_of(error)
+        if self.task is not None:
+            self.runner.ended(self.task, self.work, self.outcome)
         return True
 
+    def _outcome_of(self, error: BaseException) -> Outcome:
+        match error:
+            case UnknownTask() if self.task is None:
+                return Outcome.unknown_task(failure_of(error))
+            case _Unfit():
+                return Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
+            case _:
+                return Outcome.raised(failure_of(error), self._retry_after_s(error))
+
     def _retry_after_s(self, error: BaseException) -> float | None:
-        if self.task is None or self.job.attempt >= self.job.max_attempts or not isinstance(error, Exception):
+        job = self.work.job
+        if self.task is None or job.attempt >= job.max_attempts or not isinstance(error, Exception):
             return None
         try:
-            return self.task.settings.backoff(error, self.job)
+            return self.task.settings.backoff(error, job)
         except Exception as reason:
             # A rule that fails must not hide why the job did.
             error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")

@@ -1,0 +1,42 @@
+"""Treadle in Django: a complete backend for `django.tasks`, and `send_function`.
+
+Nothing here needs the app registry, so a module of tasks may import it at any time.
+"""
+
+from django_worker.sending import (
+    accepted,
+    ajob,
+    ajobs,
+    asend_function,
+    asend_many,
+    asend_map,
+    job,
+    jobs,
+    pool,
+    run_pending,
+    send_function,
+    send_many,
+    send_map,
+    sent,
+    urls,
+)
+from django_worker.task import task
+
+__all__ = [
+    "accepted",
+    "ajob",
+    "ajobs",
+    "asend_function",
+    "asend_many",
+    "asend_map",
+    "job",
+    "jobs",
+    "pool",
+    "run_pending",
+    "send_function",
+    "send_many",
+    "send_map",
+    "sent",
+    "task",
+    "urls",
+]

@@ -1,0 +1,21 @@
+"""The application: registers checks and one signal, and touches neither a database nor a thread."""
+
+from django.apps import AppConfig
+from django.core import checks
+from django.core.signals import request_started
+from django.utils.translation import gettext_lazy as _
+
+
+class DjangoWorkerConfig(AppConfig):
+    name = "django_worker"
+    label = "django_worker"
+    verbose_name = _("Background jobs")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from django_worker.checks import check_unused_options
+        from django_worker.site import EMBEDDED_UID, start_embedded
+
+        checks.register(check_unused_options)
+        # A process that serves requests may run the embedded worker; a command or a shell never does.
+        request_started.connect(start_embedded, dispatch_uid=EMBEDDED_UID)

@@ -1,0 +1,50 @@
+"""What `manage.py check` says of our settings."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.core.checks import CheckMessage, Error, Warning
+from django.db import connections
+
+from django_worker.task import unused_options
+
+
+def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
+    """The findings about one alias of `TASKS`."""
+    if not apps.is_installed("django_worker"):
+        yield Error(f"TASKS[{alias!r}] needs 'django_worker' in INSTALLED_APPS.", id="django_worker.E001")
+    database = options.get("DATABASE", "default")
+    if database not in connections.settings:
+        yield Error(f"TASKS[{alias!r}]: there is no database {database!r} in DATABASES.", id="django_worker.E002")
+        return
+    yield from _check_database(alias, database)
+
+
+def _check_database(alias: str, database: str) -> Iterator[CheckMessage]:
+    connection: Any = connections[database]
+    if connection.vendor != "sqlite":
+        yield Error(
+            f"TASKS[{alias!r}]: the database {database!r} is {connection.vendor}; this version keeps jobs in SQLite.",
+            hint='Name a SQLite database in OPTIONS["DATABASE"].',
+            id="django_worker.E003",
+        )
+    elif connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
+        yield Warning(
+            f"TASKS[{alias!r}]: a transaction on {database!r} that reads first and sends then fails with 'database "
+            "is locked' when a worker has written in between.",
+            hint=f'Set DATABASES[{database!r}]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE"}}.',
+            id="django_worker.W001",
+        )
+
+
+def check_unused_options(**extra: Any) -> list[CheckMessage]:
+    """Tasks with options of ours whose backend is another's."""
+    return [
+        Warning(
+            f"{path} has the options {', '.join(options)}, which the backend of TASKS[{alias!r}] does not use.",
+            id="django_worker.W002",
+        )
+        for path, alias, options in unused_options
+        if options
+    ]

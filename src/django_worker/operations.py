@@ -1,0 +1,49 @@
+"""The migration operation that runs the core's own schema SQL."""
+
+from typing import Any
+
+from django.db.migrations.operations.base import Operation
+
+from treadle.store import migrate
+from treadle.store.sqlite import apply
+
+TABLES = ("message", "progress", "attempt", "worker", "job", "meta")
+
+
+class RunCoreMigration(Operation):
+    """Applies one numbered migration of Treadle's store; does nothing on a database that it cannot be kept in."""
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        pass
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        if self._is_wanted(app_label, schema_editor):
+            connection = schema_editor.connection
+            connection.ensure_connection()
+            for migration in migrate.migrations("sqlite"):
+                if migration.number == self.number:
+                    apply(connection.connection, migration)
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        if self._is_wanted(app_label, schema_editor):
+            for table in TABLES:
+                schema_editor.execute(f"DROP TABLE treadle_{table}")
+
+    def _is_wanted(self, app_label: str, schema_editor: Any) -> bool:
+        connection = schema_editor.connection
+        return connection.vendor == "sqlite" and self.allow_migrate_model_of(app_label, connection.alias)
+
+    def allow_migrate_model_of(self, app_label: str, database: str) -> bool:
+        """What the site's routers say."""
+        from django.db import router
+
+        return bool(router.allow_migrate(database, app_label))
+
+    def describe(self) -> str:
+        return f"Run migration {self.number} of Treadle's store"

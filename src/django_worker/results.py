@@ -1,0 +1,99 @@
+"""The framework's TaskResult of one of our jobs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from django_worker.contract import FrameworkTask, TaskError, TaskResult, TaskResultStatus
+from django_worker.task import DjangoRegistry
+from treadle import codec
+from treadle.clock import as_datetime
+from treadle.job import Attempt, Job, Kind, Outcome, OutcomeKind
+from treadle.states import State
+
+STATUS = {
+    State.BLOCKED: TaskResultStatus.READY,
+    State.SCHEDULED: TaskResultStatus.READY,
+    State.READY: TaskResultStatus.READY,
+    State.RUNNING: TaskResultStatus.RUNNING,
+    State.SUCCEEDED: TaskResultStatus.SUCCESSFUL,
+    State.FAILED: TaskResultStatus.FAILED,
+    State.CANCELLED: TaskResultStatus.FAILED,
+}
+"""The framework has four words for our seven."""
+REFUNDED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.UNKNOWN_TASK})
+"""Runs that do not count as an attempt."""
+
+
+def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -> "TaskResult[Any]":
+    """Raises UnknownTask where the task is not found any more."""
+    counted = [attempt for attempt in attempts if attempt.outcome not in REFUNDED]
+    starts = [a.started_at_us for a in counted if a.started_at_us is not None]
+    if job.state is State.RUNNING and job.started_at_us is not None:
+        starts.append(job.started_at_us)
+    args, kwargs = _arguments(job)
+    result: TaskResult[Any] = TaskResult(
+        task=_task(job, registry),
+        id=job.id,
+        status=STATUS[job.state],
+        enqueued_at=as_datetime(job.enqueued_at_us),
+        started_at=_moment(min(starts, default=None)),
+        finished_at=_moment(job.finished_at_us),
+        last_attempted_at=_moment(max(starts, default=None)),
+        args=args,
+        kwargs=kwargs,
+        backend=job.alias,
+        errors=_errors(job, counted),
+        worker_ids=[a.worker_id for a in counted] + ([job.worker_id] if job.worker_id else []),
+    )
+    if job.state is State.SUCCEEDED and job.result is not None:
+        # The field is set after the fact by the framework's own backends, too.
+        object.__setattr__(result, "_return_value", codec.plain(job.result))
+    return result
+
+
+def ended_result_of(
+    job: Job, earlier: Sequence[Attempt], outcome: Outcome, now_us: int, registry: DjangoRegistry
+) -> "TaskResult[Any]":
+    """The result of a run that has just ended, as the store will tell it."""
+    succeeded = outcome.kind is OutcomeKind.SUCCEEDED
+    last = Attempt(job.attempt, job.worker_id or "", job.started_at_us, now_us, outcome.kind, outcome.failure)
+    ended = msgspec.structs.replace(
+        job,
+        state=State.SUCCEEDED if succeeded else State.FAILED,
+        result=outcome.result,
+        failure=outcome.failure,
+        finished_at_us=now_us,
+        worker_id=None,
+    )
+    return result_of(ended, [*earlier, last], registry)
+
+
+def _task(job: Job, registry: DjangoRegistry) -> "FrameworkTask[..., Any]":
+    """The task as it was sent: with the priority and the queue of the job."""
+    task = registry.framework_task(job.task)
+    if (task.priority, task.queue_name, task.backend) != (job.priority, job.queue, job.alias):
+        task = replace(task, priority=job.priority, queue_name=job.queue, backend=job.alias)
+    return task
+
+
+def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
+    if job.kind is not Kind.CALL:
+        return [], {}
+    fields = codec.plain(job.payload)
+    return fields["args"], fields["kwargs"]
+
+
+def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
+    errors = [TaskError(exception_class_path=a.failure.error_class, traceback=a.failure.traceback or str(a.failure))
+              for a in attempts if a.failure is not None]  # fmt: skip
+    if job.state is State.CANCELLED:
+        errors.append(TaskError(exception_class_path="treadle.errors.JobCancelled", traceback="cancelled"))
+    return errors
+
+
+def _moment(at_us: int | None) -> datetime | None:
+    return None if at_us is None else as_datetime(at_us)

@@ -1,0 +1,114 @@
+"""The verbs: what `from django_worker import …` gives beside `task`."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from django_worker.contract import FrameworkTask
+from django_worker.site import DjangoTreadle, site
+from django_worker.task import WorkerTask
+from django_worker.views import respond
+from treadle.app import Sent
+from treadle.errors import NotATask
+from treadle.handle import JobHandle
+from treadle.task import BoundTask
+from treadle.web import resources
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def send_function(task: "FrameworkTask[P, R]", /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    """Send one call through the task's own alias; every argument after the task is the task's.
+
+    Takes what `treadle.codec` can carry, which is more than `enqueue` takes. Inside
+    `transaction.atomic` the call is sent with the commit, and gone with a rollback. Raises NotATask,
+    TypeError where the arguments do not fit, PayloadError or PayloadTooLarge, and a StoreError; then
+    nothing was sent.
+    """
+    treadle = _treadle_of(task)
+    return treadle.send_many([treadle.registry.core(task).bind(*args, **kwargs)])[0]
+
+
+def send_many(calls: Iterable[BoundTask[R]], *, alias: str = "default") -> list[JobHandle[R]]:
+    """Send many calls in one transaction."""
+    return site(alias).send_many(calls)
+
+
+def send_map(
+    task: "FrameworkTask[..., Any]",
+    items: Iterable[Any],
+    *,
+    reduce: "FrameworkTask[..., Any] | None" = None,
+    parts: int | None = None,
+) -> JobHandle[Any]:
+    """Send `task(item)` for each item as one job; see `treadle.Treadle.send_map`."""
+    treadle = _treadle_of(task)
+    total = treadle.registry.core(reduce) if reduce is not None else None
+    return treadle.send_map(treadle.registry.core(task), items, reduce=total, parts=parts)
+
+
+def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:
+    """The job with this id. Raises JobNotFound."""
+    return site(alias).job(job_id)
+
+
+def jobs(*, alias: str = "default", **wanted: Any) -> list[JobHandle[Any]]:
+    """The newest jobs that fit; see `treadle.Treadle.jobs`."""
+    return site(alias).jobs(**wanted)
+
+
+def urls(job: JobHandle[Any]) -> dict[str, str]:
+    """The signed links to a job: `status` and `result`."""
+    token = site(job.row.alias).links.token(job.id)
+    return {name: reverse(f"django_worker:{name}", args=[token]) for name in ("status", "result")}
+
+
+def accepted(request: HttpRequest, job: JobHandle[Any]) -> HttpResponse:
+    """202 with the links to the job: what a view that sent one returns."""
+    return respond(resources.accepted(job, urls(job)))
+
+
+def run_pending(*, alias: str = "default") -> list[JobHandle[Any]]:
+    """Run the jobs that wait, in this thread, on this connection, inside this transaction; for tests."""
+    return site(alias).run_pending()
+
+
+def sent(task: "FrameworkTask[..., Any] | None" = None, *, alias: str = "default") -> list[Sent]:
+    """The calls that were sent, of this task or of all, oldest first; for tests."""
+    if task is None:
+        return site(alias).sent()
+    treadle = _treadle_of(task)
+    return treadle.sent(treadle.registry.core(task))
+
+
+def _treadle_of(task: Any) -> DjangoTreadle:
+    if isinstance(task, FrameworkTask) and not isinstance(task, WorkerTask):
+        backend = type(task.get_backend())
+        raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
+    return site(task.backend if isinstance(task, WorkerTask) else "default")
+
+
+def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Django's connections belong to a thread: asgiref keeps to the one of the request.
+    return sync_to_async(function, thread_sensitive=True)
+
+
+asend_function = _in_thread(send_function)
+asend_many = _in_thread(send_many)
+asend_map = _in_thread(send_map)
+ajob = _in_thread(job)
+ajobs = _in_thread(jobs)
+
+
+class LazyPool:
+    """The pool for computing now, of the alias `default`; made when it is first used, once a process."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(site().pool, name)
+
+
+pool = LazyPool()

@@ -1,0 +1,205 @@
+"""One Treadle for each alias of `TASKS` that names our backend: one a process, whatever the thread.
+
+The framework makes a backend object for each thread, so nothing that must be shared can live there.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import django
+from django.core import signing
+from django.core.signals import request_started, setting_changed
+from django.db import close_old_connections, connections
+
+from django_worker.connections import DjangoStore, WorkerStore, file_of
+from django_worker.contract import task_backends, task_finished, task_started
+from django_worker.results import ended_result_of, result_of
+from django_worker.task import DjangoRegistry, WorkerContext
+from treadle import settings
+from treadle.app import Initializer, Treadle
+from treadle.errors import AppNotFound, ConfigurationError, SettingsError, WouldDeadlock
+from treadle.job import Outcome
+from treadle.settings import Embedded
+from treadle.store.contract import Store
+from treadle.task import Context, Task
+from treadle.web.links import SALT, Links
+from treadle.worker import execution
+from treadle.worker.execution import Runner, Work
+
+NOT_FOR_DJANGO = ("database_url", "app", "url_prefix", "queues")
+"""Settings that Django has its own place for, or (database_url) that this version does not honour yet."""
+
+
+class DjangoTreadle(Treadle):
+    """The Treadle behind one alias."""
+
+    registry: DjangoRegistry
+
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        """Raises SettingsError for an unknown option or a wrong value."""
+        chosen = options_of(params)
+        queues = tuple(params.get("QUEUES", ["default"]))
+        super().__init__(registry=DjangoRegistry(alias), alias=alias, **{**chosen, "queues": queues})
+        self.database = params.get("OPTIONS", {}).get("DATABASE", "default")
+        self.links = Links(DjangoSigner(), self.settings.link_max_age_s)
+
+    def _known(self, task: Any) -> Task[..., Any]:
+        return task if isinstance(task, Task) else self.registry.core(task)
+
+    def open_store(self) -> Store:
+        return DjangoStore(self.database, file_of(self.database))
+
+    def worker_store(self) -> Store:
+        file = file_of(self.database)
+        if file is None:
+            raise ConfigurationError(
+                f"the database {self.database!r} is in memory, where no worker can see it: use run_pending()"
+            )
+        store = WorkerStore(file)
+        store.prepare()
+        return store
+
+    def make_runner(self) -> Runner:
+        return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+
+    def child_initializer(self) -> Initializer:
+        if not os.environ.get("DJANGO_SETTINGS_MODULE"):
+            raise AppNotFound(
+                "DJANGO_SETTINGS_MODULE is not set, so a child process could not find the settings: put them into "
+                "a module and name it there"
+            )
+        return execution.install, (runner_of, self.alias)
+
+    def pool_initializer(self) -> Initializer:
+        return django.setup, ()
+
+    def may_embed(self) -> bool:
+        if not super().may_embed():
+            return False
+        if self.settings.embedded is Embedded.ALWAYS:
+            return True
+        return not ("pytest" in sys.modules or "test" in sys.argv[1:2]) and file_of(self.database) is not None
+
+    def refuse_to_wait(self) -> None:
+        connection: Any = connections[self.database]
+        if connection.in_atomic_block:
+            raise WouldDeadlock("this transaction has not ended, so no worker can see what was sent in it")
+        super().refuse_to_wait()
+
+
+class DjangoRunner(Runner):
+    """Runs each job with fresh connections, the framework's context and its signals."""
+
+    registry: DjangoRegistry
+
+    @contextmanager
+    def surroundings(self, task: Task[Any, Any], work: Work) -> Iterator[None]:
+        close_old_connections()
+        try:
+            yield
+        finally:
+            close_old_connections()
+
+    @contextmanager
+    def context(self, task: Task[Any, Any], work: Work) -> Iterator[Any]:
+        with super().context(task, work) as core:
+            yield self.framework_context(work, core) if task.settings.takes_context else core
+
+    def framework_context(self, work: Work, core: Context) -> WorkerContext:
+        return WorkerContext(result_of(work.job, work.earlier, self.registry), core)
+
+    def begins(self, task: Task[Any, Any], work: Work) -> None:
+        if work.job.task in self.registry:
+            result = result_of(work.job, work.earlier, self.registry)
+            task_started.send(sender=self._backend_class(result), task_result=result)
+
+    def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
+        """Tell the framework; not where the job will be tried again."""
+        will_retry = outcome.retry_after_s is not None
+        if work.job.task in self.registry and not will_retry:
+            result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
+            task_finished.send(sender=self._backend_class(result), task_result=result)
+
+    def _backend_class(self, result: Any) -> type:
+        return type(task_backends[result.backend])
+
+
+class DjangoSigner:
+    """Django's own signing, which honours SECRET_KEY_FALLBACKS."""
+
+    def sign(self, value: dict[str, str]) -> str:
+        return signing.dumps(value, salt=SALT)
+
+    def unsign(self, token: str, max_age_s: float) -> Any:
+        try:
+            return signing.loads(token, salt=SALT, max_age=max_age_s)
+        except signing.BadSignature:
+            return None
+
+
+def options_of(params: dict[str, Any]) -> dict[str, Any]:
+    """The settings in `TASKS[alias]["OPTIONS"]`. Raises SettingsError."""
+    options = params.get("OPTIONS", {})
+    for name in NOT_FOR_DJANGO:
+        if name.upper() in options:
+            raise SettingsError(f"OPTIONS[{name.upper()!r}] is not available in this version of django_worker")
+    chosen = settings.load(options, ignore=frozenset({"DATABASE"}))
+    return {name: getattr(chosen, name) for name in chosen.__struct_fields__ if name not in NOT_FOR_DJANGO}
+
+
+_lock = threading.Lock()
+_sites: dict[str, tuple[Any, DjangoTreadle]] = {}
+
+
+def site(alias: str = "default") -> DjangoTreadle:
+    """The Treadle of an alias. Raises ConfigurationError where that alias names another backend."""
+    backend: Any = task_backends[alias]
+    if not getattr(backend, "is_treadle", False):
+        raise ConfigurationError(
+            f"TASKS[{alias!r}] uses {type(backend).__module__}.{type(backend).__qualname__}; this needs "
+            "django_worker.backend.WorkerBackend"
+        )
+    params = task_backends.settings[alias]
+    database = params.get("OPTIONS", {}).get("DATABASE", "default")
+    # A test runner gives the database another name, and a store knows its file by name.
+    key = connections[database].settings_dict["NAME"]
+    with _lock:
+        if alias not in _sites or _sites[alias][0] != key:
+            _sites[alias] = (key, DjangoTreadle(alias, params))
+        return _sites[alias][1]
+
+
+def our_aliases() -> list[str]:
+    """The aliases of `TASKS` that name our backend."""
+    return [alias for alias in task_backends.settings if getattr(task_backends[alias], "is_treadle", False)]
+
+
+def _forget(*, setting: str, **extra: Any) -> None:
+    if setting in ("TASKS", "DATABASES"):
+        with _lock:
+            for _, treadle in _sites.values():
+                treadle.close()
+            _sites.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="django_worker.site")
+
+
+def runner_of(alias: str) -> Runner:
+    """The runner of an alias, in a child."""
+    django.setup()
+    return site(alias).runner
+
+
+def start_embedded(**extra: Any) -> None:
+    """With the first request that a process serves: stand for election as the embedded worker."""
+    request_started.disconnect(dispatch_uid=EMBEDDED_UID)
+    for alias in our_aliases():
+        site(alias).start_embedded()
+
+
+EMBEDDED_UID = "django_worker.embedded"

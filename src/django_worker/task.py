@@ -1,0 +1,156 @@
+"""`WorkerTask`, the framework's Task with our options, and what Treadle's core makes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from django.utils.module_loading import import_string
+
+from django_worker.contract import FrameworkTask, TaskContext, task_backends
+from treadle.backoff import Backoff, BackoffRule
+from treadle.errors import NotATask, UnknownTask
+from treadle.task import Context, Registry, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OPTIONS = ("max_attempts", "max_crashes", "backoff", "pool", "labels")
+"""What WorkerTask adds to the framework's Task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the backport only
+    """A Task of the framework with Treadle's options; `None` leaves one at its default."""
+
+    max_attempts: int = 1
+    """How often the function may raise before the job fails."""
+    max_crashes: int = 3
+    """How often a process may die under the job; with 0 it runs at most once."""
+    backoff: BackoffRule = field(default_factory=Backoff.exponential)
+    """Takes the error and the job and answers how many seconds to wait; None gives up."""
+    pool: str | None = None
+    labels: dict[str, str] = field(default_factory=dict, hash=False)
+
+    def options(self, **changes: Any) -> "WorkerTask":
+        """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
+        return replace(self, **changes)
+
+
+class WorkerContext(TaskContext):
+    """What a task with `takes_context=True` is given: the framework's context, with reporting."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, task_result: Any, core: Context) -> None:
+        super().__init__(task_result=task_result)
+        object.__setattr__(self, "_core", core)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Say how far the job is; see `treadle.Context.progress`."""
+        self._core.progress(done, total, message)  # type: ignore[attr-defined]
+
+    def send(self, body: Any) -> None:
+        """Send a message to whoever follows the job."""
+        self._core.send(body)  # type: ignore[attr-defined]
+
+
+unused_options: list[tuple[str, str, list[str]]] = []
+"""Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
+
+
+@overload
+def task(function: Callable[P, R], /) -> "FrameworkTask[P, R]": ...
+@overload
+def task(**options: Any) -> Callable[[Callable[P, R]], "FrameworkTask[P, R]"]: ...
+def task(
+    function: Any = None,
+    /,
+    *,
+    priority: int = 0,
+    queue_name: str = "default",
+    backend: str = "default",
+    takes_context: bool = False,
+    **options: Any,
+) -> Any:
+    """The framework's `@task`, with our options, on every supported version of Django.
+
+    Raises InvalidTask where the backend refuses the task. Where the backend of this alias is not ours
+    (a Dummy or Immediate one in a test's settings), our options are kept aside and a check says so.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        task_class = task_backends[backend].task_class
+        given = options
+        if not issubclass(task_class, WorkerTask):
+            path = f"{function.__module__}.{function.__qualname__}"
+            unused_options.append((path, backend, sorted(options)))
+            given = {}
+        return task_class(
+            func=function, priority=priority, queue_name=queue_name, backend=backend, takes_context=takes_context,
+            run_after=None, **given,
+        )  # fmt: skip
+
+    return decorate if function is None else decorate(function)
+
+
+class DjangoRegistry(Registry):
+    """Finds tasks as the framework does, by their import path, and gives the core its own form of them."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__()
+        self._alias = alias
+        self._cores: dict[Any, Task[..., Any]] = {}
+
+    def find(self, name: str) -> Task[..., Any]:
+        return self.core(self.framework_task(name))
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            self.framework_task(name)
+        except UnknownTask:
+            return False
+        return True
+
+    def framework_task(self, name: str) -> "FrameworkTask[..., Any]":
+        """The Task at an import path. Raises UnknownTask where there is none: nothing else is ever run."""
+        try:
+            found = import_string(name)
+        except ImportError as error:
+            raise UnknownTask(f"no task is found at {name!r}: {error}") from error
+        if not isinstance(found, FrameworkTask):
+            raise UnknownTask(f"{name!r} is a {type(found).__name__}, not a task: decorate it with @task")
+        return found
+
+    def knows(self, task: object) -> bool:
+        return isinstance(task, Task)
+
+    def core(self, task: "FrameworkTask[..., Any]") -> Task[..., Any]:
+        """The core's task with the options of the framework's. Raises NotATask, InvalidTask."""
+        if not isinstance(task, FrameworkTask):
+            name = getattr(task, "__qualname__", repr(task))
+            raise NotATask(f"{name} is not a task: decorate it with @task, and pass the task, not a call of it")
+        if not isinstance(task, WorkerTask):
+            backend = type(task.get_backend())
+            raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
+        core = self._core_of(task)
+        changes: dict[str, Any] = {"run_after": task.run_after} if task.run_after is not None else {}
+        if task.labels:
+            changes["labels"] = task.labels
+        return core.options(**changes) if changes else core
+
+    def _core_of(self, task: WorkerTask) -> Task[..., Any]:
+        options = {
+            "queue": task.queue_name,
+            "priority": int(task.priority),
+            "max_attempts": task.max_attempts,
+            "max_crashes": task.max_crashes,
+            "backoff": task.backoff,
+            "takes_context": task.takes_context,
+        }
+        if task.pool is not None:
+            options["pool"] = task.pool
+        # Inspecting a function takes longer than sending it.
+        key = (task.func, *options.values())
+        if key not in self._cores:
+            self._cores[key] = Task(task.func, name=task.module_path, **options)
+        return cast(Task[..., Any], self._cores[key])

@@ -1,0 +1,13 @@
+"""For tests: a clock moved by hand, and the suites that every store and every pool must pass.
+
+    from treadle.testing import ManualClock
+    from treadle.testing.store_contract import StoreContract
+    from treadle.testing.pool_contract import PoolContract
+
+Nothing here needs more than the standard library and Treadle; the suites are plain classes of plain
+assertions, which pytest collects once you subclass them under a name that begins with `Test`.
+"""
+
+from treadle.testing.clock import ManualClock
+
+__all__ = ["ManualClock"]

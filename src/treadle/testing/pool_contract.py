@@ -1,0 +1,319 @@
+"""What every pool must do, as tests: subclass `PoolContract`, give it your pool, run pytest.
+
+    from treadle.testing.pool_contract import PoolContract
+
+    class TestMyPool(PoolContract):
+        kills = True                    # `kill` ends a call that runs
+        def make_pool(self):
+            return MyPool(...)          # with room for at least two calls at once, if it has any
+
+The class attributes say what the pool can do; a test of what it cannot do passes without looking.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from treadle.pools.contract import Pool, report
+
+PATIENCE_S = 20.0
+"""How long a test waits for what must come; only a broken pool makes it wait so long."""
+LOOK_EVERY_S = 0.005
+
+
+class PoolContract:
+    """The tests. Each docstring is a sentence that must hold of the pool."""
+
+    kills: bool = False
+    """`kill` ends a call while it runs."""
+    waits: bool = True
+    """`call` returns before the function has ended; False for a pool that runs it in the caller."""
+    runs_async: bool = False
+    """The pool runs async functions, and only those."""
+
+    def make_pool(self) -> Pool:
+        """A new pool."""
+        raise NotImplementedError
+
+    @property
+    def functions(self) -> Any:
+        """The functions of the suite, in the form that the pool runs."""
+        return AsyncFunctions if self.runs_async else Functions
+
+    def test_a_call_gives_what_the_function_returns(self) -> None:
+        """Arguments and keyword arguments arrive, and the future holds the value."""
+        with self.make_pool() as pool:
+            future = pool.call(self.functions.add, (1,), {"other": 2})
+            assert future.result(PATIENCE_S) == 3
+            assert future.done()
+
+    def test_an_error_of_the_function_is_in_the_future(self) -> None:
+        """What the function raises is raised by `result`, and the pool goes on."""
+        with self.make_pool() as pool:
+            future = pool.call(self.functions.fail, ("no such user",))
+            error = future.exception(PATIENCE_S)
+            assert isinstance(error, ValueError)
+            assert str(error) == "no such user"
+            assert pool.call(self.functions.add, (1, 2)).result(PATIENCE_S) == 3
+
+    def test_arguments_that_do_not_fit_are_an_error_of_the_call(self) -> None:
+        """A call with too many arguments ends with a TypeError, and does not hang."""
+        with self.make_pool() as pool:
+            future = pool.call(self.functions.add, (1, 2, 3, 4))
+            assert isinstance(future.exception(PATIENCE_S), TypeError)
+
+    def test_an_exit_of_the_function_is_in_the_future(self) -> None:
+        """SystemExit ends the call and not the pool, as in `concurrent.futures`."""
+        with self.make_pool() as pool:
+            assert isinstance(pool.call(self.functions.leave).exception(PATIENCE_S), SystemExit)
+            assert pool.call(self.functions.add, (1, 2)).result(PATIENCE_S) == 3
+
+    def test_many_calls_all_end(self) -> None:
+        """A hundred calls, more than there are places, give each its own result."""
+        with self.make_pool() as pool:
+            futures = [pool.call(self.functions.add, (number, 1)) for number in range(100)]
+            assert [future.result(PATIENCE_S) for future in futures] == list(range(1, 101))
+
+    def test_any_thread_may_call(self) -> None:
+        """Threads that call at once get each their own results."""
+        results: dict[int, int] = {}
+        with self.make_pool() as pool:
+
+            def call(number: int) -> None:
+                results[number] = pool.call(self.functions.add, (number, number)).result(PATIENCE_S)
+
+            threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert results == {number: 2 * number for number in range(8)}
+
+    def test_the_start_is_told(self) -> None:
+        """`on_started` is called once, before the future is done."""
+        order: list[str] = []
+        with self.make_pool() as pool:
+            future = pool.call(self.functions.add, (1, 2), on_started=lambda: order.append("started"))
+            future.result(PATIENCE_S)
+            order.append("done")
+        assert order == ["started", "done"]
+
+    def test_reports_arrive_in_order(self) -> None:
+        """What the function reports reaches `on_progress`, all of it before the result."""
+        reports: list[Any] = []
+        with self.make_pool() as pool:
+            pool.call(self.functions.report_all, ([1, "two", 3.0],), on_progress=reports.append).result(PATIENCE_S)
+            assert reports == [1, "two", 3.0]
+
+    def test_reports_of_one_call_do_not_reach_another(self) -> None:
+        """Each call has listeners of its own; without one a report is lost, and is no error."""
+        reports: list[Any] = []
+        with self.make_pool() as pool:
+            pool.call(self.functions.report_all, ([1],)).result(PATIENCE_S)
+            pool.call(self.functions.report_all, ([2],), on_progress=reports.append).result(PATIENCE_S)
+            pool.call(self.functions.report_all, ([3],)).result(PATIENCE_S)
+        assert reports == [2]
+
+    def test_a_pool_that_was_shut_down_takes_no_calls(self) -> None:
+        """`call` after `shutdown` raises RuntimeError."""
+        pool = self.make_pool()
+        pool.shutdown()
+        try:
+            pool.call(self.functions.add, (1, 2))
+        except RuntimeError:
+            return
+        raise AssertionError("a RuntimeError was expected")
+
+    def test_shutdown_waits_for_the_calls_taken(self) -> None:
+        """With `wait` every future is done when `shutdown` returns."""
+        pool = self.make_pool()
+        futures = [pool.call(self.functions.add, (number, 1)) for number in range(20)]
+        pool.shutdown(wait=True)
+        assert all(future.done() and future.result() for future in futures)
+
+    def test_shutdown_may_be_called_again(self) -> None:
+        """A second `shutdown` is no error, and waits where it is asked to."""
+        with Gate() as gate:
+            pool = self.make_pool()
+            future = self._begin(pool, gate)
+            pool.shutdown(wait=False)
+            gate.open()
+            pool.shutdown(wait=True)
+            assert future.done()
+            pool.shutdown(wait=True)
+
+    def test_shutdown_cancels_the_waiting_calls_where_asked(self) -> None:
+        """`cancel_futures` cancels what has not started, and what has started ends."""
+        if not self.waits:
+            return
+        with Gate() as gate:
+            pool = self.make_pool()
+            running = self._fill(pool, gate)
+            waiting = [future for future in running if not future.running()]
+            pool.shutdown(wait=False, cancel_futures=True)
+            gate.open()
+            pool.shutdown(wait=True)
+            assert waiting
+            assert all(future.cancelled() for future in waiting)
+            assert all(future.done() for future in running)
+
+    def test_a_waiting_call_can_be_cancelled(self) -> None:
+        """A call that was cancelled before it started never runs."""
+        if not self.waits:
+            return
+        with Gate() as gate, self.make_pool() as pool:
+            self._fill(pool, gate)
+            future = pool.call(self.functions.touch, (str(gate.folder / "touched"),))
+            assert future.cancel()
+            gate.open()
+            pool.shutdown()
+            assert not (gate.folder / "touched").exists()
+
+    def test_a_call_that_has_ended_cannot_be_killed(self) -> None:
+        """`kill` of a finished call is False and leaves its result."""
+        with self.make_pool() as pool:
+            future = pool.call(self.functions.add, (1, 2))
+            future.result(PATIENCE_S)
+            assert pool.kill(future) is False
+            assert future.result() == 3
+
+    def test_a_waiting_call_can_be_killed(self) -> None:
+        """`kill` of a call that has not started cancels it."""
+        if not self.waits:
+            return
+        with Gate() as gate, self.make_pool() as pool:
+            self._fill(pool, gate)
+            future = pool.call(self.functions.add, (1, 2))
+            assert pool.kill(future) is True
+            gate.open()
+            assert isinstance(_error(future), CancelledError)
+
+    def test_a_running_call_can_be_killed(self) -> None:
+        """`kill` ends a call that runs with CancelledError, harms no other, and the pool goes on."""
+        if not self.kills:
+            return
+        with Gate() as gate, self.make_pool() as pool:
+            future, other = self._begin(pool, gate), self._begin(pool, gate)
+            assert pool.kill(future) is True
+            assert isinstance(_error(future), CancelledError)
+            gate.open()
+            assert other.result(PATIENCE_S) == "open"
+            assert pool.call(self.functions.add, (1, 2)).result(PATIENCE_S) == 3
+
+    def _begin(self, pool: Pool, gate: "Gate") -> "Future[Any]":
+        """A call that runs until the gate opens; a pool that cannot wait finds it open."""
+        if not self.waits:
+            gate.open()
+        started = threading.Event()
+        future = pool.call(self.functions.wait_for, (str(gate.path),), on_started=started.set)
+        assert started.wait(PATIENCE_S)
+        return future
+
+    def _fill(self, pool: Pool, gate: "Gate") -> "list[Future[Any]]":
+        """So many calls that some run and the others wait, until the gate opens."""
+        futures = [self._begin(pool, gate)]
+        futures += [pool.call(self.functions.wait_for, (str(gate.path),)) for _ in range(PLENTY)]
+        return futures
+
+
+PLENTY = 20
+"""More calls than a pool under test has places."""
+
+
+class Gate:
+    """Something closed that a function in any process can wait for: a file that is not there yet."""
+
+    def __init__(self) -> None:
+        self._folder = TemporaryDirectory()
+        self.folder = Path(self._folder.name)
+        self.path = self.folder / "open"
+
+    def open(self) -> None:
+        self.path.touch()
+
+    def __enter__(self) -> "Gate":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open()
+        self._folder.cleanup()
+
+
+class Functions:
+    """What the suite runs."""
+
+    @staticmethod
+    def add(one: int, other: int) -> int:
+        return one + other
+
+    @staticmethod
+    def fail(message: str) -> None:
+        raise ValueError(message)
+
+    @staticmethod
+    def leave() -> None:
+        raise SystemExit(3)
+
+    @staticmethod
+    def report_all(values: list[Any]) -> None:
+        for value in values:
+            report(value)
+
+    @staticmethod
+    def touch(path: str) -> None:
+        Path(path).touch()
+
+    @staticmethod
+    def wait_for(path: str) -> str:
+        while not os.path.exists(path):
+            # The folder goes with the test: a call that outlives it must not wait for ever.
+            if not os.path.exists(os.path.dirname(path)):
+                return "gone"
+            time.sleep(LOOK_EVERY_S)
+        return "open"
+
+
+class AsyncFunctions:
+    """The same, as coroutines."""
+
+    @staticmethod
+    async def add(one: int, other: int) -> int:
+        return Functions.add(one, other)
+
+    @staticmethod
+    async def fail(message: str) -> None:
+        Functions.fail(message)
+
+    @staticmethod
+    async def leave() -> None:
+        Functions.leave()
+
+    @staticmethod
+    async def report_all(values: list[Any]) -> None:
+        Functions.report_all(values)
+
+    @staticmethod
+    async def touch(path: str) -> None:
+        Functions.touch(path)
+
+    @staticmethod
+    async def wait_for(path: str) -> str:
+        while not os.path.exists(path):
+            if not os.path.exists(os.path.dirname(path)):
+                return "gone"
+            await asyncio.sleep(LOOK_EVERY_S)
+        return "open"
+
+
+def _error(future: "Future[Any]") -> BaseException | None:
+    """What a future ends with, its own cancellation included."""
+    try:
+        return future.exception(PATIENCE_S)
+    except CancelledError as cancelled:
+        return cancelled
+

@@ -1,0 +1,801 @@
+"""What every job store must do, as tests: subclass `StoreContract`, give it your store, run pytest.
+
+    from treadle.testing.store_contract import StoreContract
+
+    class TestMyStore(StoreContract):
+        def make_store(self):
+            return MyStore(...)         # new and empty each time; `prepare` is called here
+
+Each test calls `make_store` once and closes the store at its end. A store that several processes can
+open also overrides `reopen`, so that a second opening of the same data is tested; where `reopen`
+returns the store itself, those tests hold of one opening.
+
+The tests use no clock: times are numbers that each test makes up.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+
+from treadle.errors import StoreError
+from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
+from treadle.states import State
+from treadle.store.contract import Query, Store, WorkerRow
+
+NOW_US = 1_800_000_000_000_000
+PATIENCE_S = 10.0
+"""How long a test waits for what must come; only a broken store makes it wait so long."""
+
+ERROR = Failure("builtins.ValueError", "no such user", "Traceback …")
+
+
+class StoreContract:
+    """The tests. Each docstring is a sentence that must hold of the store."""
+
+    def make_store(self) -> Store:
+        """A new, empty store."""
+        raise NotImplementedError
+
+    def reopen(self, store: Store) -> Store:
+        """A second opening of the same data, as another process would have it; or the store itself."""
+        return store
+
+    @contextmanager
+    def opened(self) -> Iterator[Store]:
+        """A prepared store, closed at the end."""
+        store = self.make_store()
+        try:
+            store.prepare()
+            yield store
+        finally:
+            store.close()
+
+    # Sending and reading
+
+    def test_a_job_comes_back_as_it_was_sent(self) -> None:
+        """Every field that a sender sets is read back unchanged."""
+        sent = make_job(
+            task="reports.monthly", payload='{"args":[1,"é"],"kwargs":{}}', queue="mail", pool="threads", priority=-7,
+            max_attempts=4, max_crashes=2, run_at_us=NOW_US + 5, enqueued_at_us=NOW_US + 3, alias="other",
+            labels={"tenant": "acme"}, headers={"language": "de"},
+        )  # fmt: skip
+        with self.opened() as store:
+            store.enqueue([sent])
+            assert msgspec.structs.replace(read(store, sent), version=0) == sent
+
+    def test_unknown_ids_are_left_out(self) -> None:
+        """Asking for an id that is not there gives nothing, and is no error."""
+        job = make_job()
+        with self.opened() as store:
+            store.enqueue([job])
+            assert set(store.jobs([job.id, "nobody"])) == {job.id}
+            assert store.job("nobody") is None
+            assert store.attempts(["nobody"]) == {}
+            assert store.messages("nobody") == []
+
+    def test_an_id_is_used_once(self) -> None:
+        """A second job with the same id is refused, and the first one stays as it is."""
+        job = make_job(payload='"first"')
+        with self.opened() as store:
+            store.enqueue([job])
+            assert_refused(lambda: store.enqueue([msgspec.structs.replace(job, payload='"second"')]))
+            assert read(store, job).payload == '"first"'
+
+    def test_a_list_is_sent_together_or_not_at_all(self) -> None:
+        """Of a list with one bad job nothing is kept."""
+        good, twice = make_job(), make_job()
+        with self.opened() as store:
+            assert_refused(lambda: store.enqueue([good, twice, twice]))
+            assert store.jobs([good.id, twice.id]) == {}
+
+    def test_what_a_transaction_does_is_kept_together(self) -> None:
+        """The verbs inside a transaction are all in force after it."""
+        first, second = make_job(), make_job()
+        with self.opened() as store:
+            with store.transaction():
+                store.enqueue([first])
+                store.enqueue([second])
+                assert store.job(first.id) is not None
+            assert set(store.jobs([first.id, second.id])) == {first.id, second.id}
+
+    def test_what_a_failed_transaction_did_is_gone(self) -> None:
+        """An error that leaves a transaction undoes every verb inside it."""
+        job, held = make_job(), make_job()
+        with self.opened() as store:
+            store.enqueue([held])
+            try:
+                with store.transaction():
+                    store.enqueue([job])
+                    claim(store, 1)
+                    raise _Stopped
+            except _Stopped:
+                pass
+            assert store.job(job.id) is None
+            assert read(store, held).state is State.READY
+
+    def test_a_verb_that_fails_inside_a_transaction_leaves_nothing_of_itself(self) -> None:
+        """Who catches the error of one verb may go on, and commits only what succeeded."""
+        before, bad, after = make_job(), make_job(), make_job()
+        with self.opened() as store:
+            with store.transaction():
+                store.enqueue([before])
+                assert_refused(lambda: store.enqueue([bad, bad]))
+                store.enqueue([after])
+            assert set(store.jobs([before.id, bad.id, after.id])) == {before.id, after.id}
+
+    def test_another_opening_sees_what_was_sent(self) -> None:
+        """What one opening of the store has kept, another one reads."""
+        job = make_job()
+        with self.opened() as store:
+            store.enqueue([job])
+            other = self.reopen(store)
+            try:
+                assert read(other, job).id == job.id
+            finally:
+                other.close()
+
+    def test_the_secret_stays_the_same(self) -> None:
+        """The key is long, and every opening of the store gives the same."""
+        with self.opened() as store:
+            other = self.reopen(store)
+            try:
+                assert len(store.secret()) >= 32
+                assert other.secret() == store.secret() == store.secret()
+            finally:
+                other.close()
+
+    # Finding
+
+    def test_jobs_are_found_by_state_task_and_queue(self) -> None:
+        """Each part of a query narrows what is found."""
+        wanted = make_job(task="a", queue="mail")
+        others = [make_job(task="b", queue="mail"), make_job(task="a"), make_job(state=State.SCHEDULED, task="a")]
+        with self.opened() as store:
+            store.enqueue([wanted, *others])
+            assert found(store, state=State.READY, task="a", queue="mail") == [wanted.id]
+            assert len(found(store, task="a")) == 3
+            assert len(found(store)) == 4
+
+    def test_jobs_are_found_by_their_labels(self) -> None:
+        """Every label of a query must be there with its value; further ones do not matter."""
+        both = make_job(labels={"tenant": "acme", "kind": "bill"})
+        one = make_job(labels={"tenant": "acme"})
+        with self.opened() as store:
+            store.enqueue([both, one, make_job()])
+            assert set(found(store, labels={"tenant": "acme"})) == {both.id, one.id}
+            assert found(store, labels={"tenant": "acme", "kind": "bill"}) == [both.id]
+            assert found(store, labels={"tenant": "ac"}) == []
+
+    def test_the_newest_jobs_come_first_unless_the_oldest_are_wanted(self) -> None:
+        """`newest_first` orders by the time of sending, and `limit` bounds what is found."""
+        jobs = [make_job(enqueued_at_us=NOW_US + second) for second in range(3)]
+        ids = [job.id for job in jobs]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert found(store) == ids[::-1]
+            assert found(store, newest_first=False) == ids
+            assert found(store, limit=2) == [ids[2], ids[1]]
+
+    def test_jobs_are_counted_by_queue_and_state(self) -> None:
+        """The counts cover every job."""
+        jobs = [make_job(), make_job(), make_job(queue="mail"), make_job(state=State.SCHEDULED)]
+        with self.opened() as store:
+            assert store.counts() == {}
+            store.enqueue(jobs)
+            assert store.counts() == {
+                ("default", State.READY): 2, ("mail", State.READY): 1, ("default", State.SCHEDULED): 1,
+            }  # fmt: skip
+
+    # Claiming
+
+    def test_the_most_urgent_jobs_are_claimed_first(self) -> None:
+        """Priority goes before time, and time before id."""
+        late, early = make_job(run_at_us=NOW_US - 1), make_job(run_at_us=NOW_US - 2)
+        high, low = make_job(priority=1), make_job(priority=-1, run_at_us=NOW_US - 9)
+        with self.opened() as store:
+            store.enqueue([low, late, early, high])
+            assert ids_of(claim(store, 3)) == [high.id, early.id, late.id]
+            assert ids_of(claim(store, 3)) == [low.id]
+
+    def test_a_claim_makes_a_job_running_under_a_new_token(self) -> None:
+        """A claimed job is running, belongs to the worker, and counts one attempt."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            (job,) = claim(store, 5, worker_id="me")
+            assert (job.state, job.worker_id, job.attempt, job.token) == (State.RUNNING, "me", 1, 1)
+            assert read(store, job) == job
+
+    def test_a_job_is_claimed_once(self) -> None:
+        """What one worker holds no other gets."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            assert len(claim(store, 5)) == 1
+            assert claim(store, 5, worker_id="other") == []
+
+    def test_a_claim_takes_no_more_than_asked_for(self) -> None:
+        """The limit bounds a claim over all its queues, and 0 takes nothing."""
+        with self.opened() as store:
+            store.enqueue([make_job(queue=name) for name in ("a", "a", "b", "b")])
+            assert claim(store, 0) == []
+            assert len(claim(store, 3, queues=["a", "b"])) == 3
+            assert len(claim(store, 3, queues=["a", "b"])) == 1
+
+    def test_only_jobs_of_the_pool_are_claimed(self) -> None:
+        """A job waits for the pool that it asks for."""
+        job = make_job(pool="threads")
+        with self.opened() as store:
+            store.enqueue([job])
+            assert claim(store, 5, pool="processes") == []
+            assert ids_of(claim(store, 5, pool="threads")) == [job.id]
+
+    def test_queues_are_served_in_the_order_given(self) -> None:
+        """The first queue goes before the second whatever the priorities, and others are left alone."""
+        urgent, plain, foreign = make_job(queue="b", priority=9), make_job(queue="a"), make_job(queue="c")
+        with self.opened() as store:
+            store.enqueue([urgent, plain, foreign])
+            assert ids_of(claim(store, 9, queues=["a", "b"])) == [plain.id, urgent.id]
+            assert read(store, foreign).state is State.READY
+
+    def test_a_claim_that_starts_stamps_the_start(self) -> None:
+        """`started_at_us` is set where the worker starts at once, and where a job may run at most once."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            assert claim(store, 1, starts=True)[0].started_at_us == NOW_US
+            store.enqueue([make_job(), make_job(max_crashes=0)])
+            stamps = {job.max_crashes: job.started_at_us for job in claim(store, 2, starts=False)}
+            assert stamps == {3: None, 0: NOW_US}
+
+    def test_a_prefetched_job_is_stamped_when_it_starts(self) -> None:
+        """`mark_started` sets the start of a job whose claim holds, and of no other."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            (job,) = claim(store, 1, starts=False)
+            store.mark_started([(Claim(job.id, job.token + 1), NOW_US + 1)])
+            assert read(store, job).started_at_us is None
+            store.mark_started([(job.claim, NOW_US + 2)])
+            assert read(store, job).started_at_us == NOW_US + 2
+
+    def test_a_released_job_is_as_if_it_had_not_been_claimed(self) -> None:
+        """Release refunds the attempt and never resets the token."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            (job,) = claim(store, 1, starts=False)
+            store.release([job.claim], NOW_US)
+            back = read(store, job)
+            assert (back.state, back.attempt, back.worker_id, back.started_at_us) == (State.READY, 0, None, None)
+            assert claim(store, 1)[0].token == 2
+
+    def test_a_claim_that_does_not_hold_releases_nothing(self) -> None:
+        """Release with an old token leaves the present run alone."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            (old,) = claim(store, 1)
+            store.release([old.claim], NOW_US)
+            (new,) = claim(store, 1)
+            store.release([old.claim], NOW_US)
+            assert read(store, new) == new
+
+    def test_threads_that_claim_at_once_get_each_job_once(self) -> None:
+        """Four claimers of one store share the jobs without loss and without a duplicate."""
+        jobs = [make_job() for _ in range(200)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            with ThreadPoolExecutor(4) as threads:
+                shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
+            assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
+
+    # Scheduling
+
+    def test_a_scheduled_job_waits_for_its_time(self) -> None:
+        """A job becomes ready by promotion, once its time has come, and not before."""
+        job = make_job(state=State.SCHEDULED, run_at_us=NOW_US + 10)
+        with self.opened() as store:
+            store.enqueue([job])
+            assert claim(store, 1) == []
+            assert store.promote(NOW_US + 9) == 0
+            assert store.promote(NOW_US + 10) == 1
+            assert store.promote(NOW_US + 10) == 0
+            assert ids_of(claim(store, 1)) == [job.id]
+
+    # Reports
+
+    def test_progress_is_the_newest_that_was_reported(self) -> None:
+        """A report replaces the progress before it."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.report([Report(job.claim, Progress(1, 4, "reading"))], NOW_US)
+            store.report([Report(job.claim, Progress(2.5, None, ""))], NOW_US)
+            assert read(store, job).progress == Progress(2.5, None, "")
+
+    def test_messages_are_numbered_from_one(self) -> None:
+        """Messages are kept in order with their time, and can be read from a number on."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.report([Report(job.claim, None, ((NOW_US + 1, '"a"'), (NOW_US + 2, "[1]")))], NOW_US)
+            store.report([Report(job.claim, Progress(1), ((NOW_US + 3, "null"),))], NOW_US)
+            kept = [(m.number, m.sent_at_us, m.body) for m in store.messages(job.id)]
+            assert kept == [(1, NOW_US + 1, "a"), (2, NOW_US + 2, [1]), (3, NOW_US + 3, None)]
+            assert [m.number for m in store.messages(job.id, after=2)] == [3]
+
+    def test_a_message_leaves_the_progress_as_it_is(self) -> None:
+        """A report without progress keeps what was reported before."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.report([Report(job.claim, Progress(1, 4, "reading"))], NOW_US)
+            store.report([Report(job.claim, None, ((NOW_US, '"a"'),))], NOW_US)
+            assert read(store, job).progress == Progress(1, 4, "reading")
+
+    def test_reports_of_an_old_claim_are_dropped(self) -> None:
+        """Neither progress nor messages of a run whose claim does not hold are kept."""
+        with self.opened() as store:
+            job = self._running(store)
+            old = Claim(job.id, job.token - 1)
+            store.report([Report(old, Progress(9), ((NOW_US, '"late"'),)), Report(old, None)], NOW_US)
+            assert store.messages(job.id) == []
+            assert read(store, job) == job
+
+    def test_every_visible_change_raises_the_version(self) -> None:
+        """State, progress and messages each make the version larger, so a reader can tell."""
+        with self.opened() as store:
+            sent = make_job()
+            store.enqueue([sent])
+            versions = [read(store, sent).version]
+            (job,) = claim(store, 1)
+            versions.append(read(store, sent).version)
+            for report in (Report(job.claim, Progress(1)), Report(job.claim, None, ((NOW_US, '"a"'),))):
+                store.report([report], NOW_US)
+                versions.append(read(store, sent).version)
+            finish(store, job, Outcome.succeeded("1"))
+            versions.append(read(store, sent).version)
+            assert versions == sorted(set(versions))
+            assert versions[0] > 0
+
+    # Finishing
+
+    def test_success_keeps_the_result_and_the_attempt(self) -> None:
+        """A finished job has its result and its end, and one attempt says how it went."""
+        with self.opened() as store:
+            job = self._running(store)
+            assert finish(store, job, Outcome.succeeded("[1]"), at_us=NOW_US + 5) == {job.claim}
+            row = read(store, job)
+            assert (row.state, row.result, row.failure) == (State.SUCCEEDED, "[1]", None)
+            assert (row.started_at_us, row.finished_at_us, row.worker_id) == (NOW_US, NOW_US + 5, None)
+            (attempt,) = store.attempts([job.id])[job.id]
+            assert (attempt.number, attempt.worker_id, attempt.outcome) == (1, "worker", "succeeded")
+            assert (attempt.started_at_us, attempt.ended_at_us, attempt.failure) == (NOW_US, NOW_US + 5, None)
+
+    def test_failure_keeps_the_reason(self) -> None:
+        """A failed job, and its attempt, hold the error with its traceback; there is no result."""
+        with self.opened() as store:
+            job = self._running(store)
+            finish(store, job, Outcome.raised(ERROR, None))
+            row = read(store, job)
+            assert (row.state, row.failure, row.result) == (State.FAILED, ERROR, None)
+            assert store.attempts([job.id])[job.id][0].failure == ERROR
+
+    def test_a_retry_waits_for_its_time_with_the_attempt_counted(self) -> None:
+        """A job that is tried again is scheduled; its attempts stay, oldest first."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=2)
+            finish(store, job, Outcome.raised(ERROR, 3.0))
+            row = read(store, job)
+            assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 1)
+            assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
+            store.promote(NOW_US + 3_000_000)
+            (again,) = claim(store, 1)
+            assert (again.attempt, again.token) == (2, 2)
+            finish(store, again, Outcome.succeeded("1"))
+            assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["raised", "succeeded"]
+
+    def test_an_interrupted_job_is_ready_with_its_attempt_refunded(self) -> None:
+        """An interrupt costs neither an attempt nor a crash."""
+        with self.opened() as store:
+            job = self._running(store)
+            finish(store, job, Outcome.interrupted())
+            row = read(store, job)
+            assert (row.state, row.attempt, row.crashes) == (State.READY, 0, 0)
+
+    def test_a_crash_is_counted_and_the_job_is_ready(self) -> None:
+        """A crash costs no attempt, until there were more than the job allows."""
+        with self.opened() as store:
+            job = self._running(store, max_crashes=1)
+            finish(store, job, Outcome.crashed(ERROR))
+            row = read(store, job)
+            assert (row.state, row.attempt, row.crashes) == (State.READY, 0, 1)
+            (again,) = claim(store, 1)
+            finish(store, again, Outcome.crashed(ERROR))
+            assert (read(store, job).state, read(store, job).crashes) == (State.FAILED, 2)
+
+    def test_a_late_result_changes_nothing(self) -> None:
+        """An ending whose claim does not hold is refused, and writes no attempt."""
+        with self.opened() as store:
+            old = self._running(store)
+            finish(store, old, Outcome.interrupted())
+            (new,) = claim(store, 1)
+            assert finish(store, old, Outcome.succeeded('"late"')) == set()
+            assert read(store, new) == new
+            assert len(store.attempts([new.id])[new.id]) == 1
+
+    def test_a_run_ends_once(self) -> None:
+        """The second ending of one claim is refused."""
+        with self.opened() as store:
+            job = self._running(store)
+            assert finish(store, job, Outcome.succeeded("1")) == {job.claim}
+            assert finish(store, job, Outcome.succeeded("2")) == set()
+            assert read(store, job).result == "1"
+
+    def test_one_late_result_does_not_hinder_the_others(self) -> None:
+        """In a list of endings each is accepted or refused by itself."""
+        with self.opened() as store:
+            store.enqueue([make_job(), make_job()])
+            late, good = claim(store, 2)
+            store.release([late.claim], NOW_US)
+            endings = [ending(late, Outcome.succeeded("1")), ending(good, Outcome.succeeded("2"))]
+            assert store.finish(endings) == {good.claim}
+            assert read(store, good).state is State.SUCCEEDED
+
+    # Cancelling
+
+    def test_a_job_that_has_not_started_is_cancelled(self) -> None:
+        """Ready and scheduled jobs can be cancelled, and are never claimed then."""
+        ready, scheduled = make_job(), make_job(state=State.SCHEDULED)
+        with self.opened() as store:
+            store.enqueue([ready, scheduled])
+            assert store.cancel([ready.id, scheduled.id, "nobody"], NOW_US + 1) == {ready.id, scheduled.id}
+            assert {job.state for job in store.jobs([ready.id, scheduled.id]).values()} == {State.CANCELLED}
+            assert read(store, ready).finished_at_us == NOW_US + 1
+            assert store.promote(NOW_US * 2) == 0
+            assert claim(store, 9) == []
+
+    def test_a_job_that_has_started_is_not_cancelled(self) -> None:
+        """Running and finished jobs are left as they are."""
+        with self.opened() as store:
+            job = self._running(store)
+            assert store.cancel([job.id], NOW_US) == set()
+            finish(store, job, Outcome.succeeded("1"))
+            assert store.cancel([job.id], NOW_US) == set()
+            assert read(store, job).state is State.SUCCEEDED
+
+    # Wholes and their parts
+
+    def test_a_whole_is_ready_when_its_last_part_has_succeeded(self) -> None:
+        """A whole waits, blocked, for all its parts, and then runs with their results in order."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            first, second = claim(store, 9)
+            finish(store, second, Outcome.succeeded("[20]"))
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, first, Outcome.succeeded("[10]"), at_us=NOW_US + 7)
+            assert (read(store, whole).state, read(store, whole).run_at_us) == (State.READY, NOW_US + 7)
+            by_part = {first.part: "[10]", second.part: "[20]"}
+            assert store.part_results([whole.id]) == {whole.id: [by_part[0], by_part[1]]}
+            assert ids_of(claim(store, 9)) == [whole.id]
+
+    def test_a_whole_without_results_has_an_empty_list(self) -> None:
+        """Each whole that is asked for is in the answer."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 1)
+            assert store.part_results([whole.id]) == {whole.id: []}
+
+    def test_the_progress_of_a_whole_counts_items(self) -> None:
+        """Each part that succeeds adds its size to the whole's progress."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, size=5)
+            before = read(store, whole)
+            assert before.progress == Progress(0, 10)
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[]"))
+            assert read(store, whole).progress == Progress(5, 10)
+            assert read(store, whole).version > before.version
+
+    def test_a_whole_fails_with_its_part_once_all_have_ended(self) -> None:
+        """A failed part fails the whole, which names it; the other parts run to their end first."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            jobs = {job.part: job for job in claim(store, 9)}
+            finish(store, jobs[1], Outcome.raised(ERROR, None))
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, jobs[0], Outcome.succeeded("[]"), at_us=NOW_US + 7)
+            row = read(store, whole)
+            assert (row.state, row.finished_at_us) == (State.FAILED, NOW_US + 7)
+            assert row.failure is not None
+            assert "part 1: ValueError: no such user" in row.failure.message
+
+    def test_a_whole_waits_for_a_part_that_is_tried_again(self) -> None:
+        """A part that will be tried again has not ended."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 1, max_attempts=2)
+            finish(store, claim(store, 1)[0], Outcome.raised(ERROR, 0.0))
+            assert read(store, whole).state is State.BLOCKED
+
+    def test_cancelling_a_whole_cancels_its_parts(self) -> None:
+        """The parts that have not started are cancelled with the whole; the others run on, to no avail."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 2)
+            (running,) = claim(store, 1)
+            assert store.cancel([whole.id], NOW_US) == {whole.id}
+            finish(store, running, Outcome.succeeded("[]"))
+            states = {job.id: job.state for job in store.jobs([whole.id, *ids_of(parts)]).values()}
+            assert states.pop(running.id) is State.SUCCEEDED
+            assert set(states.values()) == {State.CANCELLED}
+
+    def test_every_cancelled_id_is_told(self) -> None:
+        """A part that is given together with its whole is among those cancelled."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            assert store.cancel([whole.id, part.id], NOW_US) == {whole.id, part.id}
+
+    def test_a_cancelled_part_fails_its_whole(self) -> None:
+        """A whole cannot succeed without each of its parts."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            assert store.cancel([part.id], NOW_US + 1) == {part.id}
+            row = read(store, whole)
+            assert (row.state, row.finished_at_us) == (State.FAILED, NOW_US + 1)
+            assert row.failure is not None
+            assert "part 0: cancelled" in row.failure.message
+
+    # Workers
+
+    def test_workers_are_known_until_they_leave(self) -> None:
+        """A worker is listed as it registered, the oldest first."""
+        old, new = make_worker("b", started_at_us=1), make_worker("a", started_at_us=2)
+        with self.opened() as store:
+            store.register(new)
+            store.register(old)
+            assert store.workers() == [old, new]
+            store.deregister([old.id, "nobody"])
+            assert store.workers() == [new]
+
+    def test_a_heartbeat_prolongs_the_lease(self) -> None:
+        """A heartbeat is kept, and answers False to a worker that is not known."""
+        with self.opened() as store:
+            store.register(make_worker("me"))
+            assert store.heartbeat("me", NOW_US + 1, NOW_US + 9) is True
+            assert (store.workers()[0].last_seen_at_us, store.workers()[0].lease_until_us) == (NOW_US + 1, NOW_US + 9)
+            assert store.heartbeat("nobody", NOW_US, NOW_US) is False
+            assert len(store.workers()) == 1
+
+    def test_a_rescued_job_counts_a_crash(self) -> None:
+        """A job that had started under a dead worker is ready again, with the crash and its reason kept."""
+        with self.opened() as store:
+            store.register(make_worker("worker"))
+            job = self._running(store)
+            (rescued,) = store.rescue(["worker"], NOW_US + 5)
+            row = read(store, job)
+            assert rescued.job.id == job.id
+            assert (row.state, row.crashes, row.attempt, row.worker_id) == (State.READY, 1, 0, None)
+            (attempt,) = store.attempts([job.id])[job.id]
+            assert attempt.failure is not None
+            assert attempt.failure.error_class == "treadle.errors.WorkerLost"
+            assert store.workers() == []
+
+    def test_a_prefetched_job_is_rescued_without_a_crash(self) -> None:
+        """A job that had not started under a dead worker is refunded: it is not to blame."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            (job,) = claim(store, 1, starts=False)
+            assert store.rescue(["worker"], NOW_US) == []
+            row = read(store, job)
+            assert (row.state, row.crashes, row.attempt) == (State.READY, 0, 0)
+            assert store.attempts([job.id]) == {}
+
+    def test_a_job_that_killed_too_many_workers_fails(self) -> None:
+        """Over `max_crashes`, and with 0 at once, a rescued job fails with WorkerLost."""
+        with self.opened() as store:
+            job = self._running(store, max_crashes=0)
+            store.rescue(["worker"], NOW_US)
+            row = read(store, job)
+            assert row.state is State.FAILED
+            assert row.failure is not None
+            assert row.failure.error_class == "treadle.errors.WorkerLost"
+
+    def test_a_rescue_leaves_other_workers_alone(self) -> None:
+        """Only the jobs of the workers named are taken back."""
+        with self.opened() as store:
+            job = self._running(store)
+            assert store.rescue(["somebody else"], NOW_US) == []
+            assert read(store, job) == job
+
+    def test_a_second_rescue_finds_nothing(self) -> None:
+        """Any number of processes may rescue the same worker; one crash is counted."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.rescue(["worker"], NOW_US)
+            assert store.rescue(["worker"], NOW_US) == []
+            assert read(store, job).crashes == 1
+
+    def test_a_result_after_the_rescue_is_refused(self) -> None:
+        """A worker that was taken for dead cannot end a job that was taken back."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.rescue(["worker"], NOW_US)
+            assert finish(store, job, Outcome.succeeded('"late"')) == set()
+            assert read(store, job).state is State.READY
+
+    def test_a_rescued_part_that_fails_fails_its_whole(self) -> None:
+        """Rescue ends a part like any other end does."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 1, max_crashes=0)
+            claim(store, 1)
+            store.rescue(["worker"], NOW_US)
+            assert read(store, whole).state is State.FAILED
+
+    # Pruning
+
+    def test_old_jobs_are_pruned_by_how_they_ended(self) -> None:
+        """Succeeded jobs have one age, failed and cancelled ones another; live jobs are never pruned."""
+        with self.opened() as store:
+            succeeded, failed = self._running(store), self._running(store)
+            cancelled, live = make_job(), make_job()
+            store.enqueue([cancelled, live])
+            finish(store, succeeded, Outcome.succeeded("1"))
+            finish(store, failed, Outcome.raised(ERROR, None))
+            store.cancel([cancelled.id], NOW_US)
+            assert store.prune(NOW_US + 1, NOW_US, 9) == 1
+            assert store.job(succeeded.id) is None
+            assert store.prune(NOW_US, NOW_US + 1, 9) == 2
+            assert found(store) == [live.id]
+
+    def test_what_hangs_on_a_pruned_job_goes_with_it(self) -> None:
+        """Attempts and messages are deleted with their job."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.report([Report(job.claim, Progress(1), ((NOW_US, '"a"'),))], NOW_US)
+            finish(store, job, Outcome.succeeded("1"))
+            store.prune(NOW_US + 1, NOW_US + 1, 9)
+            assert store.attempts([job.id]) == {}
+            assert store.messages(job.id) == []
+
+    def test_pruning_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` jobs are deleted at once."""
+        with self.opened() as store:
+            jobs = [self._running(store) for _ in range(3)]
+            for age, job in enumerate(jobs):
+                finish(store, job, Outcome.succeeded("1"), at_us=NOW_US - age)
+            assert store.prune(NOW_US + 1, NOW_US + 1, 2) == 2
+            assert found(store) == [jobs[0].id]
+
+    def test_the_parts_of_a_live_whole_are_not_pruned(self) -> None:
+        """A whole that has not ended still needs the results of its parts."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            done, rest = claim(store, 2)
+            finish(store, done, Outcome.succeeded("[1]"))
+            assert store.prune(NOW_US + 1, NOW_US + 1, 9) == 0
+            finish(store, rest, Outcome.succeeded("[2]"))
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1,2]"))
+            assert store.prune(NOW_US + 1, NOW_US + 1, 9) == 3
+            assert store.job(whole.id) is None
+
+    def test_upkeep_harms_nothing(self) -> None:
+        """What the store needs once in a while may be done at any time."""
+        with self.opened() as store:
+            job = self._running(store)
+            store.upkeep()
+            assert read(store, job) == job
+
+    # Waking up
+
+    def test_a_waiter_wakes_when_something_changed(self) -> None:
+        """A commit ends the wait, also one from another opening of the store."""
+        with self.opened() as store, store.wakeup() as wakeup:
+            assert not wakeup.wait(0)
+            other = self.reopen(store)
+            try:
+                with _later(lambda: other.enqueue([make_job()])):
+                    assert wakeup.wait(PATIENCE_S)
+            finally:
+                other.close()
+
+    def test_a_change_before_the_wait_is_not_missed(self) -> None:
+        """What happened between two waits ends the second one at once."""
+        with self.opened() as store, store.wakeup() as wakeup:
+            store.enqueue([make_job()])
+            assert wakeup.wait(PATIENCE_S)
+
+    def test_any_thread_can_wake_a_waiter(self) -> None:
+        """`wake` ends the present wait, or the next one."""
+        with self.opened() as store, store.wakeup() as wakeup:
+            wakeup.wake()
+            assert wakeup.wait(PATIENCE_S)
+            with _later(wakeup.wake):
+                assert wakeup.wait(PATIENCE_S)
+
+    def test_a_waiter_may_be_woken_after_its_end(self) -> None:
+        """`wake` after `close` does nothing: a signal may come at any time."""
+        with self.opened() as store:
+            wakeup = store.wakeup()
+            wakeup.close()
+            wakeup.wake()
+
+    def _running(self, store: Store, **fields: Any) -> Job:
+        """A job that the worker `worker` holds; nothing else may be ready."""
+        store.enqueue([make_job(**fields)])
+        return claim(store, 1)[0]
+
+    def _group(self, store: Store, parts: int, size: int = 1, **fields: Any) -> tuple[Job, list[Job]]:
+        """A whole that was sent with its parts."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
+        jobs = [
+            make_job(kind=Kind.PART, group_id=whole.id, part=index, size=size, **fields) for index in range(parts)
+        ]
+        store.enqueue([*jobs, whole])
+        return whole, jobs
+
+
+class _Stopped(Exception):
+    """Leaves a transaction."""
+
+
+def make_job(**fields: Any) -> Job:
+    """A job as a sender makes it: ready, with an id of its own."""
+    fields = {"state": State.READY, "enqueued_at_us": NOW_US, "run_at_us": NOW_US, **fields}
+    return Job(**{"id": new_id(), "task": "task", "payload": '{"args":[],"kwargs":{}}', **fields})
+
+
+def make_worker(worker_id: str, started_at_us: int = NOW_US) -> WorkerRow:
+    return WorkerRow(
+        id=worker_id, host="host", pid=1, kind="process", started_at_us=started_at_us,
+        last_seen_at_us=NOW_US, lease_until_us=NOW_US,
+    )  # fmt: skip
+
+
+def read(store: Store, job: Job) -> Job:
+    """The job as it is now."""
+    row = store.job(job.id)
+    assert row is not None
+    return row
+
+
+def claim(
+    store: Store, limit: int, *, worker_id: str = "worker", pool: str = "processes", queues: Sequence[str] = (),
+    starts: bool = True,
+) -> list[Job]:  # fmt: skip
+    return store.claim(worker_id, limit, NOW_US, pool=pool, queues=queues, starts=starts)
+
+
+def ending(job: Job, outcome: Outcome, at_us: int = NOW_US) -> Ending:
+    return Ending.of(job, outcome, at_us, unknown_task_s=60)
+
+
+def finish(store: Store, job: Job, outcome: Outcome, at_us: int = NOW_US) -> set[Claim]:
+    return store.finish([ending(job, outcome, at_us)])
+
+
+def found(store: Store, **wanted: Any) -> list[str]:
+    return ids_of(store.find(Query(**wanted)))
+
+
+def ids_of(jobs: Sequence[Job]) -> list[str]:
+    return [job.id for job in jobs]
+
+
+def assert_refused(step: Callable[[], object]) -> None:
+    """The step raises a StoreError."""
+    try:
+        step()
+    except StoreError:
+        return
+    raise AssertionError("a StoreError was expected")
+
+
+def _claim_all(store: Store, worker_id: str) -> list[str]:
+    claimed: list[str] = []
+    while jobs := claim(store, 3, worker_id=worker_id):
+        claimed += ids_of(jobs)
+    return claimed
+
+
+@contextmanager
+def _later(step: Callable[[], object]) -> Iterator[None]:
+    """Do a step in another thread, once that thread runs."""
+    thread = threading.Thread(target=step)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
