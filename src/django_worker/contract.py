@@ -1,8 +1,11 @@
 """The task framework: Django's own from 6.0 on, its backport `django-tasks` before."""
 
+from typing import TYPE_CHECKING
+
 import django
 
-if django.VERSION >= (6, 0):
+# To a type checker it is the backport, which is typed the same on every version.
+if not TYPE_CHECKING and django.VERSION >= (6, 0):
     from django.tasks import TaskContext, TaskResult, TaskResultStatus, task_backends
     from django.tasks.backends.base import BaseTaskBackend
     from django.tasks.base import Task as FrameworkTask

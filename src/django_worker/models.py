@@ -26,7 +26,7 @@ def _refuse(*args: Any, **kwargs: Any) -> NoReturn:
 class SendFunctionQuerySet(models.QuerySet["SendFunction"]):
     """Looks, and refuses to write."""
 
-    create = get_or_create = update_or_create = bulk_create = update = bulk_update = delete = _refuse  # type: ignore[assignment]
+    create = get_or_create = update_or_create = bulk_create = update = bulk_update = delete = _refuse
 
 
 class SendFunctionManager(models.Manager.from_queryset(SendFunctionQuerySet)):  # type: ignore[misc]
@@ -68,7 +68,7 @@ class SendFunction(models.Model):
         ordering = ("-id",)
         default_permissions = ("view",)
 
-    save = delete = _refuse  # type: ignore[assignment]
+    save = delete = _refuse
 
     def __str__(self) -> str:
         return f"{self.task} {self.id}"

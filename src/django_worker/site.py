@@ -136,7 +136,7 @@ class DjangoSigner:
 
     def unsign(self, token: str, max_age_s: float) -> Any:
         try:
-            return signing.loads(token, salt=SALT, max_age=max_age_s)
+            return signing.loads(token, salt=SALT, max_age=int(max_age_s))
         except signing.BadSignature:
             return None
 

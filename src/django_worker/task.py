@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from django.utils.module_loading import import_string
 
@@ -139,7 +139,7 @@ class DjangoRegistry(Registry):
         return core.options(**changes) if changes else core
 
     def _core_of(self, task: WorkerTask) -> Task[..., Any]:
-        options = {
+        options: dict[str, Any] = {
             "queue": task.queue_name,
             "priority": int(task.priority),
             "max_attempts": task.max_attempts,
@@ -153,4 +153,4 @@ class DjangoRegistry(Registry):
         key = (task.func, *options.values())
         if key not in self._cores:
             self._cores[key] = Task(task.func, name=task.module_path, **options)
-        return cast(Task[..., Any], self._cores[key])
+        return self._cores[key]

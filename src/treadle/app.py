@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -114,7 +115,12 @@ class Treadle:
         return [self._handle(job) for job in self._enqueue(jobs)]
 
     def send_map(
-        self, task: Task[..., Any], items: Iterable[Any], *, reduce: Task[..., R] | None = None, parts: int | None = None
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., R] | None = None,
+        parts: int | None = None,
     ) -> JobHandle[Any]:
         """Send `task(item)` for each item, as one job that is done when all of them are.
 
@@ -146,7 +152,7 @@ class Treadle:
         return [
             *(
                 self._new_part(task, items[start:end], whole.id, index)
-                for index, (start, end) in enumerate(zip(edges, edges[1:], strict=False))
+                for index, (start, end) in enumerate(pairwise(edges))
             ),
             whole,
         ]
@@ -211,7 +217,7 @@ class Treadle:
 
     def job(self, job_id: str) -> JobHandle[Any]:
         """The job with this id. Raises JobNotFound, also for what could be no id."""
-        row = self.store.job(job_id) if isinstance(job_id, str) and 0 < len(job_id) < 64 else None
+        row = self.store.job(job_id) if isinstance(job_id, str) else None
         if row is None:
             raise JobNotFound(f"there is no job {job_id!r:.80}")
         return self._handle(row)
@@ -249,7 +255,7 @@ class Treadle:
         return await asyncio.to_thread(self.send_many, calls)
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
-        return await asyncio.to_thread(self.send_map, task, items, **options)
+        return await asyncio.to_thread(lambda: self.send_map(task, items, **options))
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         return await asyncio.to_thread(self.job, job_id)

@@ -36,7 +36,7 @@ class Backoff:
         def rule(error: BaseException, job: Any) -> float:
             # A float overflows past 2**1023: a job on its thousandth attempt waits max_s.
             exponent = min(job.attempt - 1, 64)
-            wait_s = min(first_s * factor**exponent, max_s)
+            wait_s: float = min(first_s * factor**exponent, max_s)
             return wait_s * random.uniform(1 - jitter, 1 + jitter)  # noqa: S311 (not a secret)
 
         return rule

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         # The demo is an application of its own, above this package.
-        return subprocess.call([sys.executable, "-m", "treadle_demo", *arguments[1:]])  # noqa: S603
+        return subprocess.call([sys.executable, "-m", "treadle_demo", *arguments[1:]])
     options = _parser().parse_args(arguments)
     try:
         command: Callable[[argparse.Namespace], None] = options.command

@@ -204,7 +204,7 @@ def _pack_subclass(value: Any) -> Any:
         raise _Refused(f"is {value!r}, an Enum; pass its value")
     for base in _BASES:
         if isinstance(value, base):
-            return _pack(base(value))
+            return _pack(base(value))  # type: ignore[arg-type]  # mypy sees the union of all bases
     name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if is_dataclass(value) and not isinstance(value, type):
         raise _Refused(f"is a dataclass, {name}; annotate the parameter or the return with it")

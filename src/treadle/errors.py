@@ -1,32 +1,32 @@
 """Every error that Treadle raises.
 
-    TreadleError
-    ├── ConfigurationError        something is wrong before any job runs
-    │   ├── SettingsError         a setting or an option has a wrong name or value
-    │   ├── InvalidTask           a function cannot be a task, or not with these options
-    │   └── AppNotFound           a child process could not find the application
-    ├── NotATask                  (TypeError) a plain function was sent
-    ├── PayloadError              (ValueError) a value cannot be kept as JSON
-    │   └── PayloadTooLarge       a value is too large to be kept
-    ├── UnknownTask               (LookupError) a job names a task that this process does not know
-    ├── JobNotFound               (LookupError) no job has this id
-    ├── JobNotFinished            the result was asked for in a way that cannot wait
-    │   └── WouldDeadlock         waiting here would never end
-    ├── JobFailed                 the result of a failed job was asked for
-    │   └── JobCancelled          the result of a cancelled job was asked for
-    ├── WorkerLost                the process that ran a job died or was stopped
-    ├── StoreError                the store could not do what was asked
-    │   ├── StoreLocked           somebody else holds its lock for too long
-    │   ├── StoreReadOnly         it may not be written
-    │   ├── StoreFull             the disk is full
-    │   ├── StoreDamaged          it is not a database, or no longer
-    │   ├── SchemaMissing         its tables were not made yet
-    │   ├── SchemaTooNew          it was migrated by a newer Treadle
-    │   └── NetworkFileSystem     it lies where file locks cannot be trusted
-    └── PoolError                 a pool could not run a function
-        ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
-        ├── PoolBroken            (BrokenProcessPool) no child process can be started
-        └── Unpicklable           (PicklingError) a value cannot travel to or from a child
+TreadleError
+├── ConfigurationError        something is wrong before any job runs
+│   ├── SettingsError         a setting or an option has a wrong name or value
+│   ├── InvalidTask           a function cannot be a task, or not with these options
+│   └── AppNotFound           a child process could not find the application
+├── NotATask                  (TypeError) a plain function was sent
+├── PayloadError              (ValueError) a value cannot be kept as JSON
+│   └── PayloadTooLarge       a value is too large to be kept
+├── UnknownTask               (LookupError) a job names a task that this process does not know
+├── JobNotFound               (LookupError) no job has this id
+├── JobNotFinished            the result was asked for in a way that cannot wait
+│   └── WouldDeadlock         waiting here would never end
+├── JobFailed                 the result of a failed job was asked for
+│   └── JobCancelled          the result of a cancelled job was asked for
+├── WorkerLost                the process that ran a job died or was stopped
+├── StoreError                the store could not do what was asked
+│   ├── StoreLocked           somebody else holds its lock for too long
+│   ├── StoreReadOnly         it may not be written
+│   ├── StoreFull             the disk is full
+│   ├── StoreDamaged          it is not a database, or no longer
+│   ├── SchemaMissing         its tables were not made yet
+│   ├── SchemaTooNew          it was migrated by a newer Treadle
+│   └── NetworkFileSystem     it lies where file locks cannot be trusted
+└── PoolError                 a pool could not run a function
+    ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
+    ├── PoolBroken            (BrokenProcessPool) no child process can be started
+    └── Unpicklable           (PicklingError) a value cannot travel to or from a child
 """
 
 import difflib

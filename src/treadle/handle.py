@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from treadle.clock import Clock, as_datetime
 from treadle.errors import JobCancelled, JobFailed, JobNotFound, WouldDeadlock

@@ -20,9 +20,9 @@ def module_name(name: str) -> str:
     if name != "__main__":
         return name
     main = sys.modules["__main__"]
-    spec = getattr(main, "__spec__", None)
+    spec = main.__spec__
     if spec is not None:
-        return spec.name.removesuffix(".__main__") if spec.parent != spec.name else spec.name
+        return spec.name
     file = getattr(main, "__file__", None)
     return Path(file).stem if file else name
 

@@ -1,12 +1,12 @@
 """The states of a job and every way from one to another. There is no other list of them.
 
-    enqueue ─► blocked ─► ready            a group's whole waits for its parts
-               scheduled ─► ready          its time has come
-               ready ─► running            claimed by a worker
-               running ─► succeeded | failed
-               running ─► scheduled        retry after an error, or the task is not known here yet
-               running ─► ready            interrupted or rescued
-               blocked | scheduled | ready ─► cancelled
+enqueue ─► blocked ─► ready            a group's whole waits for its parts
+           scheduled ─► ready          its time has come
+           ready ─► running            claimed by a worker
+           running ─► succeeded | failed
+           running ─► scheduled        retry after an error, or the task is not known here yet
+           running ─► ready            interrupted or rescued
+           blocked | scheduled | ready ─► cancelled
 """
 
 from enum import StrEnum

@@ -29,8 +29,19 @@ PROGRESS_INTERVAL_S = 0.05
 
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
-    "timeout_s memory_mb cores retry_on give_up_on unique_key concurrency_key expires_after "
-    "connection redact result_ttl_s".split()
+    [
+        "timeout_s",
+        "memory_mb",
+        "cores",
+        "retry_on",
+        "give_up_on",
+        "unique_key",
+        "concurrency_key",
+        "expires_after",
+        "connection",
+        "redact",
+        "result_ttl_s",
+    ]
 )
 DECORATION_ONLY = frozenset({"takes_context", "backoff"})
 """What a job's row cannot carry."""
@@ -59,9 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             if name in NOT_YET:
                 raise InvalidTask(f"{where}: the option {name!r} is not available in this version")
             if name not in self.__struct_fields__:
-                raise InvalidTask(
-                    f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}"
-                )
+                raise InvalidTask(f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}")
         options = msgspec.structs.replace(self, **changes)
         options._check(where)
         return options
@@ -208,10 +217,10 @@ class Task(Generic[P, R]):
     @property
     def _dataclasses(self) -> dict[str, Any]:
         """The annotations that name a dataclass; read late, for they may name what is defined later."""
-        cached = self.__dict__.get("_dataclass_annotations")
+        cached: dict[str, Any] | None = self.__dict__.get("_dataclass_annotations")
         if cached is None:
             cached = self.__dict__["_dataclass_annotations"] = _dataclass_annotations(self.function)
-        return cached  # type: ignore[no-any-return]
+        return cached
 
     def _refuse_wrong_pool(self, where: str) -> None:
         pool = self._options.pool
@@ -255,11 +264,11 @@ class Registry:
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self, *, takes_context: Literal[True], **options: Any
+        self, /, *, takes_context: Literal[True], **options: Any
     ) -> Callable[[Callable[Concatenate["Context", P], R]], Task[P, R]]: ...
     @overload
-    def task(self, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
-    def task(self, function: Any = None, /, **options: Any) -> Any:
+    def task(self, /, **options: Any) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         """Decorate a module-level function so that it may be sent; bare, or with options.
 
         `name` (default: module and qualified name), `aliases` (names of old jobs) and those of
@@ -274,8 +283,7 @@ class Registry:
             other = self._tasks.get(name)
             if other is not None and (other.module, other.qualname) != (task.module, task.qualname):
                 raise InvalidTask(
-                    f"two tasks are named {name!r}: {other.module}.{other.qualname} and "
-                    f"{task.module}.{task.qualname}"
+                    f"two tasks are named {name!r}: {other.module}.{other.qualname} and {task.module}.{task.qualname}"
                 )
             self._tasks[name] = task
         return task
@@ -361,12 +369,14 @@ def _importable_path(function: Any) -> tuple[str, str]:
     if "<lambda>" in qualname:
         raise InvalidTask("a lambda has no name that a worker could import; use def at module level")
     if "<locals>" in qualname:
-        raise InvalidTask(f"{qualname} is defined inside a function, where a worker cannot import it; move it "
-                          "to module level")
+        raise InvalidTask(
+            f"{qualname} is defined inside a function, where a worker cannot import it; move it to module level"
+        )
     module = module_name(function.__module__)
     if module == "__main__":
-        raise InvalidTask(f"{qualname} is defined in an interactive session, which a worker cannot import; "
-                          "put it into a file")
+        raise InvalidTask(
+            f"{qualname} is defined in an interactive session, which a worker cannot import; put it into a file"
+        )
     return module, qualname
 
 

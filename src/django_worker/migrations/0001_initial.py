@@ -41,7 +41,5 @@ class Migration(migrations.Migration):
     initial = True
     dependencies: ClassVar = []
     operations: ClassVar = [
-        migrations.SeparateDatabaseAndState(
-            database_operations=[RunCoreMigration(1)], state_operations=[send_function]
-        )
+        migrations.SeparateDatabaseAndState(database_operations=[RunCoreMigration(1)], state_operations=[send_function])
     ]

@@ -76,8 +76,9 @@ class MemoryStore(Store):
             for job in self._all(lambda job: job.id in ids and job.state in NOT_STARTED):
                 cancelled.add(job.id)
                 self._cancel(job, now_us)
-                for part in self._all(lambda part, whole=job: part.group_id == whole.id and part.state in NOT_STARTED):
-                    self._cancel(part, now_us)
+                for part in self._parts(job.id):
+                    if part.state in NOT_STARTED:
+                        self._cancel(part, now_us)
                 self._unblock(job.group_id, now_us)
         return cancelled
 
@@ -201,7 +202,7 @@ class MemoryStore(Store):
 
     def _unblock(self, whole_id: str | None, now_us: int) -> None:
         whole = self._tables.jobs.get(whole_id or "")
-        parts = self._all(lambda job: job.group_id == whole_id)
+        parts = self._parts(whole_id)
         if whole is None or whole.state is not State.BLOCKED or any(not part.state.is_finished for part in parts):
             return
         bad = {part.part: part.failure for part in parts if part.state is not State.SUCCEEDED}
@@ -214,9 +215,7 @@ class MemoryStore(Store):
         with self.transaction():
             for claim in claims:
                 for job in self._held(claim):
-                    self._change(
-                        job, state=State.READY, attempt=job.attempt - 1, worker_id=None, started_at_us=None
-                    )
+                    self._change(job, state=State.READY, attempt=job.attempt - 1, worker_id=None, started_at_us=None)
 
     # Keeping
 
@@ -273,6 +272,9 @@ class MemoryStore(Store):
 
     def upkeep(self) -> None:
         pass
+
+    def _parts(self, whole_id: str | None) -> list[Job]:
+        return self._all(lambda job: job.group_id == whole_id)
 
     def _all(self, fits: Callable[[Job], bool]) -> list[Job]:
         with self._lock:

@@ -20,10 +20,9 @@ class Queries:
             if name in kept:
                 raise ValueError(f"the {kind} {name!r} is there twice")
             kept[name] = _without_comments(body)
-        for name, statement in self._statements.items():
-            for fragment, shared in fragments.items():
-                statement = statement.replace(f"{{{fragment}}}", shared)
-            self._statements[name] = statement
+        for fragment, shared in fragments.items():
+            for name, statement in self._statements.items():
+                self._statements[name] = statement.replace(f"{{{fragment}}}", shared)
 
     def __getitem__(self, name: str) -> str:
         return self._statements[name]

@@ -133,12 +133,9 @@ class SqliteVerbs(Store):
                 connection.execute(self._sql["report_progress"], {**claim, **shown})
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
-        accepted: list[Ending] = []
         with self._connections.writing() as connection:
             finish = self._sql["finish"]
-            for ending in endings:
-                if connection.execute(finish, rows.ending_values(ending)).rowcount:
-                    accepted.append(ending)
+            accepted = [e for e in endings if connection.execute(finish, rows.ending_values(e)).rowcount]
             attempts = [rows.attempt_values(ending) for ending in accepted]
             connection.executemany(self._sql["insert_attempt"], attempts)
             self._advance_wholes(connection, accepted)
@@ -213,12 +210,12 @@ class SqliteVerbs(Store):
             before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
             return connection.execute(self._sql["prune"], {**before, "limit": limit}).rowcount
 
-    def _rows(self, name: str, **values: Any) -> list[Any]:
+    def _rows(self, statement: str, /, **values: Any) -> list[Any]:
         with self._connections.reading() as connection:
-            return connection.execute(self._sql[name], values).fetchall()
+            return connection.execute(self._sql[statement], values).fetchall()
 
-    def _value(self, name: str, **values: Any) -> Any:
-        found = self._rows(name, **values)
+    def _value(self, statement: str, /, **values: Any) -> Any:
+        found = self._rows(statement, **values)
         return found[0][0] if found else None
 
 
@@ -257,7 +254,9 @@ def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:
     """Run one migration and note it, in the transaction that is open."""
     for statement in migration.statements:
         connection.execute(statement)
-    note = "INSERT INTO treadle_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    note = (
+        "INSERT INTO treadle_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    )
     connection.execute(note, ("schema_version", str(migration.number)))
     connection.execute("INSERT INTO treadle_meta (name, value) VALUES ('min_code_version', '1') ON CONFLICT DO NOTHING")
 

@@ -35,8 +35,27 @@ LARGE_WAL_BYTES = 64 * 1024 * 1024
 """At this size an enqueuing process checkpoints by itself: no worker seems to be there to do it."""
 CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
 NETWORK_FILE_SYSTEMS = frozenset(
-    "nfs nfs3 nfs4 cifs smb smb2 smb3 smbfs 9p afs ncpfs glusterfs ceph lustre fuse.sshfs fuse.glusterfs "
-    "fuse.s3fs fuse.rclone beegfs".split()
+    [
+        "nfs",
+        "nfs3",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb2",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ncpfs",
+        "glusterfs",
+        "ceph",
+        "lustre",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "fuse.s3fs",
+        "fuse.rclone",
+        "beegfs",
+    ]
 )
 
 
@@ -272,8 +291,7 @@ def _refuse_network_file_system(path: Path) -> None:
     kind = file_system_of(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
         raise NetworkFileSystem(
-            f"{path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted; "
-            "use a local disk"
+            f"{path} lies on a network file system ({kind}), where SQLite's locks cannot be trusted; use a local disk"
         )
 
 

@@ -153,14 +153,13 @@ class PoolContract:
             return
         with Gate() as gate:
             pool = self.make_pool()
-            running = self._fill(pool, gate)
-            waiting = [future for future in running if not future.running()]
+            futures = self._fill(pool, gate)
             pool.shutdown(wait=False, cancel_futures=True)
             gate.open()
             pool.shutdown(wait=True)
-            assert waiting
-            assert all(future.cancelled() for future in waiting)
-            assert all(future.done() for future in running)
+            assert futures[0].result(PATIENCE_S) == "open"
+            assert futures[-1].cancelled()
+            assert all(future.done() for future in futures)
 
     def test_a_waiting_call_can_be_cancelled(self) -> None:
         """A call that was cancelled before it started never runs."""
@@ -316,4 +315,3 @@ def _error(future: "Future[Any]") -> BaseException | None:
         return future.exception(PATIENCE_S)
     except CancelledError as cancelled:
         return cancelled
-

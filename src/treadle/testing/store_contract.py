@@ -720,9 +720,7 @@ class StoreContract:
     def _group(self, store: Store, parts: int, size: int = 1, **fields: Any) -> tuple[Job, list[Job]]:
         """A whole that was sent with its parts."""
         whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
-        jobs = [
-            make_job(kind=Kind.PART, group_id=whole.id, part=index, size=size, **fields) for index in range(parts)
-        ]
+        jobs = [make_job(kind=Kind.PART, group_id=whole.id, part=index, size=size, **fields) for index in range(parts)]
         store.enqueue([*jobs, whole])
         return whole, jobs
 

@@ -86,10 +86,10 @@ class Runner:
         except (PayloadError, KeyError, TypeError) as error:
             raise _Unfit(str(error)) from error
 
-    def begins(self, task: Task[Any, Any], work: Work) -> None:  # noqa: B027 (an integration may refine it)
+    def begins(self, task: Task[Any, Any], work: Work) -> None:
         """Called just before the function runs."""
 
-    def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:  # noqa: B027
+    def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
         """Called when a run of a known task has ended; where it raised, the error is still being handled."""
 
     def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:

@@ -111,9 +111,7 @@ class Worker:
         fds = (self._lock.fd,) if self._lock else ()
         self._places = {place.name: place for place in self._make_places(fds)}
         row = self._row()
-        self._upkeep = Upkeep(
-            row, self._store, self._alive, self._settings, self._clock, self._announce, self._duties
-        )
+        self._upkeep = Upkeep(row, self._store, self._alive, self._settings, self._clock, self._announce, self._duties)
         self._patiently(lambda: self._store.register(row))
         self._upkeep.start()
         self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))

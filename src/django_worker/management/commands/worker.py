@@ -15,7 +15,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--alias", default="default", help="The alias of TASKS (default: default).")
-        verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status", parser_class=argparse.ArgumentParser)
+        verbs = parser.add_subparsers(
+            dest="verb", required=True, metavar="run | status", parser_class=argparse.ArgumentParser
+        )
         cli.add_worker_options(verbs.add_parser("run", help="Take jobs until SIGTERM or Ctrl-C."))
         verbs.add_parser("status", help="Show the workers, and how many jobs are in each state.")
 

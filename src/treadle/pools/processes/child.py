@@ -23,16 +23,17 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(fd: int) -> None:
-    channel = Channel(socket.socket(fileno=fd))
-    os.set_inheritable(fd, False)
-    current.is_child = True
-    try:
-        prepare(pickling.load(channel.receive().body))
-    except BaseException as error:
-        channel.send(Frame(Kind.BROKEN, 0, pickling.dump_error(error)))
-        return
-    channel.send(Frame(Kind.READY, 0, b""))
-    serve(channel)
+    with socket.socket(fileno=fd) as ours:
+        os.set_inheritable(fd, False)
+        current.is_child = True
+        channel = Channel(ours)
+        try:
+            prepare(pickling.load(channel.receive().body))
+        except BaseException as error:
+            channel.send(Frame(Kind.BROKEN, 0, pickling.dump_error(error)))
+            return
+        channel.send(Frame(Kind.READY, 0, b""))
+        serve(channel)
 
 
 def prepare(preparation: Preparation) -> None:
@@ -63,7 +64,12 @@ def hold(fds: tuple[int, ...]) -> None:
     """Keep descriptors open as long as this process lives, and no longer: no process that it starts has them."""
     for fd in fds:
         os.set_inheritable(fd, False)
-    os.register_at_fork(after_in_child=lambda: [os.close(fd) for fd in fds])
+    os.register_at_fork(after_in_child=lambda: _close_all(fds))
+
+
+def _close_all(fds: tuple[int, ...]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def serve(channel: Channel) -> None:
@@ -103,4 +109,3 @@ def _dump_report(value: Any) -> bytes:
 
 def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or repr(function)
-

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import treadle
 from treadle.errors import ConfigurationError
 from treadle.pools.processes.channel import Channel, Frame, Kind
 from treadle.pools.processes.pickling import PROTOCOL, dump_value, main_module
@@ -42,7 +41,7 @@ class Recipe(NamedTuple):
         """A new child, which makes itself ready while we go on."""
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(  # noqa: S603 (our own interpreter)
+            process = subprocess.Popen(
                 [self.python, *_interpreter_flags(), "-c", _program(theirs.fileno())],
                 pass_fds=(theirs.fileno(), *self.held_fds),
                 stdin=subprocess.DEVNULL,
@@ -102,7 +101,7 @@ def _checked(path: str, what: str) -> str:
 
 def _program(fd: int) -> str:
     # The child's path is that of its owner, but only once it can import what sets it.
-    root = str(Path(treadle.__file__).parent.parent)
+    root = str(Path(__file__).parents[3])
     return f"import sys; sys.path.append({root!r}); from treadle.pools.processes.child import main; main({fd})"
 
 

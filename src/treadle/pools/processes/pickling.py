@@ -6,12 +6,12 @@ is gunicorn's or flask's, which no child has any use for.
 """
 
 import io
-import multiprocessing.spawn as spawn
 import pickle
 import sys
 import traceback
 from collections.abc import Callable
 from concurrent.futures import process as stdlib_process
+from multiprocessing import spawn
 from typing import Any
 
 from treadle.errors import Unpicklable
@@ -20,7 +20,7 @@ PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 # Pickles an exception with its traceback as text; unpickled it is the exception, with a _RemoteTraceback
 # as its cause. The same two classes as in concurrent.futures, so that tools that know them know ours.
-_with_traceback: Any = stdlib_process._ExceptionWithTraceback  # type: ignore[attr-defined]
+_with_traceback: Any = stdlib_process._ExceptionWithTraceback
 
 
 def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bytes:
@@ -43,7 +43,7 @@ def dump_error(error: BaseException) -> bytes:
     try:
         data = pickle.dumps(_with_traceback(error, error.__traceback__), PROTOCOL)
         # Many exceptions pickle and cannot be made again, for want of an argument.
-        pickle.loads(data)  # noqa: S301 (our own bytes)
+        pickle.loads(data)
     except Exception as reason:
         told = "".join(traceback.format_exception(error))
         stand_in = Unpicklable(f"the function raised {_type(error)}: {error}; it cannot be pickled: {reason}\n{told}")

@@ -78,7 +78,7 @@ class ProcessPool(Pool, Executor):
         self._crew.submit(call)
         return call.future
 
-    def map(  # type: ignore[override]  # the stdlib's chunksize is 1; None lets us choose
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],

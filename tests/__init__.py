@@ -1,0 +1,1 @@
+"""The tests of Treadle; they mirror `src` one to one."""

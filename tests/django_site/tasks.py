@@ -1,0 +1,40 @@
+"""Tasks of the tests' Django site."""
+
+from django_worker import task
+
+
+@task
+def string_length(text):
+    return len(text)
+
+
+@task(max_attempts=3)
+def fails(reason):
+    raise ValueError(reason)
+
+
+@task(takes_context=True)
+def reports(context, count):
+    for done in range(count):
+        context.progress(done + 1, count, "counting")
+        context.send(f"{done + 1} of {count}, attempt {context.attempt}")
+    return count
+
+
+@task
+async def doubles(number):
+    return 2 * number
+
+
+@task
+def total(numbers):
+    return sum(numbers)
+
+
+@task
+def square(number):
+    return number * number
+
+
+def not_a_task():
+    return None
