@@ -20,7 +20,7 @@ from django_worker.sending import (
     sent,
     urls,
 )
-from django_worker.task import task
+from django_worker.worker_task import task
 
 __all__ = [
     "accepted",

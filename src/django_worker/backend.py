@@ -18,7 +18,7 @@ from django_worker.contract import (
 )
 from django_worker.results import result_of
 from django_worker.site import DjangoTreadle, options_of, site
-from django_worker.task import WorkerTask
+from django_worker.worker_task import WorkerTask
 from treadle.errors import ConfigurationError, JobNotFound, UnknownTask
 
 

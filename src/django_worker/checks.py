@@ -7,7 +7,7 @@ from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
-from django_worker.task import unused_options
+from django_worker import worker_task
 
 
 def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -45,6 +45,6 @@ def check_unused_options(**extra: Any) -> list[CheckMessage]:
             f"{path} has the options {', '.join(options)}, which the backend of TASKS[{alias!r}] does not use.",
             id="django_worker.W002",
         )
-        for path, alias, options in unused_options
+        for path, alias, options in worker_task.unused_options
         if options
     ]

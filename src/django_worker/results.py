@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from django_worker.contract import FrameworkTask, TaskError, TaskResult, TaskResultStatus
-from django_worker.task import DjangoRegistry
+from django_worker.worker_task import DjangoRegistry
 from treadle import codec
 from treadle.clock import as_datetime
 from treadle.job import Attempt, Job, Kind, Outcome, OutcomeKind

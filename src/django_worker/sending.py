@@ -1,6 +1,7 @@
 """The verbs: what `from django_worker import …` gives beside `task`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -9,7 +10,7 @@ from django.urls import reverse
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
-from django_worker.task import WorkerTask
+from django_worker.worker_task import WorkerTask, callable_of
 from django_worker.views import respond
 from treadle.app import Sent
 from treadle.errors import NotATask
@@ -105,10 +106,25 @@ ajobs = _in_thread(jobs)
 
 
 class LazyPool:
-    """The pool for computing now, of the alias `default`; made when it is first used, once a process."""
+    """The pool for computing now, of the alias `default`; made when it is first used, once a process.
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(site().pool, name)
+    Takes plain functions and tasks, and of a task runs the function. See `treadle.ProcessPool`.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        return site().pool.submit(callable_of(fn), *args, **kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int | None = None,
+    ) -> Iterator[Any]:
+        return site().pool.map(callable_of(fn), *iterables, timeout=timeout, chunksize=chunksize)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        site().pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 pool = LazyPool()

@@ -18,7 +18,7 @@ from django.db import close_old_connections, connections
 from django_worker.connections import DjangoStore, WorkerStore, file_of
 from django_worker.contract import task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
-from django_worker.task import DjangoRegistry, WorkerContext
+from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Initializer, Treadle
 from treadle.errors import AppNotFound, ConfigurationError, SettingsError, WouldDeadlock

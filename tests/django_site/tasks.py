@@ -38,3 +38,13 @@ def square(number):
 
 def not_a_task():
     return None
+
+
+@task
+def fails_at_once(reason):
+    raise ValueError(reason)
+
+
+@task
+def echo(value):
+    return value

@@ -54,6 +54,21 @@ class WorkerContext(TaskContext):
         self._core.send(body)  # type: ignore[attr-defined]
 
 
+class FunctionOf:
+    """The function of a task at an import path: what a pool is sent for a Task, which is not callable itself."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return import_string(self._path).func(*args, **kwargs)
+
+
+def callable_of(function: Any) -> Callable[..., Any]:
+    """What a pool can run: the function itself, or that of a task."""
+    return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function  # type: ignore[no-any-return]
+
+
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 

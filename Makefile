@@ -1,0 +1,40 @@
+# `make help` lists every chore. Each makes .venv by itself when it is first needed.
+
+PYTHON ?= python3
+ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick check format bench clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serve: in the browser)
+	@.venv/bin/python -m treadle_demo $(ARGS)
+
+test: .venv/.has-test  ## All tests, also on the newest Django where Python 3.13 is there
+	@scripts/test-newest-django
+	@.venv/bin/python -m pytest $(ARGS)
+
+test-quick: .venv/.has-test  ## The tests that start no servers
+	@.venv/bin/python -m pytest --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
+
+check: .venv/.has-check  ## Lint, format, types and the layers of imports
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: .venv/.has-check  ## Put the code into its form
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+bench: .venv/.has-bench  ## Speed beside its peers, in one run
+	@.venv/bin/python benchmarks/queue.py $(ARGS)
+
+clean:  ## Remove what the other chores made
+	@rm -rf .venv .venv-3.13 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+
+.venv/.has-%: pyproject.toml scripts/install
+	@scripts/install $*

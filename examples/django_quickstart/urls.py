@@ -1,0 +1,11 @@
+"""The routes: ours under a prefix of your choice, and two views."""
+
+from django.urls import include, path
+
+import views
+
+urlpatterns = [
+    path("worker/", include("django_worker.urls")),
+    path("length", views.length),
+    path("lengths", views.lengths),
+]

@@ -1,0 +1,14 @@
+"""How gunicorn runs the demo: two web processes, which end with the demo however that ends."""
+
+import os
+from typing import Any
+
+from treadle.pools.processes.child import end_with_owner
+
+workers = 2
+graceful_timeout = 3
+
+
+def on_starting(server: Any) -> None:
+    """In gunicorn's own process, before it starts the web processes."""
+    end_with_owner(int(os.environ["TREADLE_DEMO_OWNER"]))

@@ -1,0 +1,3 @@
+"""No routes: for a site without our app."""
+
+urlpatterns: list = []

@@ -1,0 +1,176 @@
+"""The backend keeps the contract of the task framework."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.utils import timezone
+
+from django_worker import run_pending
+from django_worker.contract import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_backends
+from tests.django_site import tasks
+
+pytestmark = pytest.mark.django_db
+
+
+def test_enqueue_gives_a_ready_result_with_the_arguments():
+    """What is enqueued is READY, with its arguments as JSON has them."""
+    result = tasks.string_length.enqueue("hello")
+    assert result.status is TaskResultStatus.READY
+    assert (result.args, result.kwargs, result.backend) == (["hello"], {}, "default")
+    assert 0 < len(result.id) < 64
+
+
+def test_a_run_task_has_its_return_value_and_one_worker_id():
+    """After the run the result is SUCCESSFUL, with the value, the times and one worker for one attempt."""
+    result = tasks.string_length.enqueue("hello")
+    run_pending()
+    result.refresh()
+    assert (result.status, result.return_value, result.attempts) == (TaskResultStatus.SUCCESSFUL, 5, 1)
+    assert result.enqueued_at <= result.started_at <= result.finished_at
+    assert result.errors == []
+
+
+def test_a_failed_task_has_its_error_with_class_and_traceback():
+    """After its last attempt a result is FAILED and holds an error for each attempt."""
+    result = tasks.fails_at_once.enqueue("no luck")
+    run_pending()
+    result.refresh()
+    assert result.status is TaskResultStatus.FAILED
+    assert result.errors[0].exception_class is ValueError
+    assert "no luck" in result.errors[0].traceback
+    with pytest.raises(ValueError, match="Task failed"):
+        result.return_value  # noqa: B018
+
+
+def test_a_task_that_will_be_retried_is_ready_again():
+    """Between two attempts a result is READY and holds the errors so far."""
+    result = tasks.fails.enqueue("later")
+    run_pending()
+    result.refresh()
+    assert (result.status, len(result.errors), result.attempts) == (TaskResultStatus.READY, 1, 1)
+
+
+def test_get_result_finds_the_task_and_refuses_another():
+    """A result is got back through its own task, with the very function."""
+    result = tasks.string_length.enqueue("x")
+    assert tasks.string_length.get_result(result.id).task.func is tasks.string_length.func
+
+
+@pytest.mark.parametrize("result_id", ["", "nothing", "x" * 500, "0192f1a0-0000-7000-8000-000000000000"])
+def test_an_unknown_or_malformed_id_does_not_exist(result_id):
+    """Any id that is none of ours is TaskResultDoesNotExist."""
+    with pytest.raises(TaskResultDoesNotExist):
+        tasks.string_length.get_result(result_id)
+
+
+def test_async_twins_send_and_look():
+    """aenqueue and aget_result do the same for a coroutine, and an async function runs."""
+    result = tasks.doubles.enqueue(21)
+    run_pending()
+    result.refresh()
+    assert result.return_value == 42
+
+
+@pytest.mark.django_db(transaction=True)
+def test_aenqueue_in_an_event_loop():
+    """aenqueue works where a loop runs."""
+
+    async def send():
+        result = await tasks.string_length.aenqueue("four")
+        return await tasks.string_length.aget_result(result.id)
+
+    assert asyncio.run(send()).status is TaskResultStatus.READY
+
+
+def test_run_after_defers():
+    """A task with run_after in the future waits, and one whose time has come runs."""
+    later = tasks.string_length.using(run_after=timezone.now() + timedelta(hours=1)).enqueue("later")
+    now = tasks.string_length.using(run_after=timezone.now() - timedelta(hours=1)).enqueue("now")
+    assert [job.id for job in run_pending()] == [now.id]
+    later.refresh()
+    assert later.status is TaskResultStatus.READY
+
+
+def test_the_highest_priority_runs_first():
+    """Among ready tasks priority decides."""
+    low = tasks.string_length.using(priority=-5).enqueue("low")
+    high = tasks.string_length.using(priority=5).enqueue("high")
+    assert [job.id for job in run_pending()] == [high.id, low.id]
+
+
+def test_the_context_reports_and_knows_its_attempt():
+    """A task with takes_context is given the framework's context, which also reports."""
+    result = tasks.reports.enqueue(2)
+    (job,) = run_pending()
+    assert [message.body for message in job.messages] == ["1 of 2, attempt 1", "2 of 2, attempt 1"]
+    assert (job.progress.done, job.progress.total) == (2, 2)
+    result.refresh()
+    assert result.return_value == 2
+
+
+@pytest.mark.parametrize("argument", [float("nan"), {"rows": [1, {2: "two"}]}])
+def test_what_json_would_change_is_refused(argument):
+    """NaN and keys that are no strings are refused with the path, where the framework would let them through."""
+    with pytest.raises(ValueError, match=r"args\[0\]"):
+        tasks.string_length.enqueue(argument)
+    assert run_pending() == []
+
+
+def test_an_unsupported_type_is_the_frameworks_type_error():
+    """A type that JSON has not is refused as the framework does it."""
+    with pytest.raises(TypeError, match="Unsupported type"):
+        tasks.string_length.enqueue(object())
+
+
+def test_arguments_that_do_not_fit_are_refused_at_enqueue():
+    """A call that could not run is a TypeError where it is made."""
+    with pytest.raises(TypeError, match="string_length"):
+        tasks.string_length.enqueue("one", "two")
+    assert run_pending() == []
+
+
+def test_signals_are_sent_with_the_class_as_sender(caplog):
+    """task_enqueued, task_started and task_finished come in order, from the backend's class."""
+    from django_worker.contract import task_enqueued, task_finished, task_started
+
+    seen = []
+
+    def listen(sender, task_result, signal, **extra):
+        seen.append((sender.__name__, task_result.status.name))
+
+    for signal in (task_enqueued, task_started, task_finished):
+        signal.connect(listen)
+    tasks.string_length.enqueue("x")
+    run_pending()
+    for signal in (task_enqueued, task_started, task_finished):
+        signal.disconnect(listen)
+    assert seen == [("WorkerBackend", "READY"), ("WorkerBackend", "RUNNING"), ("WorkerBackend", "SUCCESSFUL")]
+
+
+def test_wrong_options_of_a_task_are_refused():
+    """An option that Treadle does not know, or not yet, is refused at decoration."""
+    from django_worker import task
+
+    with pytest.raises(InvalidTask, match="max_attempts must be a whole number"):
+        task(max_attempts=0)(tasks.not_a_task)
+    with pytest.raises(TypeError):
+        task(timeout_s=5)(tasks.not_a_task)
+
+
+def test_an_unknown_setting_is_refused_with_a_suggestion(settings):
+    """A wrong key in OPTIONS is ImproperlyConfigured and names the near one."""
+    settings.TASKS = {
+        "default": {"BACKEND": "django_worker.backend.WorkerBackend", "OPTIONS": {"CONCURENCY": 2}},
+    }
+    with pytest.raises(ImproperlyConfigured, match="did you mean 'CONCURRENCY'"):
+        task_backends["default"]
+
+
+def test_a_queue_that_is_not_listed_is_refused(settings):
+    """With QUEUES given, another queue is InvalidTask."""
+    settings.TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "QUEUES": ["mail"]}}
+    with pytest.raises(InvalidTask, match="default"):
+        tasks.string_length.enqueue("x")
+    assert tasks.string_length.using(queue_name="mail").enqueue("x").task.queue_name == "mail"

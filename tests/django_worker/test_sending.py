@@ -1,0 +1,112 @@
+"""send_function and its companions."""
+
+import datetime
+import uuid
+
+import pytest
+
+from django_worker import accepted, job, jobs, pool, run_pending, send_function, send_map, sent
+from django_worker.contract import TaskResultStatus
+from tests.django_site import tasks
+from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.states import State
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_job_and_the_result_of_the_framework_are_the_same():
+    """send_function's job has the id and the state that get_result tells in Django's words."""
+    handle = send_function(tasks.string_length, "hello")
+    result = tasks.string_length.get_result(handle.id)
+    assert (handle.id, handle.state, result.status) == (result.id, State.READY, TaskResultStatus.READY)
+
+
+def test_send_function_takes_the_longer_list_of_types():
+    """What send_function carries beyond JSON arrives as it was sent."""
+    value = {"at": datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), "id": uuid.UUID(int=5), "raw": b"\x00"}
+    handle = send_function(tasks.echo, value)
+    run_pending()
+    assert handle.result() == value
+
+
+def test_a_function_that_is_no_task_is_refused():
+    """NotATask names the function and how to decorate it; nothing is sent."""
+    with pytest.raises(NotATask, match="not_a_task is not a task: decorate it"):
+        send_function(tasks.not_a_task)
+    assert jobs() == []
+
+
+def test_a_payload_over_the_limit_is_refused_with_both_sizes():
+    """PayloadTooLarge tells the size, the limit and what to do."""
+    with pytest.raises(PayloadTooLarge, match=r"2,000,\d+ bytes.*limit is 1,048,576.*reference"):
+        send_function(tasks.string_length, "x" * 2_000_000)
+
+
+def test_a_map_runs_its_parts_and_reduces():
+    """send_map gives one job whose result is the reduced one and whose progress counts items."""
+    handle = send_map(tasks.square, range(10), reduce=tasks.total, parts=3)
+    run_pending()
+    assert handle.result() == 285
+    assert (handle.refresh().progress.done, handle.refresh().progress.total) == (10, 10)
+
+
+def test_result_of_a_failed_job_raises_with_the_remote_traceback():
+    """JobFailed has the traceback of the run as its cause."""
+    handle = send_function(tasks.fails_at_once, "broken")
+    run_pending()
+    with pytest.raises(JobFailed, match="ValueError: broken") as caught:
+        handle.result()
+    assert "fails_at_once" in str(caught.value.__cause__)
+
+
+def test_waiting_in_the_transaction_that_sent_it_is_refused():
+    """result() inside the transaction would never end, and says so."""
+    with pytest.raises(WouldDeadlock, match="transaction"):
+        send_function(tasks.string_length, "x").result()
+
+
+def test_a_job_that_has_not_started_is_cancelled():
+    """cancel() of a waiting job is True, and the job never runs."""
+    handle = send_function(tasks.string_length, "x")
+    assert handle.cancel()
+    assert run_pending() == []
+    assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.FAILED
+
+
+def test_sent_lists_the_calls_of_a_task():
+    """sent() tells what was sent, with its arguments."""
+    send_function(tasks.string_length, "one")
+    send_function(tasks.square, 2)
+    assert [(call.args, call.kwargs) for call in sent(tasks.string_length)] == [(("one",), {})]
+
+
+def test_an_unknown_job_is_not_found():
+    """job() of an id that is none raises JobNotFound."""
+    with pytest.raises(JobNotFound):
+        job("nothing")
+
+
+def test_accepted_answers_202_with_a_signed_link(rf):
+    """accepted() points to the job's status; the link holds no bare id."""
+    handle = send_function(tasks.string_length, "x")
+    response = accepted(rf.post("/"), handle)
+    assert (response.status_code, response["Retry-After"]) == (202, "1")
+    assert handle.id not in response["Location"]
+
+
+def test_the_pool_computes_now_in_a_child():
+    """pool.map runs a task's function or a plain one in child processes that know Django."""
+    assert list(pool.map(tasks.string_length, ["a", "bb"])) == [1, 2]
+    assert list(pool.map(len, ["ccc"])) == [3]
+    pool.shutdown()
+
+
+@pytest.mark.parametrize("mode", ["immediate", "collect"])
+def test_the_modes_of_tests(settings, mode):
+    """`immediate` runs inside the send; `collect` keeps until run_pending()."""
+    options = {"MODE": mode}
+    settings.TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "QUEUES": [], "OPTIONS": options}}
+    handle = send_function(tasks.string_length, "abc")
+    assert handle.state == (State.SUCCEEDED if mode == "immediate" else State.READY)
+    run_pending()
+    assert handle.result() == 3
