@@ -33,6 +33,7 @@ from treadle.pools.coroutines import CoroutinePool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
+from treadle.report.log import log_events
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
@@ -91,6 +92,7 @@ class Treadle:
         self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
         self.events = Events()
+        log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
         self._lock = threading.RLock()

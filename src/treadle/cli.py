@@ -9,7 +9,7 @@ from treadle.app import Treadle
 from treadle.clock import US_PER_S, SystemClock
 from treadle.errors import AppNotFound, TreadleError
 from treadle.locate import load_target
-from treadle.report.log import log_events, log_to_terminal
+from treadle.report.log import log_to_terminal
 from treadle.states import State
 from treadle.worker.process import run_process
 
@@ -65,7 +65,6 @@ def split_queues(text: str) -> tuple[str, ...]:
 def run_worker(app: Treadle, concurrency: int | None, queues: tuple[str, ...]) -> None:
     """Run a worker of this application in this process until a signal."""
     log_to_terminal()
-    log_events(app.events)
     run_process(app.worker(concurrency=concurrency, queues=queues))
 
 
