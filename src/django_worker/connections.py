@@ -11,7 +11,7 @@ from django.db import connections
 from treadle.errors import ConfigurationError
 from treadle.store.contract import Wakeup
 from treadle.store.sqlite import SqliteStore, SqliteVerbs, check_schema
-from treadle.store.sqlite_file import SqliteFile, explained, immediate
+from treadle.store.sqlite_file import SqliteFile, explained, immediate, part_of_transaction
 from treadle.store.wakeup import POLL_S, LocalWakeup
 
 MISSING = "run `python manage.py migrate`"
@@ -55,7 +55,8 @@ class DjangoConnections:
             raw = self._raw()
             if raw.in_transaction:
                 # Django began it, or we did, further out; whoever did ends it.
-                yield raw
+                with part_of_transaction(raw):
+                    yield raw
                 return
             with self._file.writer_lock() if self._file else nullcontext(), immediate(raw):
                 yield raw

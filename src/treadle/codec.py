@@ -24,6 +24,8 @@ import msgspec
 from treadle.errors import PayloadError, PayloadTooLarge
 
 TAG = "$treadle"
+MAX_DEPTH = 100
+"""Of lists and dicts in one another; far below Python's own limit, so that what was kept can be read anywhere."""
 
 
 class _Refused(Exception):
@@ -54,7 +56,15 @@ def decode(data: str) -> Any:
     """The value of a JSON made by `encode`. Raises PayloadError where it is damaged."""
     try:
         return _unpack(msgspec.json.decode(data))
-    except (msgspec.DecodeError, KeyError, ValueError, TypeError, ArithmeticError) as error:
+    except (
+        msgspec.DecodeError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise PayloadError(f"cannot read the stored JSON: {error}") from error
 
 
@@ -100,7 +110,7 @@ def _pack_root(value: Any, root: str) -> Any:
         path = root + "".join(reversed(refused.path))
         raise PayloadError(f"{path} {refused.reason}") from None
     except RecursionError:
-        raise PayloadError(f"{root} is nested too deeply, or contains itself") from None
+        raise PayloadError(f"{root} is nested too deeply, or contains itself; {MAX_DEPTH} levels can be kept") from None
 
 
 def _to_json(packed: Any, root: str, max_bytes: int | None) -> str:
@@ -116,58 +126,60 @@ def _to_json(packed: Any, root: str, max_bytes: int | None) -> str:
     return data.decode()
 
 
-# A dict by exact type is what makes the common case quick: one look-up a value.
+# A set by exact type is what makes the common case quick: one look-up a value.
 _AS_IT_IS = frozenset({str, int, bool, type(None)})
 
 
-def _pack(value: Any) -> Any:
+def _pack(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind in _AS_IT_IS:
         return value
     packer = _PACKERS.get(kind)
-    if packer is not None:
-        return packer(value)
-    return _pack_subclass(value)
+    if packer is None:
+        return _pack_subclass(value, depth)
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    return packer(value, depth)
 
 
-def _pack_float(value: float) -> float:
+def _pack_float(value: float, depth: int) -> float:
     if math.isfinite(value):
         return float(value)
     raise _Refused(f"is {value}, which JSON cannot carry; use None or a string")
 
 
-def _pack_list(values: Any) -> list[Any]:
+def _pack_list(values: Any, depth: int) -> list[Any]:
     packed = []
     for index, value in enumerate(values):
         try:
-            packed.append(_pack(value))
+            packed.append(_pack(value, depth + 1))
         except _Refused as refused:
             refused.path.append(f"[{index}]")
             raise
     return packed
 
 
-def _pack_dict(values: Mapping[Any, Any]) -> dict[str, Any]:
+def _pack_dict(values: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     packed = {}
     for key, value in values.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or isinstance(key, Enum):
             raise _Refused(
                 f"has the key {key!r} of type {type(key).__name__}; JSON keys are strings, so it would "
                 "come back changed"
             )
         try:
-            packed[str(key)] = _pack(value)
+            packed[str(key)] = _pack(value, depth + 1)
         except _Refused as refused:
             refused.path.append(f"[{json.dumps(key)}]")
             raise
     return {TAG: "dict", "value": packed} if TAG in packed else packed
 
 
-def _tagged(name: str, to_json: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {TAG: name, "value": to_json(value)}
+def _tagged(name: str, to_json: Callable[[Any], Any]) -> Callable[[Any, int], dict[str, Any]]:
+    return lambda value, depth: {TAG: name, "value": to_json(value)}
 
 
-_PACKERS: dict[type, Callable[[Any], Any]] = {
+_PACKERS: dict[type, Callable[[Any, int], Any]] = {
     float: _pack_float,
     list: _pack_list,
     tuple: _pack_list,
@@ -195,16 +207,13 @@ _UNPACKERS: dict[str, Callable[[Any], Any]] = {
 # Subclasses of these go as their base; an Enum does not, for it would come back as another thing.
 _BASES = (str, int, float, dict, list, tuple)
 
-NATIVE_TYPES = (datetime, date, time, timedelta, Decimal, UUID, bytes)
-"""The types beyond JSON that a round trip keeps."""
 
-
-def _pack_subclass(value: Any) -> Any:
+def _pack_subclass(value: Any, depth: int) -> Any:
     if isinstance(value, Enum):
         raise _Refused(f"is {value!r}, an Enum; pass its value")
     for base in _BASES:
         if isinstance(value, base):
-            return _pack(base(value))  # type: ignore[arg-type]  # mypy sees the union of all bases
+            return _pack(base(value), depth)  # type: ignore[arg-type]  # mypy sees the union of all bases
     name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
     if is_dataclass(value) and not isinstance(value, type):
         raise _Refused(f"is a dataclass, {name}; annotate the parameter or the return with it")

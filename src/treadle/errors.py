@@ -150,7 +150,7 @@ class Unpicklable(PoolError, pickle.PicklingError):
     """Raised by the future of a call whose argument, result or exception cannot be pickled."""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggestion(word: object, known: Iterable[str]) -> str:
     """`, did you mean 'x'?` for the known word nearest to `word`, else nothing."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(str(word), list(known), n=1)
     return f", did you mean {near[0]!r}?" if near else ""

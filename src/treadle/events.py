@@ -3,6 +3,7 @@
 The machine itself never logs: `treadle.report.log` listens here, and so may you.
 """
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -93,4 +94,8 @@ class Events:
 
     def announce(self, event: Event) -> None:
         for listener in tuple(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                # A listener is a guest: it must harm neither the machine nor the others.
+                logging.getLogger("treadle").exception("a listener raised at %s", type(event).__name__)

@@ -4,6 +4,7 @@ A store makes `Job` rows and hands them out; nobody else changes a state. A run 
 `Outcome`, and `Ending.of` turns it into the row's next state: one constructor a transition.
 """
 
+import math
 import os
 import time
 from enum import StrEnum
@@ -17,6 +18,8 @@ from treadle.states import State
 REASK_UNKNOWN_TASK_S = (2, 300)
 """First and longest wait before a worker looks again at a task that it does not know."""
 
+LONGEST_WAIT_S = 100 * 366 * 86_400
+"""A hundred years: what lies beyond is a mistake, and soon no 64-bit number of microseconds."""
 WORKER_LOST = "treadle.errors.WorkerLost"
 
 
@@ -249,9 +252,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def retry(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
         """Wait and try again, if an attempt is left."""
-        if job.attempt >= job.max_attempts:
+        wait_s = outcome.retry_after_s or 0.0
+        if job.attempt >= job.max_attempts or not math.isfinite(wait_s):
             return cls.fail(job, outcome, now_us)
-        run_at_us = now_us + round((outcome.retry_after_s or 0) * US_PER_S)
+        run_at_us = now_us + round(min(max(wait_s, 0.0), LONGEST_WAIT_S) * US_PER_S)
         return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us)
 
     @classmethod

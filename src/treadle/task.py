@@ -1,10 +1,11 @@
 """What may be run: tasks, the registry that knows them by name, and what a running one is given."""
 
 import inspect
+import math
 import pickle
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from functools import update_wrapper
 from operator import attrgetter
@@ -16,7 +17,7 @@ from treadle import codec
 from treadle.backoff import Backoff, BackoffRule
 from treadle.clock import US_PER_S, Clock, SystemClock, as_us
 from treadle.errors import InvalidTask, PayloadError, UnknownTask, suggestion
-from treadle.job import Job, Progress
+from treadle.job import LONGEST_WAIT_S, Job, Progress
 from treadle.locate import import_here, module_name
 
 P = ParamSpec("P")
@@ -85,9 +86,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidTask(f"{where}: queue must be a name, got {self.queue!r}")
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
-        if isinstance(self.run_after, datetime) and self.run_after.tzinfo is None:
-            raise InvalidTask(f"{where}: run_after must know its time zone, got {self.run_after!r}")
-        if not all(isinstance(word, str) for pair in self.labels.items() for word in pair):
+        _check_run_after(where, self.run_after)
+        labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
+        if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
 
     def run_at_us(self, now_us: int) -> int:
@@ -99,6 +100,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 return now_us + round(delay.total_seconds() * US_PER_S)
             case datetime() as moment:
                 return as_us(moment)
+
+
+def _check_run_after(where: str, run_after: Any) -> None:
+    match run_after:
+        case None:
+            return
+        case datetime():
+            if run_after.tzinfo is None:
+                raise InvalidTask(f"{where}: run_after must know its time zone, got {run_after!r}")
+        case timedelta():
+            if run_after.total_seconds() > LONGEST_WAIT_S:
+                raise InvalidTask(f"{where}: run_after is more than a hundred years away: {run_after!r}")
+        case _:
+            raise InvalidTask(f"{where}: run_after is a datetime or a timedelta, got {run_after!r}")
 
 
 def _whole_number(where: str, name: str, value: Any, least: int, most: int) -> None:
@@ -126,7 +141,7 @@ class Task(Generic[P, R]):
         self.function = function
         self.module, self.qualname = _importable_path(function)
         self.name = name or f"{self.module}.{self.qualname}"
-        self.aliases = aliases
+        self.aliases = _names(where, aliases)
         options.setdefault("pool", "coroutines" if self.is_async else "processes")
         self._options = Options().changed(options, where)
         self._refuse_wrong_pool(where)
@@ -183,9 +198,9 @@ class Task(Generic[P, R]):
 
     def decode_arguments(self, payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call. Raises PayloadError where they are damaged or fit no longer."""
-        fields = codec.decode(payload)
+        kept = codec.decode(payload)
         try:
-            args, kwargs = self._with_dataclasses(tuple(fields["args"]), fields["kwargs"], msgspec.convert)
+            args, kwargs = self._with_dataclasses(tuple(kept["args"]), kept["kwargs"], msgspec.convert)
             self.signature.bind(*args, **kwargs)
         except (TypeError, KeyError, msgspec.ValidationError) as error:
             raise PayloadError(f"the stored arguments do not fit {self.name}{self.signature}: {error}") from None
@@ -209,9 +224,16 @@ class Task(Generic[P, R]):
         if not self._dataclasses.keys() - {"return"}:
             return args, kwargs
         bound = self.signature.bind(*args, **kwargs)
-        for name, annotation in self._dataclasses.items():
-            if name in bound.arguments:
-                bound.arguments[name] = change(bound.arguments[name], annotation)
+        for name in self._dataclasses.keys() & bound.arguments.keys():
+            value, annotation = bound.arguments[name], self._dataclasses[name]
+            match self.signature.parameters[name].kind:
+                # The annotation of *args and **kwargs is that of each value in them.
+                case inspect.Parameter.VAR_POSITIONAL:
+                    bound.arguments[name] = tuple(change(each, annotation) for each in value)
+                case inspect.Parameter.VAR_KEYWORD:
+                    bound.arguments[name] = {key: change(each, annotation) for key, each in value.items()}
+                case _:
+                    bound.arguments[name] = change(value, annotation)
         return bound.args, bound.kwargs
 
     @property
@@ -279,13 +301,14 @@ class Registry:
         return self.add(Task(function, **options))
 
     def add(self, task: Task[P, R]) -> Task[P, R]:
-        for name in (task.name, *task.aliases):
+        names = (task.name, *task.aliases)
+        for name in names:
             other = self._tasks.get(name)
             if other is not None and (other.module, other.qualname) != (task.module, task.qualname):
                 raise InvalidTask(
                     f"two tasks are named {name!r}: {other.module}.{other.qualname} and {task.module}.{task.qualname}"
                 )
-            self._tasks[name] = task
+        self._tasks.update(dict.fromkeys(names, task))
         return task
 
     def find(self, name: str) -> Task[Any, Any]:
@@ -343,8 +366,13 @@ class Context:
         """Say how far the job is.
 
         Cheap: at most 20 reports a second leave the task; those between are replaced by the next,
-        and the last one is always delivered.
+        and the last one is always delivered. Raises TypeError or ValueError for what is no number.
         """
+        if not (math.isfinite(done) and (total is None or math.isfinite(total))):
+            raise ValueError(f"progress takes finite numbers, got {done} of {total}")
+        if not isinstance(message, str):
+            raise TypeError(f"the message of progress is a text, got {message!r}")
+        message.encode()  # A text that cannot be kept is told here, in the task.
         self._pending = Progress(done, total, message)
         if self._clock.monotonic_s() - self._last_report_s >= PROGRESS_INTERVAL_S:
             self.flush()
@@ -359,6 +387,12 @@ class Context:
             self._report(self._pending)
             self._pending = None
             self._last_report_s = self._clock.monotonic_s()
+
+
+def _names(where: str, aliases: Any) -> tuple[str, ...]:
+    if not isinstance(aliases, tuple | list) or not all(isinstance(name, str) and name for name in aliases):
+        raise InvalidTask(f"{where}: aliases is a tuple of names, got {aliases!r}")
+    return tuple(aliases)
 
 
 def _importable_path(function: Any) -> tuple[str, str]:
@@ -407,4 +441,9 @@ def _mentions_dataclass(annotation: Any) -> bool:
 
 
 def _to_plain(value: Any, annotation: Any) -> Any:
-    return msgspec.to_builtins(value, builtin_types=codec.NATIVE_TYPES)
+    """A value with each dataclass in it as a dict; what else is in it, the codec judges."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _to_plain(getattr(value, field.name), None) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: _to_plain(inner, None) for key, inner in value.items()}
+    return [_to_plain(inner, None) for inner in value] if isinstance(value, list | tuple) else value

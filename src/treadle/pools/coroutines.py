@@ -21,6 +21,7 @@ class CoroutinePool(Pool):
         self._places = asyncio.Semaphore(max_tasks)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._futures: set[Future[Any]] = set()
         self._tasks: dict[Future[Any], asyncio.Task[None]] = {}
         self._is_shut_down = False
         self._lock = threading.Lock()
@@ -43,12 +44,14 @@ class CoroutinePool(Pool):
                 if on_started:
                     on_started()
                 with reporting_to(on_progress):
-                    await _await_into(future, function(*args, **(kwargs or {})))
+                    await _await_into(future, function, args, kwargs or {})
 
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot call a function after the pool was shut down")
+            self._futures.add(future)
             self._running_loop().call_soon_threadsafe(self._begin, future, run)
+        future.add_done_callback(self._futures.discard)
         return future
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -81,19 +84,20 @@ class CoroutinePool(Pool):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
-            self._is_shut_down = True
-            loop, thread, self._thread = self._loop, self._thread, None
+            is_first, self._is_shut_down = not self._is_shut_down, True
+            loop, thread = self._loop, self._thread
+        for future in tuple(self._futures) if cancel_futures else ():
+            # Of no effect on what runs.
+            future.cancel()
         if loop is None or thread is None:
             return
-        stopping = asyncio.run_coroutine_threadsafe(self._finish(cancel_futures), loop)
-        stopping.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
-        if wait:
+        if is_first:
+            stopping = asyncio.run_coroutine_threadsafe(self._finish(), loop)
+            stopping.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+        if wait and thread is not threading.current_thread():
             thread.join()
 
-    async def _finish(self, cancel_futures: bool) -> None:
-        if cancel_futures:
-            for future in list(self._tasks):
-                future.cancel()
+    async def _finish(self) -> None:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
@@ -104,9 +108,11 @@ def _run_and_close(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _await_into(future: Future[Any], coroutine: Coroutine[Any, Any, Any]) -> None:
+async def _await_into(
+    future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> None:
     try:
-        value = await coroutine
+        value = await function(*args, **kwargs)
     except asyncio.CancelledError:
         # The future speaks concurrent.futures, whose CancelledError is another class.
         future.set_exception(CancelledError("the coroutine was cancelled"))

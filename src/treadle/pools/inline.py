@@ -1,6 +1,8 @@
 """Runs each call in the calling thread, before `call` returns."""
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
@@ -63,6 +65,7 @@ def run_coroutine(coroutine: Any) -> Any:
         return asyncio.run(coroutine)
     outcome: Future[Any] = Future()
     outcome.set_running_or_notify_cancel()
-    thread = threading.Thread(target=run_into, args=(outcome, asyncio.run, (coroutine,), {}), daemon=True)
-    thread.start()
+    # In a copy of this context, so that what it reports goes where this call's reports go.
+    run = functools.partial(contextvars.copy_context().run, run_into, outcome, asyncio.run, (coroutine,), {})
+    threading.Thread(target=run, daemon=True).start()
     return outcome.result()

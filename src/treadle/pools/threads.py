@@ -5,11 +5,13 @@ daemons, unlike those of `concurrent.futures`: a stuck call must not keep a stop
 """
 
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
+from weakref import WeakSet
 
 from treadle.pools.contract import Pool, Reporter, reporting_to, run_into
 
@@ -25,10 +27,15 @@ class ThreadPool(Pool, Executor):
             raise ValueError(f"max_workers must be at least 1, got {max_workers}")
         self._max_workers = max_workers
         self._name = name
+        self._is_shut_down = False
+        self._begin_anew()
+        _pools.add(self)
+
+    def _begin_anew(self) -> None:
+        """With no threads: at first, and in a forked process, where they did not come along."""
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._waiting: deque[tuple[Future[Any], Callable[[], None]]] = deque()
-        self._is_shut_down = False
         self._changed = threading.Condition()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -97,3 +104,14 @@ class ThreadPool(Pool, Executor):
             for thread in self._threads:
                 if thread is not threading.current_thread():
                     thread.join()
+
+
+_pools: "WeakSet[ThreadPool]" = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    for pool in _pools:
+        pool._begin_anew()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

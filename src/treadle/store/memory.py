@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, State
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
@@ -67,6 +68,8 @@ class MemoryStore(Store):
     def enqueue(self, jobs: Sequence[Job]) -> None:
         with self.transaction():
             for job in jobs:
+                if job.id in self._tables.jobs:
+                    raise StoreError(f"there is a job with the id {job.id!r} already")
                 start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
                 self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
 

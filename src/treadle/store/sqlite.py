@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle import codec
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import migrate, queries, rows
@@ -51,7 +51,10 @@ class SqliteVerbs(Store):
 
     def enqueue(self, jobs: Sequence[Job]) -> None:
         with self._connections.writing() as connection:
-            connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in jobs])
+            try:
+                connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in jobs])
+            except (OverflowError, UnicodeEncodeError) as error:
+                raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
             wholes = [{"id": job.id, "total": job.size} for job in jobs if job.kind is Kind.WHOLE]
             if wholes:
                 connection.executemany(self._sql["insert_progress"], wholes)
@@ -60,11 +63,11 @@ class SqliteVerbs(Store):
         cancelled, wholes = set(), set()
         with self._connections.writing() as connection:
             for id_ in ids:
-                values = {"id": id_, "now": now_us}
-                for (group_id,) in connection.execute(self._sql["cancel"], values).fetchall():
+                for (group_id,) in connection.execute(self._sql["cancel"], {"id": id_, "now": now_us}).fetchall():
                     cancelled.add(id_)
                     wholes.add(group_id)
-                    connection.execute(self._sql["cancel_parts"], values)
+            for id_ in cancelled:
+                connection.execute(self._sql["cancel_parts"], {"id": id_, "now": now_us})
             self._unblock(connection, wholes - {None}, now_us)
         return cancelled
 

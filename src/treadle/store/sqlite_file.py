@@ -109,7 +109,8 @@ class SqliteFile:
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         if self._in_transaction is not None:
-            yield self._in_transaction
+            with self._explained(), part_of_transaction(self._in_transaction):
+                yield self._in_transaction
             return
         with self._explained(), self._handle() as handle, _locked(handle.lock_fd):
             self._of_thread.connection = handle.connection
@@ -164,7 +165,7 @@ class SqliteFile:
         try:
             return _Handle(self.connect(), lock_fd)
         except BaseException:
-            os.close(lock_fd)
+            _close_lock(lock_fd)
             raise
 
     @contextlib.contextmanager
@@ -173,15 +174,17 @@ class SqliteFile:
         try:
             yield fd
         finally:
-            os.close(fd)
+            _close_lock(fd)
 
     def _open_lock(self) -> int:
         try:
-            return os.open(f"{self.path}-writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fd = os.open(f"{self.path}-writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise StoreReadOnly(
                 f"{self.path}-writer cannot be opened: {error.strerror}; the folder of the store must be writable"
             ) from error
+        _open_locks.add(fd)
+        return fd
 
     def connect(self) -> sqlite3.Connection:
         """A new connection of our settings, which the caller closes."""
@@ -227,15 +230,26 @@ def immediate(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    try:
         connection.execute("COMMIT")
     except BaseException:
+        # A full disk has rolled back by itself.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextlib.contextmanager
+def part_of_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Inside a transaction that somebody else ends: what fails here leaves nothing of itself in it."""
+    connection.execute("SAVEPOINT treadle")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK TO treadle")
+            connection.execute("RELEASE treadle")
+        raise
+    connection.execute("RELEASE treadle")
 
 
 @contextlib.contextmanager
@@ -279,7 +293,12 @@ def _locked(lock_fd: int) -> Iterator[None]:
 
 def _close(handle: _Handle) -> None:
     handle.connection.close()
-    os.close(handle.lock_fd)
+    _close_lock(handle.lock_fd)
+
+
+def _close_lock(fd: int) -> None:
+    _open_locks.discard(fd)
+    os.close(fd)
 
 
 def _refuse_missing_folder(path: Path) -> None:
@@ -311,14 +330,16 @@ def file_system_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
     return kind
 
 
+_open_locks: set[int] = set()
 _open_files: "WeakSet[SqliteFile]" = WeakSet()
 _left_alone: list[Any] = []
 
 
 def _forget_after_fork() -> None:
+    # Those in use too: a lock that another thread held at the fork would outlive its holder here.
+    while _open_locks:
+        os.close(_open_locks.pop())
     for file in _open_files:
-        for handle in file._idle:
-            os.close(handle.lock_fd)
         _left_alone.append((file._idle, file._of_thread))
         file._forget_connections()
 

@@ -97,6 +97,8 @@ class SqliteWakeup(Wakeup):
 
     def close(self) -> None:
         with self._closing:
+            if self._closed:
+                return
             self._closed = True
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()

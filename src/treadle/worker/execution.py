@@ -164,7 +164,8 @@ class _Recording:
         if self.task is None or job.attempt >= job.max_attempts or not isinstance(error, Exception):
             return None
         try:
-            return self.task.settings.backoff(error, job)
+            wait_s = self.task.settings.backoff(error, job)
+            return None if wait_s is None else float(wait_s)
         except Exception as reason:
             # A rule that fails must not hide why the job did.
             error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")

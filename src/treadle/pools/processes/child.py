@@ -4,6 +4,7 @@ There is one thread here. A second one that watches the owner could not run whil
 so it is the kernel that ends a child with its owner: PR_SET_PDEATHSIG, and the end of the socket.
 """
 
+import contextlib
 import ctypes
 import os
 import random
@@ -23,7 +24,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(fd: int) -> None:
-    with socket.socket(fileno=fd) as ours:
+    # The owner may close its end at any time: then there is nobody left to tell.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError), socket.socket(fileno=fd) as ours:
         os.set_inheritable(fd, False)
         current.is_child = True
         channel = Channel(ours)
@@ -88,7 +90,7 @@ def serve(channel: Channel) -> None:
         reporter = lambda value: send(Frame(Kind.PROGRESS, call.call_id, _dump_report(value)))  # noqa: B023,E731
         with reporting_to(reporter):
             kind, body = run(call)
-        sys.stdout.flush()
+        _flush_output()
         send(Frame(kind, call.call_id, body))
 
 
@@ -101,6 +103,13 @@ def run(call: Frame) -> tuple[Kind, bytes]:
     except BaseException as error:
         # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
         return Kind.ERROR, pickling.dump_error(error)
+
+
+def _flush_output() -> None:
+    """What a call printed is seen when it ends, and not when the buffer is full."""
+    # The call may have closed the stream.
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        sys.stdout.flush()
 
 
 def _dump_report(value: Any) -> bytes:

@@ -82,9 +82,12 @@ class Child:
         self.has_whole_call = False
         self.sending = threading.Lock()
 
+    def assign(self, call: Call) -> None:
+        self.call = call
+        self.has_whole_call = False
+
     def give(self, call: Call) -> None:
         with self.sending:
-            self.has_whole_call = False
             # A child that is gone will be found dead by the listener, who queues the call again: a child
             # cannot have begun a call whose frame it did not get to the end.
             with contextlib.suppress(OSError):
@@ -162,7 +165,7 @@ class Crew:
                 self._queue.append(call)
                 self._want_child()
                 return
-            child.call = call
+            child.assign(call)
         self._hand_over(child, call)
 
     def _check_open(self) -> None:
@@ -191,11 +194,12 @@ class Crew:
         """Give an unoccupied child the first waiting call that was not cancelled, or let it rest."""
         while True:
             with self._lock:
-                child.call = self._queue.popleft() if self._queue else None
-                if child.call is None:
+                if not self._queue:
+                    child.call = None
                     self._idle.append(child)
                     return
-                call = child.call
+                call = self._queue.popleft()
+                child.assign(call)
             if call.begin():
                 child.give(call)
                 return

@@ -40,12 +40,13 @@ def dump_value(value: Any, what: str) -> bytes:
 
 def dump_error(error: BaseException) -> bytes:
     """An exception for the other side; one that cannot travel is told in words."""
+    # Told first: the class below takes the traceback off the exception.
+    told = "".join(traceback.format_exception(error))
     try:
         data = pickle.dumps(_with_traceback(error, error.__traceback__), PROTOCOL)
         # Many exceptions pickle and cannot be made again, for want of an argument.
         pickle.loads(data)
     except Exception as reason:
-        told = "".join(traceback.format_exception(error))
         stand_in = Unpicklable(f"the function raised {_type(error)}: {error}; it cannot be pickled: {reason}\n{told}")
         return pickle.dumps(stand_in, PROTOCOL)
     return data

@@ -11,8 +11,8 @@ from typing import Any
 from treadle.cores import usable_cores
 from treadle.errors import Unpicklable
 from treadle.pools import current
-from treadle.pools.contract import Pool, Reporter, reporting_to, run_into
-from treadle.pools.inline import awaited
+from treadle.pools.contract import Pool, Reporter
+from treadle.pools.inline import InlinePool
 from treadle.pools.processes import pickling
 from treadle.pools.processes.crew import Call, Crew
 from treadle.pools.processes.launch import recipe
@@ -69,7 +69,7 @@ class ProcessPool(Pool, Executor):
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
         if current.is_child:
-            return _call_inline(function, args, kwargs or {}, on_progress)
+            return InlinePool().call(function, args, kwargs, on_started=on_started, on_progress=on_progress)
         try:
             body = pickling.dump_call(function, args, kwargs or {})
         except Unpicklable as error:
@@ -127,21 +127,13 @@ def _results(futures: list[Future[Any]], deadline_s: float | None) -> Iterator[A
     try:
         while futures:
             left_s = None if deadline_s is None else deadline_s - time.monotonic()
-            yield from futures.pop().result(left_s)
+            results = futures[-1].result(left_s)
+            futures.pop()
+            yield from results
     finally:
         # An abandoned iterator, or one that raised: nobody will ask for the rest.
         for future in futures:
             future.cancel()
-
-
-def _call_inline(
-    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], on_progress: Reporter | None
-) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_running_or_notify_cancel()
-    with reporting_to(on_progress):
-        run_into(future, awaited(function), args, kwargs)
-    return future
 
 
 def _failed(error: BaseException) -> Future[Any]:
