@@ -83,6 +83,9 @@ class DjangoStore(SqliteVerbs):
         if self._own is not None:
             self._own.close()
 
+    def is_in_transaction(self) -> bool:
+        return bool(connections[self._alias].in_atomic_block)
+
     def wakeup(self) -> Wakeup:
         return self._own.wakeup() if self._own is not None else _PollingWakeup()
 

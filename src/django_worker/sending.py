@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
-from django_worker.worker_task import WorkerTask, callable_of
 from django_worker.views import respond
+from django_worker.worker_task import WorkerTask, callable_of
 from treadle.app import Sent
 from treadle.errors import NotATask
 from treadle.handle import JobHandle

@@ -21,7 +21,7 @@ from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Initializer, Treadle
-from treadle.errors import AppNotFound, ConfigurationError, SettingsError, WouldDeadlock
+from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.job import Outcome
 from treadle.settings import Embedded
 from treadle.store.contract import Store
@@ -83,12 +83,6 @@ class DjangoTreadle(Treadle):
         if self.settings.embedded is Embedded.ALWAYS:
             return True
         return not ("pytest" in sys.modules or "test" in sys.argv[1:2]) and file_of(self.database) is not None
-
-    def refuse_to_wait(self) -> None:
-        connection: Any = connections[self.database]
-        if connection.in_atomic_block:
-            raise WouldDeadlock("this transaction has not ended, so no worker can see what was sent in it")
-        super().refuse_to_wait()
 
 
 class DjangoRunner(Runner):

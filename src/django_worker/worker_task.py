@@ -66,7 +66,7 @@ class FunctionOf:
 
 def callable_of(function: Any) -> Callable[..., Any]:
     """What a pool can run: the function itself, or that of a task."""
-    return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function  # type: ignore[no-any-return]
+    return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function
 
 
 unused_options: list[tuple[str, str, list[str]]] = []

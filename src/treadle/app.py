@@ -131,6 +131,8 @@ class Treadle:
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels the parts that have not started.
         """
+        if parts is not None and parts < 1:
+            raise ValueError(f"parts must be at least 1, got {parts}")
         self._known(task)
         if reduce is not None:
             self._known(reduce)
@@ -163,9 +165,7 @@ class Treadle:
         for item in items:
             task.bind(item)
         try:
-            payload = codec.encode_fields(
-                {"items": items}, root=f"part {index} of {task.name}", max_bytes=self.settings.max_payload_bytes
-            )
+            payload = task.encode_items(items, f"part {index} of {task.name}", self.settings.max_payload_bytes)
         except PayloadTooLarge as error:
             raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
         return self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
@@ -219,7 +219,7 @@ class Treadle:
 
     def job(self, job_id: str) -> JobHandle[Any]:
         """The job with this id. Raises JobNotFound, also for what could be no id."""
-        row = self.store.job(job_id) if isinstance(job_id, str) else None
+        row = self.store.job(job_id) if isinstance(job_id, str) and job_id.isascii() else None
         if row is None:
             raise JobNotFound(f"there is no job {job_id!r:.80}")
         return self._handle(row)
@@ -335,6 +335,8 @@ class Treadle:
         for queue in queues:
             if self.settings.queues and queue not in self.settings.queues:
                 raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
+        if concurrency is not None and concurrency < 1:
+            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         slots = concurrency or self.slots
         initializer = self.child_initializer()
         return Worker(
@@ -447,6 +449,8 @@ class Treadle:
     def refuse_to_wait(self) -> None:
         """Raises WouldDeadlock where to wait for a job could never end."""
         refuse_in_event_loop()
+        if self.store.is_in_transaction():
+            raise WouldDeadlock("this transaction has not ended, so no worker can see what was sent in it")
         if current.is_child and self.slots == 1:
             raise WouldDeadlock("this job holds the only slot: another job cannot end while it waits")
         if self.settings.mode is not Mode.STORE:

@@ -54,8 +54,17 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_worker_options(parser: argparse.ArgumentParser) -> None:
     """The options of `worker run`, the same in every integration."""
-    parser.add_argument("--concurrency", type=int, metavar="N", help="child processes (default: the usable cores)")
+    parser.add_argument(
+        "--concurrency", type=at_least_one, metavar="N", help="child processes (default: the usable cores)"
+    )
     parser.add_argument("--queues", type=split_queues, default=(), metavar="A,B", help="only these, in this order")
+
+
+def at_least_one(text: str) -> int:
+    """For argparse: a whole number above 0."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def split_queues(text: str) -> tuple[str, ...]:

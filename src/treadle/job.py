@@ -278,7 +278,9 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         """Refund the attempt and count the crash; over `max_crashes` the job fails."""
         crashes = job.crashes + 1
         if crashes > job.max_crashes:
-            return cls._make(job, outcome, now_us, State.FAILED, crashes=crashes, failure=outcome.failure)
+            cause = outcome.failure.message if outcome.failure else "no cause is known"
+            reason = Failure(WORKER_LOST, f"{cause} ({crashes} crashes, and max_crashes is {job.max_crashes})")
+            return cls._make(job, outcome, now_us, State.FAILED, crashes=crashes, failure=reason)
         return cls._make(job, outcome, now_us, State.READY, crashes=crashes, refund=1)
 
     @classmethod

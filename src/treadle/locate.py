@@ -39,14 +39,19 @@ def target_of(wanted: object) -> str | None:
 
 
 def load_target(target: str) -> Any:
-    """The object named `module:attribute`. Raises AppNotFound with what is missing."""
-    name, _, attribute = target.partition(":")
+    """The object named `module:attribute`, or what `module:factory()` returns.
+
+    Raises AppNotFound with what is missing.
+    """
+    name, _, wanted = target.partition(":")
+    attribute = wanted.removesuffix("()")
     if not name or not attribute:
         raise AppNotFound(f"{target!r} is not of the form 'module:attribute'")
     module = import_here(name)
     if not hasattr(module, attribute):
         raise AppNotFound(f"module {name!r} has no {attribute!r}{suggestion(attribute, vars(module))}")
-    return getattr(module, attribute)
+    found = getattr(module, attribute)
+    return found() if wanted.endswith("()") else found
 
 
 def import_here(name: str) -> ModuleType:

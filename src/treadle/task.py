@@ -4,7 +4,7 @@ import inspect
 import math
 import pickle
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from functools import update_wrapper
@@ -205,6 +205,19 @@ class Task(Generic[P, R]):
         except (TypeError, KeyError, msgspec.ValidationError) as error:
             raise PayloadError(f"the stored arguments do not fit {self.name}{self.signature}: {error}") from None
         return args, kwargs
+
+    def encode_items(self, items: Sequence[Any], root: str, max_bytes: int) -> str:
+        """The payload of a part, each item the only argument of a call. Raises PayloadError or PayloadTooLarge."""
+        plain = [self._with_dataclasses((item,), {}, _to_plain)[0][0] for item in items]
+        return codec.encode_fields({"items": plain}, root=root, max_bytes=max_bytes)
+
+    def decode_items(self, payload: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+        """The arguments of each call of a part. Raises PayloadError where they are damaged or fit no longer."""
+        kept = codec.decode(payload)
+        try:
+            return [self._with_dataclasses((item,), {}, msgspec.convert) for item in kept["items"]]
+        except (TypeError, KeyError, msgspec.ValidationError) as error:
+            raise PayloadError(f"the stored items do not fit {self.name}{self.signature}: {error}") from None
 
     def encode_result(self, value: R, max_bytes: int) -> str:
         """The JSON of what the function returned. Raises PayloadError or PayloadTooLarge."""

@@ -16,13 +16,14 @@ from treadle_demo.terminal import heading, say
 
 MEGABYTES, SAMPLE_MEGABYTES, ROUNDS, PINGS = 30.0, 8.0, 3, 200
 QUICK_MEGABYTES, QUICK_ROUNDS, QUICK_PINGS = 3.0, 1, 40
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 when everything held, 1 with one sentence when something did not."""
     options = parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGHUP, end)
+    for number in SIGNALS:
+        signal.signal(number, end)
     try:
         run(options)
     except DemoError as error:
@@ -59,8 +60,10 @@ def port(text: str) -> int:
 
 
 def end(number: int, frame: Any) -> None:
-    """Leave through every `finally`, so that no server stays behind."""
-    raise SystemExit(128 + number)
+    """Leave through every `finally`, so that no server stays behind; a second signal must not cut that short."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -88,9 +91,9 @@ def play(running: Server, corpora: dict[str, Corpus], options: argparse.Namespac
     framework = options.framework.capitalize()
     say(f"Treadle demo: {framework} under gunicorn with {gunicorn_config.workers} processes at {running.address}")
     act_ping.meet_all(stage, gunicorn_config.workers)
-    speed = act_speed.play(stage)
+    result, speed = act_speed.play(stage)
     act_ping.play(stage)
-    act_crash.play(stage)
+    act_crash.play(stage, result)
     close(speed, running)
 
 

@@ -55,7 +55,7 @@ def static_file(name: str) -> tuple[bytes, dict[str, str]]:
         raise BadRequest(404, "not found")
     headers = {
         "Content-Type": f"{CONTENT_TYPES[name]}; charset=utf-8",
-        "Content-Security-Policy": "default-src 'self'",
+        "Content-Security-Policy": "default-src 'self'; img-src data:",
         "Cache-Control": "no-cache",
     }
     return (STATIC / name).read_bytes(), headers

@@ -87,6 +87,10 @@ class Store(ABC):
         """All verbs that this thread calls inside take effect together, or not at all."""
 
     @abstractmethod
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is inside `transaction`, so that no other connection sees what it wrote."""
+
+    @abstractmethod
     def wakeup(self) -> Wakeup:
         """A new waiter for changes."""
 

@@ -34,6 +34,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._tables = _Tables()
         self._lock = threading.RLock()
+        self._depth = 0
         self._secret = secrets.token_urlsafe(32)
         self._waiters: WeakSet[LocalWakeup] = WeakSet()
 
@@ -47,13 +48,21 @@ class MemoryStore(Store):
     def transaction(self) -> Iterator[None]:
         with self._lock:
             before = self._tables.snapshot()
+            self._depth += 1
             try:
                 yield
             except BaseException:
                 self._tables = before
                 raise
+            finally:
+                self._depth -= 1
         for waiter in tuple(self._waiters):
             waiter.wake()
+
+    def is_in_transaction(self) -> bool:
+        # Another thread that is inside holds the lock, so what is seen with it is this thread's own.
+        with self._lock:
+            return self._depth > 0
 
     def wakeup(self) -> Wakeup:
         waiter = LocalWakeup()

@@ -131,8 +131,12 @@ class SqliteVerbs(Store):
                 if report.progress is None:
                     connection.execute(self._sql["raise_version"], claim)
                     continue
-                done, total = report.progress.done, report.progress.total
-                shown = {"done": done, "total": total, "message": report.progress.message}
+                done, total = float(report.progress.done), report.progress.total
+                shown = {
+                    "done": done,
+                    "total": None if total is None else float(total),
+                    "message": report.progress.message,
+                }
                 connection.execute(self._sql["report_progress"], {**claim, **shown})
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
@@ -242,6 +246,9 @@ class SqliteStore(SqliteVerbs):
 
     def close(self) -> None:
         self.file.close()
+
+    def is_in_transaction(self) -> bool:
+        return self.file.is_in_transaction
 
     def wakeup(self) -> Wakeup:
         return SqliteWakeup(self.file)

@@ -132,6 +132,11 @@ class SqliteFile:
             yield
 
     @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is inside `writing`."""
+        return self._in_transaction is not None
+
+    @property
     def _in_transaction(self) -> sqlite3.Connection | None:
         """The connection of this thread's open `writing`: what is inside takes effect with it."""
         return getattr(self._of_thread, "connection", None)

@@ -17,7 +17,7 @@ import time
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 from treadle.pools.contract import Pool, report
 
@@ -235,7 +235,7 @@ class Gate:
     def open(self) -> None:
         self.path.touch()
 
-    def __enter__(self) -> "Gate":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -269,12 +269,9 @@ class Functions:
 
     @staticmethod
     def wait_for(path: str) -> str:
-        while not os.path.exists(path):
-            # The folder goes with the test: a call that outlives it must not wait for ever.
-            if not os.path.exists(os.path.dirname(path)):
-                return "gone"
+        while not (state := _state_of(path)):
             time.sleep(LOOK_EVERY_S)
-        return "open"
+        return state
 
 
 class AsyncFunctions:
@@ -302,11 +299,16 @@ class AsyncFunctions:
 
     @staticmethod
     async def wait_for(path: str) -> str:
-        while not os.path.exists(path):
-            if not os.path.exists(os.path.dirname(path)):
-                return "gone"
+        while not (state := _state_of(path)):  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(LOOK_EVERY_S)
+        return state
+
+
+def _state_of(gate: str) -> str:
+    """`open`, or nothing while it is closed; `gone` with its folder: a call must not outlive its test."""
+    if os.path.exists(gate):
         return "open"
+    return "" if os.path.exists(os.path.dirname(gate)) else "gone"
 
 
 def _error(future: "Future[Any]") -> BaseException | None:

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import msgspec
 
-from treadle import codec
 from treadle.clock import Clock, SystemClock
 from treadle.errors import PayloadError, UnknownTask
 from treadle.job import Attempt, Failure, Job, Kind, Outcome
@@ -69,7 +68,7 @@ class Runner:
             calls = self.decode(task, work.job)
             self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
-                values = [await self.start(task, context, args, kwargs) for args, kwargs in calls]
+                values = [await self.acall(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
         return recording.outcome
 
@@ -81,7 +80,7 @@ class Runner:
         """The arguments of each call that the job asks for. Raises _Unfit."""
         try:
             if job.kind is Kind.PART:
-                return [((item,), {}) for item in codec.decode(job.payload)["items"]]
+                return task.decode_items(job.payload)
             return [task.decode_arguments(job.payload)]
         except (PayloadError, KeyError, TypeError) as error:
             raise _Unfit(str(error)) from error
@@ -108,6 +107,10 @@ class Runner:
     def call(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = self.start(task, context, args, kwargs)
         return run_coroutine(value) if task.is_async else value
+
+    async def acall(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        value = self.start(task, context, args, kwargs)
+        return await value if task.is_async else value
 
     def start(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if task.settings.takes_context:
@@ -157,7 +160,9 @@ class _Recording:
             case _Unfit():
                 return Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
             case _:
-                return Outcome.raised(failure_of(error), self._retry_after_s(error))
+                # Asked first: a rule that fails leaves a note on the error.
+                retry_after_s = self._retry_after_s(error)
+                return Outcome.raised(failure_of(error), retry_after_s)
 
     def _retry_after_s(self, error: BaseException) -> float | None:
         job = self.work.job

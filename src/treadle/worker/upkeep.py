@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from treadle.clock import US_PER_S, Clock
 from treadle.events import DutyFailed, Event, JobsRescued
 from treadle.settings import Settings
@@ -88,7 +90,8 @@ class Upkeep:
         lease_until_us = now_us + round(self._settings.lease_s * US_PER_S)
         if not self._store.heartbeat(self._worker.id, now_us, lease_until_us):
             # Somebody took us for dead: our claims are void by now, but we are here.
-            self._store.register(self._worker)
+            here = msgspec.structs.replace(self._worker, last_seen_at_us=now_us, lease_until_us=lease_until_us)
+            self._store.register(here)
 
     def promote(self) -> None:
         self._store.promote(self._clock.now_us())

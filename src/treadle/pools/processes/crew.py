@@ -87,12 +87,11 @@ class Child:
         self.has_whole_call = False
 
     def give(self, call: Call) -> None:
-        with self.sending:
-            # A child that is gone will be found dead by the listener, who queues the call again: a child
-            # cannot have begun a call whose frame it did not get to the end.
-            with contextlib.suppress(OSError):
-                self.channel.send(Frame(Kind.CALL, call.id, call.body))
-                self.has_whole_call = True
+        # A child that is gone will be found dead by the listener, who queues the call again: a child cannot
+        # have begun a call whose frame it did not get to the end.
+        with self.sending, contextlib.suppress(OSError):
+            self.channel.send(Frame(Kind.CALL, call.id, call.body))
+            self.has_whole_call = True
 
     def dismiss(self) -> None:
         """Let it end by itself, as it does when its socket ends."""
