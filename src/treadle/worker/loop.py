@@ -120,7 +120,11 @@ class Worker:
         """Start a child before the first claim: what keeps it from starting must not cost a job."""
         processes = self._places.get("processes")
         if processes is not None and not self._is_stopping:
-            processes.pool.call(os.getpid).result()
+            started = processes.pool.call(os.getpid)
+            while not self._is_stopping and not wait([started], LOOK_EVERY_S).done:
+                pass
+            if started.done():
+                started.result()
 
     def _row(self) -> WorkerRow:
         now_us = self._clock.now_us()
@@ -205,12 +209,18 @@ class Worker:
 
     def _claim(self) -> list[Job]:
         claimed: list[Job] = []
-        for place in self._places.values():
-            jobs = self._claim_for(place, place.free, starts=True)
-            if len(jobs) == place.free:
-                # All places are taken: what is claimed beyond them waits in the pool.
-                jobs += self._claim_for(place, place.prefetch - len(jobs), starts=False)
-            claimed += jobs
+        try:
+            for place in self._places.values():
+                free = place.free
+                jobs = self._claim_for(place, free, starts=True)
+                claimed += jobs
+                if len(jobs) == free:
+                    # All slots are taken: what is claimed beyond them waits in the pool.
+                    claimed += self._claim_for(place, place.prefetch - free, starts=False)
+        except StoreError:
+            # What is claimed already must be run by somebody: by us.
+            if not claimed:
+                raise
         return claimed
 
     def _claim_for(self, place: Place, wanted: int, *, starts: bool) -> list[Job]:
@@ -289,7 +299,8 @@ class Worker:
 
     @property
     def _news_due_in_s(self) -> float | None:
-        return self._committer.due_in_s(may_wait=self._places["processes"].has_waiting)
+        may_wait = any(place.has_waiting for place in self._places.values())
+        return self._committer.due_in_s(may_wait=may_wait)
 
     # Called by the pools, in their threads
 
@@ -309,10 +320,10 @@ class Worker:
     def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
         if place.flights.pop(flight.job.claim, None) is None:
             return  # It was interrupted; nobody waits for its end.
-        place.measure(self._clock.monotonic_s() - flight.handed_over_s)
         if future.cancelled():
             is_first = self._committer.add_release(flight.job)
         else:
+            place.measure(self._clock.monotonic_s() - flight.handed_over_s)
             is_first = self._committer.add_ending(flight.job, self._outcome_of(future))
         if is_first or not place.has_waiting:
             # The loop knows of the batch otherwise, and will write it in time.
