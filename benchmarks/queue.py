@@ -70,7 +70,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--synchronous",
         choices=("NORMAL", "FULL", "DEFAULT"),
-        default="NORMAL",
+        default="DEFAULT",
         help="when SQLite waits for the disk, the same for all, or as each library does by default",
     )
     parser.add_argument("--idle-s", type=float, default=2.0, metavar="S", help="an idle worker is watched so long (2)")

@@ -15,7 +15,9 @@ class DjangoWorkerConfig(AppConfig):
     def ready(self) -> None:
         from django_worker.checks import check_unused_options
         from django_worker.site import EMBEDDED_UID, start_embedded
+        from treadle.worker.embedded import stop_on_sigterm
 
         checks.register(check_unused_options)
         # A process that serves requests may run the embedded worker; a command or a shell never does.
         request_started.connect(start_embedded, dispatch_uid=EMBEDDED_UID)
+        stop_on_sigterm()

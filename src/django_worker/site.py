@@ -53,7 +53,7 @@ class DjangoTreadle(Treadle):
     def open_store(self) -> Store:
         return DjangoStore(self.database, file_of(self.database))
 
-    def worker_store(self) -> Store:
+    def open_worker_store(self) -> Store:
         file = file_of(self.database)
         if file is None:
             raise ConfigurationError(

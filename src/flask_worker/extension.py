@@ -14,6 +14,7 @@ from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.task import BoundTask, Registry, Task
 from treadle.web import resources
+from treadle.worker.embedded import stop_on_sigterm
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,6 +49,8 @@ class FlaskWorker:
         app.cli.add_command(worker_commands)
         # A process that serves requests may run the embedded worker; a shell or a command never does.
         request_started.connect(_start_embedded, app)
+        if treadle.may_embed():
+            stop_on_sigterm()
 
     # Sending
 

@@ -299,6 +299,11 @@ class Treadle:
             return store
 
     @cached_property
+    def worker_store(self) -> Store:
+        """The store that a worker in this process uses."""
+        return self.open_worker_store()
+
+    @cached_property
     def runner(self) -> Runner:
         return self.make_runner()
 
@@ -340,7 +345,7 @@ class Treadle:
         slots = concurrency or self.slots
         initializer = self.child_initializer()
         return Worker(
-            store=self.worker_store(),
+            store=self.worker_store,
             runner=self.runner,
             settings=self.settings,
             make_places=lambda fds: self._make_places(slots, initializer, fds),
@@ -372,7 +377,7 @@ class Treadle:
     @cached_property
     def alive(self) -> AliveFolder | None:
         """Where workers on this host show that they live; None where the store is this process's own."""
-        folder = self.store.alive_folder
+        folder = self.worker_store.alive_folder
         return AliveFolder(folder) if folder is not None else None
 
     def start_embedded(self) -> None:
@@ -381,7 +386,7 @@ class Treadle:
             if self._embedded is not None or not self.may_embed():
                 return
             self._embedded = EmbeddedWorker(
-                store=self.worker_store(),
+                store=self.worker_store,
                 alive=self.alive,
                 clock=self._clock,
                 announce=self.events.announce,
@@ -421,8 +426,8 @@ class Treadle:
         """Where jobs are kept without a setting: in memory for the modes of tests."""
         return "sqlite:///treadle.sqlite3" if self.settings.mode is Mode.STORE else "memory://"
 
-    def worker_store(self) -> Store:
-        """The store that a worker uses: on connections of its own."""
+    def open_worker_store(self) -> Store:
+        """The store as a worker uses it: on connections of its own."""
         return self.store
 
     def make_runner(self) -> Runner:

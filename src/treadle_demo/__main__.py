@@ -1,6 +1,7 @@
 """`treadle demo`, or `python -m treadle_demo`: the main job on real input, in three acts."""
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -90,14 +91,15 @@ def play(running: Server, corpora: dict[str, Corpus], options: argparse.Namespac
     stage = Stage.around(running, corpora, rounds=rounds, pings=pings)
     framework = options.framework.capitalize()
     say(f"Treadle demo: {framework} under gunicorn with {gunicorn_config.workers} processes at {running.address}")
-    act_ping.meet_all(stage, gunicorn_config.workers)
-    result, speed = act_speed.play(stage)
-    act_ping.play(stage)
-    act_crash.play(stage, result)
-    close(speed, running)
+    with contextlib.closing(stage.records):
+        act_ping.meet_all(stage, gunicorn_config.workers)
+        result, speed = act_speed.play(stage)
+        act_ping.play(stage)
+        act_crash.play(stage, result)
+    sum_up(speed, running)
 
 
-def close(speed: act_speed.Speed, running: Server) -> None:
+def sum_up(speed: act_speed.Speed, running: Server) -> None:
     heading("In short")
     say(f"  {speed}")
     say(f"  played at {running.address}, which is closed now")

@@ -6,6 +6,7 @@ from typing import Any
 from treadle_demo.terminal import counted, say, table
 
 FILE_WIDTH = 44
+REASON_WIDTH = 70
 
 
 def show(result: dict[str, Any]) -> None:
@@ -35,11 +36,15 @@ def _twins(twins: dict[str, Any]) -> None:
 def _unparsed(unparsed: dict[str, Any]) -> None:
     say(f"\n  Files that do not parse: {unparsed['files']}")
     for file, reason in unparsed["first"]:
-        say(f"    {_short(file)}: {reason[:70]}")
+        say(f"    {_short(file)}: {_cut(reason)}")
 
 
 def _place(file: str, line: int) -> str:
     return f"{_short(file)}:{line}"
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= REASON_WIDTH else f"{reason[: REASON_WIDTH - 1]}…"
 
 
 def _short(file: str) -> str:

@@ -7,13 +7,16 @@ worker process is alive. Its jobs run in child processes all the same.
 
 import atexit
 import os
+import signal
 import threading
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 from treadle.clock import Clock
 from treadle.errors import StoreError, TreadleError
 from treadle.events import DutyFailed, Event
+from treadle.pools import current
 from treadle.store.contract import Store
 from treadle.worker.alive import AliveFolder
 from treadle.worker.loop import Worker
@@ -22,6 +25,7 @@ from treadle.worker.upkeep import Duty, is_dead
 ELECTION = "embedded"
 STAND_EVERY_S = 1.0
 LONGEST_PAUSE_S = 30.0
+SIGTERM_PATIENCE_S = 3.0
 
 
 class EmbeddedWorker:
@@ -49,14 +53,14 @@ class EmbeddedWorker:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Interrupt what runs, with refund, and stand no more."""
+    def stop(self, patience_s: float | None = None) -> None:
+        """Interrupt what runs, with refund, and stand no more; waits for that, at most `patience_s` seconds."""
         self._stopped.set()
         worker = self._worker
         if worker is not None:
             worker.stop(at_once=True)
         if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(patience_s)
 
     def _stand(self) -> None:
         pause_s = 0.0
@@ -109,6 +113,44 @@ def _stop_all() -> None:
     """A web process that ends gives its jobs back, so that they are no crash of anybody's."""
     for embedded in tuple(_standing):
         embedded.stop()
+
+
+def stop_on_sigterm() -> None:
+    """Have SIGTERM stop the embedded worker first, and then do what it did before; called as an app is made.
+
+    Some servers end by the signal itself, at once (`flask run`) or when they have shut down (uvicorn), and
+    then nothing at the end of the program is run. Does nothing outside of the main thread, which alone may
+    set a handler, nor where SIGTERM is ignored or handled by no Python.
+    """
+    if threading.current_thread() is not threading.main_thread() or current.is_child:
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    if before is _on_sigterm.handle or before in (None, signal.SIG_IGN):
+        return
+    _on_sigterm.before = before
+    signal.signal(signal.SIGTERM, _on_sigterm.handle)
+
+
+class _OnSigterm:
+    """What SIGTERM did before, and what it does now."""
+
+    def __init__(self) -> None:
+        self.before: Any = signal.SIG_DFL
+        # Kept: each look at a bound method gives another object.
+        self.handle = self._handle
+
+    def _handle(self, number: int, frame: Any) -> None:
+        for embedded in tuple(_standing):
+            # With bounds: this thread may have been interrupted while it held what the worker needs.
+            embedded.stop(SIGTERM_PATIENCE_S)
+        if callable(self.before):
+            self.before(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+
+_on_sigterm = _OnSigterm()
 
 
 def _forget_after_fork() -> None:
