@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from treadle.app import Treadle
 from treadle.testing.pool_contract import Gate
 from treadle.worker.loop import Worker
 
-__all__ = ["Gate", "eventually", "is_alive", "jobs_app", "python", "running", "working"]
+__all__ = ["Gate", "eventually", "is_alive", "jobs_app", "open_files", "python", "running", "working"]
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 20.0
@@ -65,8 +65,9 @@ def running(run: Callable[[], Any], stop: Callable[[], Any]) -> Iterator[threadi
         stop()
         thread.join(PATIENCE_S)
         assert not thread.is_alive(), "it does not stop"
-    if errors:
-        raise errors[0]
+        if errors:
+            # Also where the test has failed: this is why.
+            raise errors[0]
 
 
 @contextmanager
@@ -90,3 +91,13 @@ def is_alive(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def open_files(process: int | str = "self") -> list[str]:
+    """What a process has open, by path or kind."""
+    names = []
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        # The descriptor of the listing itself is gone by now.
+        with suppress(OSError):
+            names.append(str(entry.readlink()))
+    return names

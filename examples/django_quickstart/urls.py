@@ -1,8 +1,7 @@
 """The routes: ours under a prefix of your choice, and two views."""
 
-from django.urls import include, path
-
 import views
+from django.urls import include, path
 
 urlpatterns = [
     path("worker/", include("django_worker.urls")),

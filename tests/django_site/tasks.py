@@ -1,5 +1,9 @@
 """Tasks of the tests' Django site."""
 
+import os
+import time
+from pathlib import Path
+
 from django_worker import task
 
 
@@ -48,3 +52,13 @@ def fails_at_once(reason):
 @task
 def echo(value):
     return value
+
+
+@task
+def hold(started, gate):
+    """Leaves a line, and runs until the gate opens, or the folder of the test is gone."""
+    with Path(started).open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    while not os.path.exists(gate) and os.path.exists(os.path.dirname(gate)):
+        time.sleep(0.005)
+    return "open"

@@ -41,7 +41,7 @@ def test_a_failed_task_has_its_error_with_class_and_traceback():
     assert result.errors[0].exception_class is ValueError
     assert "no luck" in result.errors[0].traceback
     with pytest.raises(ValueError, match="Task failed"):
-        result.return_value  # noqa: B018
+        result.return_value
 
 
 def test_a_task_that_will_be_retried_is_ready_again():

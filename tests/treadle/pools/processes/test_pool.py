@@ -1,0 +1,336 @@
+"""`ProcessPool` as an Executor."""
+
+import asyncio
+import concurrent.futures
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests import apps, functions
+from tests.helpers import PATIENCE_S, Gate, eventually, python
+
+from treadle import ProcessPool, Unpicklable
+from treadle.errors import ConfigurationError
+from treadle.pools.contract import Pool
+from treadle.testing.pool_contract import PoolContract
+
+MAIN = """
+from treadle import ProcessPool
+
+class Point:
+    def __init__(self, x): self.x = x
+
+def shift(point): return Point(point.x + 1)
+
+if __name__ == "__main__":
+    with ProcessPool(2) as pool:
+        print([point.x for point in pool.map(shift, [Point(1), Point(2)])])
+"""
+
+
+class TestProcessPool(PoolContract):
+    kills = True
+
+    def make_pool(self) -> Pool:
+        return ProcessPool(2)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPool]:
+    """One pool for the tests that leave it as it was."""
+    with ProcessPool(2) as pool:
+        yield pool
+
+
+# Running
+
+
+def test_nothing_starts_before_the_first_call() -> None:
+    """A pool that is made at import costs nothing."""
+    with ProcessPool(2) as pool:
+        assert pool.pids == []
+        pool.submit(functions.pid).result(PATIENCE_S)
+        assert pool.pids != []
+
+
+def test_functions_run_in_warm_children(pool: ProcessPool) -> None:
+    """Not here, and again and again in the same processes."""
+    pids = {pool.submit(functions.pid).result(PATIENCE_S) for _ in range(20)}
+    assert pids <= set(pool.pids)
+    assert os.getpid() not in pids
+    assert not pool.in_process
+
+
+def test_calls_run_on_every_child_at_once(pool: ProcessPool, gate: Gate) -> None:
+    """Two calls that wait for each other both end."""
+    futures = [pool.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
+    assert [future.result(PATIENCE_S) for future in futures] == [0, 1]
+
+
+def test_large_values_travel(pool: ProcessPool) -> None:
+    """Both ways, many times the buffer of a socket."""
+    assert pool.submit(functions.length, bytes(20_000_000)).result(PATIENCE_S) == 20_000_000
+    assert len(pool.submit(functions.make_bytes, 20_000_000).result(PATIENCE_S)) == 20_000_000
+
+
+def test_many_large_calls_at_once_do_not_block_each_other(pool: ProcessPool) -> None:
+    """Senders and the reader never wait for one another in a circle."""
+    data = bytes(2_000_000)
+    futures = [pool.submit(functions.identity, data) for _ in range(16)]
+    assert all(future.result(PATIENCE_S) == data for future in futures)
+
+
+def test_a_task_runs_its_function(pool: ProcessPool) -> None:
+    """A decorated function, which pickle refuses, goes by its name."""
+    assert pool.submit(apps.string_length, "abc").result(PATIENCE_S) == 3
+    assert list(pool.map(apps.string_length, ["a", "bc"])) == [1, 2]
+
+
+def test_children_know_what_they_are(pool: ProcessPool) -> None:
+    """And the owner is none."""
+    assert pool.submit(functions.is_child).result(PATIENCE_S)
+    assert not functions.is_child()
+
+
+def test_children_do_not_share_their_random_numbers(gate: Gate) -> None:
+    """Two children that draw at once draw different numbers."""
+    with ProcessPool(2) as pool:
+        ready = [pool.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
+        concurrent.futures.wait(ready)
+        assert len({pool.submit(functions.draw).result(PATIENCE_S) for _ in range(4)}) == 4
+
+
+def test_children_stand_back_behind_their_owner() -> None:
+    """By the niceness given."""
+    with ProcessPool(1, nice=7) as pool:
+        assert pool.submit(functions.niceness).result(PATIENCE_S) == min(19, os.nice(0) + 7)
+
+
+def test_what_a_function_prints_is_seen(capfd: pytest.CaptureFixture[str]) -> None:
+    """On the owner's standard output, when the call has ended."""
+    with ProcessPool(1) as pool:
+        pool.submit(print, "from a child").result(PATIENCE_S)
+    assert capfd.readouterr().out == "from a child\n"
+
+
+def test_a_function_may_close_its_output() -> None:
+    """Its child does not die of that."""
+    with ProcessPool(1) as pool:
+        assert pool.submit(functions.close_stdout).result(PATIENCE_S) == "closed"
+        assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+
+
+def test_functions_of_the_main_module_work(tmp_path: Path) -> None:
+    """A script may use the pool on its own functions and classes."""
+    (tmp_path / "script.py").write_text(MAIN)
+    with python(str(tmp_path / "script.py")) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("[2, 3]\n", "")
+
+
+def test_functions_of_a_module_run_by_name_work(tmp_path: Path) -> None:
+    """`python -m` too."""
+    (tmp_path / "script.py").write_text(MAIN)
+    with python("-m", "script", env={"PYTHONPATH": str(tmp_path)}) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("[2, 3]\n", "")
+
+
+def test_an_async_caller_can_await(pool: ProcessPool) -> None:
+    """With the standard library's `wrap_future`."""
+
+    async def call() -> int:
+        return await asyncio.wrap_future(pool.submit(functions.double, 4))
+
+    assert asyncio.run(call()) == 8
+
+
+# map
+
+
+def test_map_gives_the_results_in_order(pool: ProcessPool) -> None:
+    """Whatever the chunks, and over several iterables to the end of the shortest."""
+    numbers = list(range(1000))
+    assert list(pool.map(functions.double, numbers)) == [2 * n for n in numbers]
+    assert list(pool.map(functions.double, numbers, chunksize=7)) == [2 * n for n in numbers]
+    assert list(pool.map(pow, [2, 3, 4], [3, 2])) == [8, 9]
+    assert list(pool.map(functions.double, [])) == []
+
+
+def test_map_raises_the_first_error(pool: ProcessPool) -> None:
+    """When its turn has come; the results before it are given."""
+    results = pool.map(int, ["1", "2", "x", "4"], chunksize=1)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(ValueError, match="invalid literal"):
+        next(results)
+
+
+def test_map_gives_up_after_its_time(gate: Gate) -> None:
+    """TimeoutError, and what had not started never runs."""
+    with ProcessPool(1) as pool:
+        blocking = pool.submit(functions.wait_for, str(gate.path))
+        paths = [str(gate.folder / f"touched-{n}") for n in range(3)]
+        with pytest.raises(TimeoutError):
+            list(pool.map(functions.touch, paths, timeout=0, chunksize=1))
+        gate.open()
+        blocking.result(PATIENCE_S)
+    assert not list(gate.folder.glob("touched-*"))
+
+
+def test_map_refuses_a_chunk_of_nothing(pool: ProcessPool) -> None:
+    """ValueError, with the number, where `map` is called."""
+    with pytest.raises(ValueError, match="chunksize must be at least 1, got 0"):
+        pool.map(functions.double, [1], chunksize=0)
+
+
+def test_an_abandoned_map_runs_no_more(gate: Gate) -> None:
+    """Closing the iterator cancels what had not started."""
+    with ProcessPool(1) as pool:
+        paths = [gate.folder / f"touched-{n}" for n in range(3)]
+        # The first call finds its gate open: it is the folder.
+        gates = [gate.folder, gate.path, gate.path]
+        results = pool.map(_touch_and_wait, map(str, paths), map(str, gates), chunksize=1)
+        next(results)
+        eventually(paths[1].exists)
+        results.close()  # type: ignore[attr-defined]
+        gate.open()
+    assert not paths[2].exists()
+
+
+def _touch_and_wait(path: str, gate: str) -> None:
+    functions.touch(path)
+    functions.wait_for(gate)
+
+
+# What cannot travel
+
+
+@pytest.mark.parametrize(
+    ("args", "blamed"),
+    [
+        ((functions.make_lock(),), "argument 0 is <unlocked _thread.lock"),
+        ((1, lambda: 1), "argument 1 is <function"),
+    ],
+    ids=["lock", "lambda"],
+)
+def test_an_argument_that_cannot_travel_is_named(pool: ProcessPool, args: tuple[object, ...], blamed: str) -> None:
+    """In that future only, with the reason as its cause."""
+    future = pool.submit(functions.identity, *args)
+    error = future.exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert isinstance(error, pickle.PicklingError)
+    assert blamed in str(error)
+    assert error.__cause__ is not None
+    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
+
+
+def test_a_function_that_cannot_travel_is_named(pool: ProcessPool) -> None:
+    """A lambda has no name that a child could import."""
+    with pytest.raises(Unpicklable, match=r"the function is <function .*<lambda>"):
+        pool.submit(lambda: 1).result(PATIENCE_S)
+
+
+def test_a_named_argument_that_cannot_travel_is_named(pool: ProcessPool) -> None:
+    """By its name."""
+    with pytest.raises(Unpicklable, match=r"argument 'value' is .*lock, which cannot be pickled"):
+        pool.submit(functions.identity, value=functions.make_lock()).result(PATIENCE_S)
+
+
+def test_a_result_that_cannot_travel_is_named(pool: ProcessPool) -> None:
+    """With its function and its type; the child lives."""
+    with pytest.raises(Unpicklable, match=r"the result of make_lock is a _thread.lock, which cannot be pickled"):
+        pool.submit(functions.make_lock).result(PATIENCE_S)
+    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "told"),
+    [(functions.raise_holds_lock, "HoldsLock: held"), (functions.raise_needs_two, "NeedsTwo: one two")],
+    ids=["cannot be pickled", "cannot be made again"],
+)
+def test_an_exception_that_cannot_travel_is_told(pool: ProcessPool, function: object, told: str) -> None:
+    """In words, with its traceback; nothing hangs."""
+    error = pool.submit(function).exception(PATIENCE_S)  # type: ignore[arg-type]
+    assert isinstance(error, Unpicklable)
+    assert told in str(error)
+    assert "Traceback" in str(error)
+
+
+def test_a_result_that_cannot_be_read_here_is_told(pool: ProcessPool) -> None:
+    """With the reason as its cause, and the pool goes on."""
+    error = pool.submit(functions.make_stubborn).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert isinstance(error.__cause__, ValueError)
+    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
+
+
+def test_an_argument_that_cannot_be_read_there_is_told(pool: ProcessPool) -> None:
+    """The child's error is in the future."""
+    assert isinstance(pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S), ValueError)
+
+
+def test_a_report_that_cannot_travel_is_an_error_of_the_function(pool: ProcessPool) -> None:
+    """Where it was reported."""
+    assert pool.call(functions.report_lock, on_progress=print).result(PATIENCE_S) == "went on"
+
+
+def test_an_error_has_the_remote_traceback_as_its_cause(pool: ProcessPool) -> None:
+    """As in `concurrent.futures`, so that tools that know one know both."""
+    error = pool.submit(functions.fail_deep).exception(PATIENCE_S)
+    assert isinstance(error, LookupError)
+    assert type(error.__cause__).__name__ == "_RemoteTraceback"
+    assert "in fail_deep" in str(error.__cause__)
+
+
+# Making ready
+
+
+def test_the_initializer_runs_once_in_each_child() -> None:
+    """With its arguments, before the first call."""
+    with ProcessPool(1, initializer=functions.prepare, initargs=("ready",)) as pool:
+        assert pool.submit(functions.what_was_prepared).result(PATIENCE_S) == ["ready"]
+        assert pool.submit(functions.what_was_prepared).result(PATIENCE_S) == ["ready"]
+
+
+def test_an_initializer_that_cannot_travel_is_refused_at_once() -> None:
+    """When the pool is made."""
+    with pytest.raises(Unpicklable, match="the initializer is a tuple, which cannot be pickled"):
+        ProcessPool(1, initializer=lambda: None)
+
+
+def test_an_interpreter_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigurationError, match="missing', which is not a program; set WORKER_PYTHON"):
+        ProcessPool(1, python=str(tmp_path / "missing"))
+
+
+def test_an_interpreter_can_be_chosen() -> None:
+    """Where `sys.executable` is not one, as under uWSGI."""
+    with ProcessPool(1, python=sys.executable) as pool:
+        assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
+
+
+def test_a_pool_without_children_is_refused() -> None:
+    """ValueError, with the number."""
+    with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
+        ProcessPool(0)
+
+
+# Nested use
+
+
+def test_a_pool_inside_a_child_runs_inline(pool: ProcessPool) -> None:
+    """No deadlock and no fork bomb."""
+    assert pool.submit(functions.map_inside, [1, 2, 3]).result(PATIENCE_S) == [2, 4, 6]
+
+
+def test_a_call_inside_a_child_tells_its_start_and_its_reports(pool: ProcessPool) -> None:
+    """The contract holds inline, too."""
+    assert pool.submit(functions.call_inside).result(PATIENCE_S) == (["started", "reported"], True)
+
+
+def test_a_broken_process_pool_is_what_others_catch() -> None:
+    """Code written for the standard library's pool catches our crash."""
+    with ProcessPool(1) as own, pytest.raises(concurrent.futures.process.BrokenProcessPool):
+        own.submit(functions.kill_myself).result(PATIENCE_S)

@@ -1,0 +1,92 @@
+"""All log lines, written from events."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from treadle import events as facts
+from treadle.events import Event, Events
+from treadle.job import Failure, Outcome
+from treadle.report.log import log_events, log_to_terminal, logger
+from treadle.testing.store_contract import make_job
+
+JOB = make_job(id="7", task="reports.monthly", attempt=2)
+ERROR = Failure("builtins.ValueError", "bad", "Traceback …")
+
+LINES = [
+    (facts.JobEnqueued(JOB), "DEBUG", "job 7 (reports.monthly) sent"),
+    (facts.JobStarted(JOB, "w"), "DEBUG", "job 7 (reports.monthly) started, attempt 2"),
+    (facts.JobEnded(JOB, Outcome.succeeded("1"), "w"), "DEBUG", "job 7 (reports.monthly) succeeded"),
+    (
+        facts.JobEnded(JOB, Outcome.interrupted(), "w"),
+        "INFO",
+        "job 7 (reports.monthly) interrupted; it will start again",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.raised(ERROR, None), "w"),
+        "ERROR",
+        "job 7 (reports.monthly) raised on attempt 2: ValueError: bad\nTraceback …",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.unknown_task(Failure("x", "no task is named 'a' here")), "w"),
+        "WARNING",
+        "job 7 waits: no task is named 'a' here",
+    ),
+    (
+        facts.LateResultRefused(JOB, "w"),
+        "WARNING",
+        "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
+    ),
+    (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
+    (facts.WorkerStarted("w", "process", {"processes": 2}), "INFO", "worker w (process) takes jobs: 2 processes"),
+    (facts.WorkerDraining("w", 3), "INFO", "worker w takes no more jobs and waits for 3"),
+    (facts.WorkerStopped("w"), "INFO", "worker w has stopped"),
+    (facts.DutyFailed("prune", ValueError("bad")), "ERROR", "prune failed and will be tried again: ValueError: bad"),
+]
+
+
+@contextmanager
+def without_logging() -> Iterator[None]:
+    """A program that configured no logging. Not a fixture: pytest's own handlers come after those."""
+    root = logging.getLogger()
+    handlers, own, level = root.handlers, list(logger.handlers), logger.level
+    root.handlers = []
+    try:
+        yield
+    finally:
+        root.handlers, logger.handlers[:] = handlers, own
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize(("event", "level", "line"), LINES, ids=lambda value: type(value).__name__)
+def test_each_event_has_its_line(caplog: pytest.LogCaptureFixture, event: Event, level: str, line: str) -> None:
+    """With the level of its weight."""
+    events = Events()
+    log_events(events)
+    with caplog.at_level(logging.DEBUG, "treadle"):
+        events.announce(event)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [(level, line)]
+
+
+def test_every_event_is_covered() -> None:
+    """A new event needs a line."""
+    assert {type(event) for event, _, _ in LINES} == set(Event.__subclasses__())
+
+
+def test_a_worker_process_logs_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the application configured no logging, once."""
+    with without_logging():
+        log_to_terminal()
+        log_to_terminal()
+        logger.info("hello")
+    assert capsys.readouterr().err.count("INFO hello") == 1
+
+
+def test_logging_of_the_application_is_left_alone() -> None:
+    """Where it has any, no handler is added."""
+    with without_logging():
+        logging.getLogger().addHandler(logging.NullHandler())
+        log_to_terminal()
+        assert logger.handlers == []

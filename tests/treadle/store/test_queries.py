@@ -1,0 +1,105 @@
+"""The named statements: each is used, each is valid, and the hot ones use their index."""
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import treadle.store
+from treadle.store import migrate, queries
+from treadle.store.queries import Queries
+from treadle.store.sqlite import apply
+
+STATEMENTS = queries.load("sqlite")
+SOURCES = Path(treadle.store.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def connection() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in migrate.migrations("sqlite"):
+        apply(connection, migration)
+    return connection
+
+
+def plan(connection: sqlite3.Connection, name: str) -> str:
+    """What SQLite does for a statement, line by line."""
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {STATEMENTS[name]}", _values(name)).fetchall()
+    return "\n".join(row[3] for row in rows)
+
+
+def _values(name: str) -> dict[str, object]:
+    return dict.fromkeys(re.findall(r":(\w+)", STATEMENTS[name]), 1)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_every_statement_is_valid(connection: sqlite3.Connection, name: str) -> None:
+    """SQLite can prepare it against the migrated tables, and no fragment is left open."""
+    assert "{" not in STATEMENTS[name]
+    connection.execute(f"EXPLAIN {STATEMENTS[name]}", _values(name)).fetchall()
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_every_statement_is_used(name: str) -> None:
+    """A statement that nobody runs is deleted."""
+    assert any(f'"{name}"' in file.read_text() for file in SOURCES.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS))
+def test_every_statement_has_a_line_of_purpose(name: str) -> None:
+    """The file says what each is for."""
+    text = (SOURCES / "sql" / "sqlite" / "queries.sql").read_text()
+    assert re.search(rf"^-- name: {name}\n-- [A-Z]", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("claim", "treadle_job_ready (pool=?)"),
+        ("claim_in_queue", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
+        ("is_work_ready", "treadle_job_ready (pool=?)"),
+        ("promote", "treadle_job_scheduled (run_at<?)"),
+        ("is_promotion_due", "treadle_job_scheduled (run_at<?)"),
+        ("get_running_of", "treadle_job_running (worker_id=?)"),
+        ("has_open_parts", "treadle_job_group_open (group_id=?)"),
+        ("get_bad_parts", "treadle_job_group (group_id=?)"),
+        ("get_part_results", "treadle_job_group (group_id=?)"),
+        ("cancel_parts", "treadle_job_group"),
+        ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
+    ],
+)
+def test_a_hot_statement_uses_its_partial_index(connection: sqlite3.Connection, name: str, index: str) -> None:
+    """So it costs what the backlog costs, whatever is kept of finished jobs."""
+    assert f"INDEX {index}" in plan(connection, name)
+
+
+@pytest.mark.parametrize("name", ["claim", "claim_in_queue", "prune"])
+def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: str) -> None:
+    """Nothing is sorted to find the first few."""
+    assert "TEMP B-TREE" not in plan(connection, name)
+
+
+@pytest.mark.parametrize("name", ["finish", "release", "mark_started", "cancel", "get_jobs", "report_progress"])
+def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
+    """Never by a look at every job."""
+    assert "SCAN treadle_job" not in plan(connection, name)
+
+
+def test_fragments_are_put_in_their_places() -> None:
+    """`{name}` in a statement is the text of that fragment."""
+    made = Queries("-- fragment: columns\n-- What.\na, b\n-- name: get\n-- Get it.\nSELECT {columns} FROM t;\n")
+    assert made["get"] == "SELECT a, b FROM t"
+    assert list(made) == ["get"]
+
+
+def test_a_name_is_given_once() -> None:
+    """The second one would hide the first."""
+    with pytest.raises(ValueError, match="the name 'get' is there twice"):
+        Queries("-- name: get\nSELECT 1;\n-- name: get\nSELECT 2;\n")
+
+
+def test_an_unknown_name_is_a_key_error() -> None:
+    """At the first call of a test."""
+    with pytest.raises(KeyError):
+        STATEMENTS["no_such_statement"]

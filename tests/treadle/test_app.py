@@ -1,0 +1,365 @@
+"""`Treadle`: settings, tasks, store and pools, and the verbs on them."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import apps
+from tests.helpers import PATIENCE_S, jobs_app, working
+
+from treadle import (
+    AppNotFound,
+    InvalidTask,
+    JobNotFound,
+    NotATask,
+    PayloadError,
+    PayloadTooLarge,
+    SettingsError,
+    State,
+    Treadle,
+    TreadleError,
+    WouldDeadlock,
+)
+from treadle.app import Sent, runner_of
+from treadle.events import Event, JobEnqueued
+from treadle.pools import current
+from treadle.task import Registry
+from treadle.testing import ManualClock
+
+
+def plain(text: str) -> int:
+    return len(text)
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Treadle:
+    return jobs_app(tmp_path)
+
+
+@pytest.fixture
+def collecting() -> Treadle:
+    return Treadle(mode="collect", registry=apps.app.registry)
+
+
+def nothing_sent(app: Treadle) -> bool:
+    return app.store.counts() == {}
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite://", "database_url 'sqlite://' is not known; use 'sqlite:///relative.sqlite3'"),
+        ("sqlite:///", "database_url 'sqlite:///' is not known"),
+        ("postgres://localhost/jobs", "is not known"),
+        ("jobs.sqlite3", "is not known"),
+        ("memory://somewhere", "is not known"),
+    ],
+)
+def test_a_wrong_url_is_refused_at_start(url: str, message: str) -> None:
+    """With the forms that there are."""
+    with pytest.raises(SettingsError) as caught:
+        Treadle(url)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused_at_start() -> None:
+    """With the near one."""
+    with pytest.raises(SettingsError, match=r"unknown setting 'concurency', did you mean 'concurrency'\?"):
+        Treadle("memory://", concurency=2)
+
+
+def test_nothing_is_opened_before_it_is_used(tmp_path: Path) -> None:
+    """An application that is imported costs nothing."""
+    jobs_app(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_relative_path_is_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three slashes for the current folder, four for an absolute path."""
+    monkeypatch.chdir(tmp_path)
+    Treadle("sqlite:///here.sqlite3").store.counts()
+    Treadle(f"sqlite:///{tmp_path}/there.sqlite3").store.counts()
+    assert {"here.sqlite3", "there.sqlite3"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# Sending
+
+
+def test_a_plain_function_is_not_a_task(app: Treadle) -> None:
+    """NotATask names it and says how to decorate it; nothing is sent."""
+    with pytest.raises(NotATask, match="plain is not a task: decorate it with @task"):
+        app.send_function(plain, "abc")  # type: ignore[arg-type]
+    assert nothing_sent(app)
+
+
+def test_the_call_of_a_task_is_not_a_task(app: Treadle) -> None:
+    """A usual slip: `send_function(string_length("abc"))`."""
+    with pytest.raises(NotATask, match=r"3 is not a task: .*pass the task, not a call of it"):
+        app.send_function(apps.string_length("abc"))  # type: ignore[arg-type]
+
+
+def test_a_task_of_another_application_is_refused(tmp_path: Path) -> None:
+    """Two applications in one process share nothing."""
+    other = Treadle("memory://", registry=Registry())
+    with pytest.raises(NotATask, match="string_length is a task of another application"):
+        other.send_function(apps.string_length, "abc")
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda app: app.send_function(apps.string_length),
+        lambda app: app.send_function(apps.string_length, "a", "b"),
+        lambda app: app.send_function(apps.string_length, word="a"),
+        lambda app: app.send_many([apps.string_length.bind("a"), apps.string_length.bind()]),
+        lambda app: app.send_map(apps.count_to.options(), [1, 2], reduce=None) and app.send_map(apps.by_name, [1]),
+    ],
+    ids=["missing", "too many", "unknown name", "one of many", "map"],
+)
+def test_arguments_that_do_not_fit_are_a_type_error(collecting: Treadle, send: Callable[[Treadle], Any]) -> None:
+    """In the send, before anything of it is stored."""
+    with pytest.raises(TypeError, match=r"^tests\.\w+"):
+        send(collecting)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({1, 2}, r"^args\[0\] is of type set, which JSON cannot carry"),
+        ({"rows": [0, 1, 2, float("nan")]}, r'^args\[0\]\["rows"\]\[3\] is nan, which JSON cannot carry'),
+        ({1: "one"}, r"^args\[0\] has the key 1 of type int"),
+    ],
+    ids=["set", "nan", "integer key"],
+)
+def test_an_argument_that_json_cannot_carry_is_refused(app: Treadle, value: Any, message: str) -> None:
+    """With the path to the value and its type; nothing is sent."""
+    with pytest.raises(PayloadError, match=message):
+        app.send_function(apps.string_length, value)
+    assert nothing_sent(app)
+
+
+def test_a_payload_over_the_limit_is_refused(tmp_path: Path) -> None:
+    """With both sizes, and what to do."""
+    app = jobs_app(tmp_path, max_payload_bytes=100)
+    with pytest.raises(PayloadTooLarge, match=r"1,0\d\d bytes as JSON, and the limit is 100; .*pass a reference"):
+        app.send_function(apps.string_length, "x" * 1000)
+    with pytest.raises(PayloadTooLarge, match=r"or send the items in more parts with send_map\(parts=…\)"):
+        app.send_map(apps.upper, ["x" * 60, "y" * 60], parts=1)
+    assert nothing_sent(app)
+
+
+def test_a_queue_that_is_not_listed_is_refused(tmp_path: Path) -> None:
+    """Where queues are listed; with the near one."""
+    app = jobs_app(tmp_path, queues=["default", "mail"])
+    app.send_function(apps.string_length.options(queue="mail"), "abc")
+    with pytest.raises(InvalidTask, match=r"unknown queue 'male', did you mean 'mail'\?; the setting 'queues' lists"):
+        app.send_function(apps.string_length.options(queue="male"), "abc")
+    with pytest.raises(SettingsError, match=r"unknown queue 'male', did you mean 'mail'\?"):
+        app.worker(queues=["male"])
+
+
+def test_many_calls_are_sent_together_or_not_at_all(app: Treadle) -> None:
+    """One that cannot be kept takes the others along."""
+    with pytest.raises(PayloadError):
+        app.send_many([apps.string_length.bind("a"), apps.string_length.bind({1})])  # type: ignore[arg-type]
+    assert nothing_sent(app)
+    assert [job.state for job in app.send_many([apps.upper.bind("a"), apps.upper.bind("b")])] == [State.READY] * 2
+
+
+def test_what_is_sent_in_a_transaction_is_sent_with_it(app: Treadle) -> None:
+    """Or not at all."""
+    with pytest.raises(ZeroDivisionError), app.transaction():
+        app.send_function(apps.string_length, "abc")
+        raise ZeroDivisionError
+    assert nothing_sent(app)
+    with app.transaction():
+        app.send_function(apps.string_length, "abc")
+    assert len(app.jobs()) == 1
+
+
+def test_waiting_in_the_transaction_that_sent_the_job_is_refused(app: Treadle) -> None:
+    """No worker sees the job before the commit."""
+    with app.transaction():
+        job = app.send_function(apps.string_length, "abc")
+        with pytest.raises(WouldDeadlock):
+            job.result(timeout_s=0.05)
+
+
+def test_waiting_in_a_job_that_holds_the_only_slot_is_refused(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other job could never start."""
+    job = app.send_function(apps.string_length, "abc")
+    monkeypatch.setattr(current, "is_child", True)
+    with pytest.raises(WouldDeadlock, match="this job holds the only slot"):
+        job.result(timeout_s=0.05)
+
+
+def test_a_job_can_be_sent_for_later(tmp_path: Path) -> None:
+    """After a delay, by the application's clock."""
+    clock = ManualClock()
+    app = jobs_app(tmp_path, clock=clock, mode="collect")
+    job = app.send_function(apps.string_length.options(run_after=timedelta(hours=1)), "abc")
+    assert job.state is State.SCHEDULED
+    assert app.run_pending() == []
+    clock.advance(3600)
+    assert [ran.result() for ran in app.run_pending()] == [3]
+
+
+def test_a_send_is_announced(app: Treadle) -> None:
+    """With the job as it was sent."""
+    events: list[Event] = []
+    app.events.subscribe(events.append)
+    job = app.send_function(apps.string_length, "abc")
+    assert [event.job.id for event in events if isinstance(event, JobEnqueued)] == [job.id]
+
+
+def test_a_map_is_cut_into_parts(app: Treadle) -> None:
+    """Of nearly the same size, and never more than there are items."""
+    app.send_map(apps.upper, list("abcdefghij"), parts=4)
+    sizes = [job.row.size for job in app.jobs() if job.row.kind == "part"]
+    assert sorted(sizes) == [2, 2, 3, 3]
+    whole = app.send_map(apps.upper, ["a"], parts=4).refresh()
+    assert (whole.state, whole.progress.total) == (State.BLOCKED, 1)
+
+
+@pytest.mark.parametrize("parts", [-1, 0])
+def test_a_map_without_parts_is_refused(app: Treadle, parts: int) -> None:
+    """It could never end."""
+    with pytest.raises((ValueError, TreadleError)):
+        app.send_map(apps.upper, ["a", "b"], parts=parts)
+    assert nothing_sent(app)
+
+
+# Looking
+
+
+@pytest.mark.parametrize(
+    "job_id", ["0199", "", "x" * 64, "x" * 100_000, "\x00", "\udcff", "../../etc/passwd", None, 7, b"1"], ids=repr
+)
+def test_an_id_that_there_is_not_is_not_found(app: Treadle, job_id: Any) -> None:
+    """Unknown or malformed, the answer is the same."""
+    with pytest.raises(JobNotFound, match="there is no job"):
+        app.job(job_id)
+
+
+def test_a_job_of_another_store_is_not_found(app: Treadle, tmp_path: Path) -> None:
+    """Its id says nothing here."""
+    (tmp_path / "other").mkdir()
+    job = jobs_app(tmp_path / "other").send_function(apps.string_length, "abc")
+    with pytest.raises(JobNotFound):
+        app.job(job.id)
+
+
+def test_jobs_are_listed_newest_first(app: Treadle) -> None:
+    """By state, task, queue and labels."""
+    first = app.send_function(apps.upper, "a")
+    second = app.send_function(apps.string_length.options(queue="mail", labels={"tenant": "acme"}), "abc")
+    assert [job.id for job in app.jobs()] == [second.id, first.id]
+    assert [job.id for job in app.jobs(task="tests.apps.upper")] == [first.id]
+    assert [job.id for job in app.jobs(queue="mail", labels={"tenant": "acme"}, state="ready")] == [second.id]
+    assert app.jobs(state=State.FAILED) == []
+    assert len(app.jobs(limit=1)) == 1
+
+
+def test_a_state_that_there_is_not_is_a_value_error(app: Treadle) -> None:
+    """With its name."""
+    with pytest.raises(ValueError, match="'finished' is not a valid State"):
+        app.jobs(state="finished")
+
+
+def test_every_verb_can_be_awaited(collecting: Treadle) -> None:
+    """The same verbs, for coroutines."""
+
+    async def use() -> None:
+        job = await collecting.asend_function(apps.upper, "a")
+        await collecting.asend_many([apps.upper.bind("b")])
+        await collecting.asend_map(apps.upper, ["c"], parts=1)
+        assert (await collecting.ajob(job.id)).id == job.id
+        assert len(await collecting.ajobs(task="tests.apps.upper")) == 3
+        assert (await job.arefresh()).state is State.READY
+
+    asyncio.run(use())
+
+
+# The modes of tests
+
+
+def test_sent_calls_are_collected(collecting: Treadle) -> None:
+    """With their arguments as they were sent, oldest first; wholes and parts are not calls."""
+    first = collecting.send_function(apps.string_length, "abc")
+    second = collecting.send_function(apps.mirror, apps.Point(1, 2))
+    collecting.send_map(apps.upper, ["a"])
+    assert collecting.sent() == [
+        Sent("tests.apps.string_length", ("abc",), {}, first.id),
+        Sent("tests.apps.mirror", (apps.Point(1, 2),), {}, second.id),
+    ]
+    assert [call.job_id for call in collecting.sent(apps.mirror)] == [second.id]
+
+
+def test_waiting_where_no_worker_runs_is_refused(collecting: Treadle) -> None:
+    """The message names `run_pending`."""
+    job = collecting.send_function(apps.string_length, "abc")
+    with pytest.raises(WouldDeadlock, match=r"in mode collect no worker runs the job; call run_pending\(\) first"):
+        job.result()
+    assert [ran.result() for ran in collecting.run_pending()] == [3]
+    assert job.result() == 3
+
+
+def test_in_immediate_mode_a_send_runs_the_job() -> None:
+    """And returns it as it ended."""
+    app = Treadle(mode="immediate", registry=apps.app.registry)
+    assert app.send_function(apps.string_length, "abc").result() == 3
+    assert app.send_function(apps.fail, "bad").state is State.FAILED
+    assert app.send_map(apps.upper, ["a", "b"]).result() == ["A", "B"]
+
+
+# Where a child finds the application
+
+
+def test_an_application_that_a_child_could_not_find_is_refused(tmp_path: Path) -> None:
+    """At the first send, with the setting that helps."""
+    app = Treadle(f"sqlite:///{tmp_path}/jobs.sqlite3", registry=apps.app.registry)
+    with pytest.raises(AppNotFound, match=r"no module has this application as a name.*app='module:name'"):
+        app.send_function(apps.string_length, "abc")
+    assert nothing_sent(app)
+
+
+def test_a_child_finds_the_application_by_its_name() -> None:
+    """As `module:name`, or as a function that makes it."""
+    assert runner_of("tests.apps:app") is apps.app.runner
+    assert runner_of("tests.apps:make_app()") is apps.app.runner
+
+
+def test_what_is_no_application_is_refused() -> None:
+    """With what it is."""
+    with pytest.raises(AppNotFound, match=r"tests.apps:not_an_app is a int, not a Treadle application"):
+        runner_of("tests.apps:not_an_app")
+
+
+# Running
+
+
+def test_the_pool_computes_now(app: Treadle) -> None:
+    """On every core that the settings give, tasks and functions alike."""
+    assert list(app.pool.map(apps.string_length, ["a", "bc"])) == [1, 2]
+    assert list(app.pool.map(len, ["a", "bc"])) == [1, 2]
+    assert app.pool.max_workers == 1
+    app.close()
+
+
+def test_a_closed_application_may_be_closed_again(app: Treadle) -> None:
+    """Nothing stays open."""
+    app.send_function(apps.string_length, "abc")
+    app.close()
+    app.close()
+
+
+def test_a_dataclass_comes_back_as_one(app: Treadle) -> None:
+    """From the result, where the return is annotated."""
+    with working(app):
+        assert app.send_function(apps.mirror, apps.Point(1, 2)).result(PATIENCE_S) == apps.Point(2, 1)

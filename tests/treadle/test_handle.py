@@ -1,0 +1,125 @@
+"""What a sender holds."""
+
+import asyncio
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+from tests import apps
+from tests.helpers import PATIENCE_S, jobs_app, working
+
+from treadle import JobCancelled, JobFailed, JobNotFound, State, Treadle, WouldDeadlock
+from treadle.job import Outcome
+from treadle.testing.store_contract import claim, finish
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Treadle:
+    return jobs_app(tmp_path)
+
+
+def test_a_handle_is_a_snapshot(app: Treadle) -> None:
+    """`refresh` gives a newer one and leaves the old one as it is."""
+    job = app.send_function(apps.string_length, "abc")
+    job.cancel()
+    assert (job.state, job.refresh().state) == (State.READY, State.CANCELLED)
+    assert job.refresh().version > job.version
+
+
+def test_a_handle_tells_what_was_sent(app: Treadle) -> None:
+    """Task, queue, labels and times."""
+    task = apps.string_length.options(queue="mail", labels={"tenant": "acme"})
+    job = app.send_function(task, "abc")
+    assert (job.task, job.queue, job.labels) == ("tests.apps.string_length", "mail", {"tenant": "acme"})
+    assert job.enqueued_at.tzinfo is UTC
+    assert (job.finished_at, job.error, job.messages, job.attempts) == (None, None, [], [])
+    assert repr(job) == f"<Job {job.id} tests.apps.string_length ready>"
+
+
+def test_a_result_that_does_not_come_is_a_timeout(app: Treadle) -> None:
+    """With the state that the job is in."""
+    job = app.send_function(apps.string_length, "abc")
+    with pytest.raises(TimeoutError, match=r"is still ready after 0.01 s"):
+        job.result(timeout_s=0.01)
+
+
+def test_the_result_of_a_failed_job_is_an_error(app: Treadle) -> None:
+    """JobFailed, with the remote traceback as its cause."""
+    job = app.send_function(apps.fail, "bad")
+    with working(app), pytest.raises(JobFailed, match="ValueError: bad") as caught:
+        job.result(PATIENCE_S)
+    assert "Traceback" in str(caught.value.__cause__)
+    assert job.refresh().finished_at is not None
+
+
+def test_the_result_of_a_cancelled_job_is_an_error(app: Treadle) -> None:
+    """JobCancelled, which is a JobFailed."""
+    job = app.send_function(apps.string_length, "abc")
+    assert job.cancel() is True
+    assert job.cancel() is False
+    with pytest.raises(JobCancelled, match="was cancelled"):
+        job.result()
+
+
+def test_a_started_job_is_not_cancelled(app: Treadle) -> None:
+    """False, and it runs on."""
+    job = app.send_function(apps.string_length, "abc")
+    claim(app.store, 1)
+    assert job.cancel() is False
+
+
+def test_a_job_that_was_pruned_is_not_found(app: Treadle) -> None:
+    """JobNotFound, with what may have happened."""
+    job = app.send_function(apps.string_length, "abc")
+    job.cancel()
+    app.store.prune(2**62, 2**62, 9)
+    with pytest.raises(JobNotFound, match="it was pruned, or its transaction rolled back"):
+        job.refresh()
+
+
+def test_waiting_in_a_running_loop_is_refused(app: Treadle) -> None:
+    """It would stop the loop; the message names the way."""
+    job = app.send_function(apps.string_length, "abc")
+
+    async def wait() -> None:
+        job.result()
+
+    with pytest.raises(WouldDeadlock, match=r"use `await job.aresult"):
+        asyncio.run(wait())
+
+
+def test_a_result_that_is_there_may_be_read_anywhere(app: Treadle) -> None:
+    """There is nothing to wait for."""
+    job = app.send_function(apps.string_length, "abc")
+    (row,) = claim(app.store, 1)
+    finish(app.store, row, Outcome.succeeded("3"))
+
+    async def read() -> int:
+        return job.result()
+
+    assert asyncio.run(read()) == 3
+
+
+def test_a_coroutine_can_await_the_result(app: Treadle) -> None:
+    """`aresult` leaves the loop free."""
+    job = app.send_function(apps.string_length, "abc")
+
+    async def wait() -> int:
+        return await job.aresult(PATIENCE_S)
+
+    with working(app):
+        assert asyncio.run(wait()) == 3
+
+
+def test_a_coroutine_waits_no_longer_than_it_says(app: Treadle) -> None:
+    """TimeoutError, as from `result`."""
+    job = app.send_function(apps.string_length, "abc")
+    with pytest.raises(TimeoutError):
+        asyncio.run(job.aresult(timeout_s=0.01))
+
+
+def test_a_map_is_cancelled_with_its_parts(app: Treadle) -> None:
+    """Those that have not started."""
+    job = app.send_map(apps.upper, ["a", "b"], parts=2)
+    assert job.cancel()
+    assert {other.state for other in app.jobs()} == {State.CANCELLED}

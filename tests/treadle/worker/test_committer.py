@@ -1,0 +1,170 @@
+"""What running jobs have told and the store does not know yet."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from treadle.errors import StoreError
+from treadle.events import Event, JobEnded, LateResultRefused
+from treadle.job import Claim, Ending, Failure, Job, Outcome, Progress
+from treadle.states import State
+from treadle.store.memory import MemoryStore
+from treadle.testing import ManualClock
+from treadle.testing.store_contract import claim, make_job, read
+from treadle.worker.committer import GROUP_COMMIT_S, REPORT_INTERVAL_S, Committer
+
+ERROR = Failure("builtins.ValueError", "bad")
+
+
+class AwayStore(MemoryStore):
+    """A store that can be out of reach."""
+
+    is_away = False
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        if self.is_away:
+            raise StoreError("the store is away")
+        return super().finish(endings)
+
+
+class Scene:
+    """A committer with its store, its clock and what it announced."""
+
+    def __init__(self) -> None:
+        self.store = AwayStore()
+        self.clock = ManualClock()
+        self.events: list[Event] = []
+        self.committer = Committer(self.store, self.clock, "worker", 60, self.events.append)
+
+    def running(self, **fields: Any) -> Job:
+        self.store.enqueue([make_job(**fields)])
+        return claim(self.store, 1)[0]
+
+    def write(self) -> None:
+        with self.committer.written():
+            pass
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_without_news_nothing_is_due(scene: Scene) -> None:
+    """The loop may sleep."""
+    assert scene.committer.due_in_s() is None
+
+
+def test_an_ending_is_due_now(scene: Scene) -> None:
+    """Unless nobody is idle: then it waits a moment for others."""
+    scene.committer.add_ending(scene.running(), Outcome.succeeded("1"))
+    assert scene.committer.due_in_s() == 0
+    assert scene.committer.due_in_s(may_wait=True) == GROUP_COMMIT_S
+    scene.clock.advance(GROUP_COMMIT_S)
+    assert scene.committer.due_in_s(may_wait=True) == 0
+
+
+def test_reports_are_due_after_a_while(scene: Scene) -> None:
+    """They are written so often at most."""
+    scene.committer.add_report(scene.running(), Progress(1))
+    assert scene.committer.due_in_s() == REPORT_INTERVAL_S
+    scene.clock.advance(REPORT_INTERVAL_S)
+    assert scene.committer.due_in_s() == 0
+
+
+def test_only_the_first_of_a_batch_says_so(scene: Scene) -> None:
+    """So that the loop is woken once."""
+    one, other = scene.running(), scene.running()
+    assert scene.committer.add_ending(one, Outcome.succeeded("1")) is True
+    assert scene.committer.add_release(other) is False
+    scene.write()
+    assert scene.committer.add_ending(one, Outcome.succeeded("1")) is True
+
+
+def test_everything_is_written_in_one_transaction(scene: Scene) -> None:
+    """Endings, releases, starts and reports."""
+    ended, released, started = scene.running(), scene.running(), scene.running()
+    scene.committer.add_ending(ended, Outcome.succeeded("1"))
+    scene.committer.add_release(released)
+    scene.committer.add_started(started, 77)
+    scene.committer.add_report(started, Progress(1, 2))
+    scene.committer.add_report(started, '"hello"')
+    scene.write()
+    assert read(scene.store, ended).state is State.SUCCEEDED
+    assert read(scene.store, released).state is State.READY
+    assert (read(scene.store, started).started_at_us, read(scene.store, started).progress) == (77, Progress(1, 2))
+    assert [message.body for message in scene.store.messages(started.id)] == ["hello"]
+    assert scene.committer.due_in_s() is None
+
+
+def test_the_reports_of_a_job_that_ended_are_kept(scene: Scene) -> None:
+    """They are written before its end, after which its claim does not hold."""
+    job = scene.running()
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    scene.committer.add_report(job, Progress(9, 9))
+    scene.committer.add_report(job, '"last word"')
+    scene.write()
+    assert read(scene.store, job).progress == Progress(9, 9)
+    assert len(scene.store.messages(job.id)) == 1
+
+
+def test_an_accepted_ending_is_announced(scene: Scene) -> None:
+    """After the commit."""
+    job = scene.running()
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    scene.write()
+    assert scene.events == [JobEnded(job, Outcome.succeeded("1"), "worker")]
+
+
+def test_a_refused_ending_is_announced(scene: Scene) -> None:
+    """As what it is."""
+    job = scene.running()
+    scene.store.rescue(["worker"], 0)
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    scene.write()
+    assert scene.events == [LateResultRefused(job, "worker")]
+
+
+def test_nothing_is_lost_while_the_store_is_away(scene: Scene) -> None:
+    """News are kept, in order, and written when it is back."""
+    job, later = scene.running(), scene.running()
+    scene.store.is_away = True
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    scene.committer.add_report(later, '"one"')
+    scene.committer.add_report(later, Progress(1))
+    scene.committer.add_started(later, 77)
+    with pytest.raises(StoreError):
+        scene.write()
+    scene.committer.add_report(later, '"two"')
+    scene.committer.add_ending(later, Outcome.raised(ERROR, None))
+    scene.store.is_away = False
+    scene.write()
+    assert read(scene.store, job).state is State.SUCCEEDED
+    assert (read(scene.store, later).state, read(scene.store, later).progress) == (State.FAILED, Progress(1))
+    assert [message.body for message in scene.store.messages(later.id)] == ["one", "two"]
+    assert len(scene.events) == 2
+
+
+def test_what_fails_beside_the_news_undoes_them_until_next_time(scene: Scene) -> None:
+    """A claim in the same transaction that fails takes the news back with it."""
+    job = scene.running()
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    with pytest.raises(ZeroDivisionError), scene.committer.written():
+        raise ZeroDivisionError
+    assert read(scene.store, job).state is State.RUNNING
+    assert scene.events == []
+    scene.write()
+    assert read(scene.store, job).state is State.SUCCEEDED
+
+
+def test_news_that_come_during_a_write_are_kept_for_the_next(scene: Scene) -> None:
+    """Pools do not wait for the store."""
+    job, later = scene.running(), scene.running()
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    with scene.committer.written():
+        scene.committer.add_ending(later, Outcome.succeeded("2"))
+    assert read(scene.store, later).state is State.RUNNING
+    assert scene.committer.due_in_s() == 0
+    scene.write()
+    assert read(scene.store, later).state is State.SUCCEEDED

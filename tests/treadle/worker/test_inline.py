@@ -1,0 +1,71 @@
+"""Running what is ready here and now, as the modes of tests do."""
+
+import os
+import threading
+
+import pytest
+from tests import apps
+
+from treadle import State, Treadle
+from treadle.testing import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def app(clock: ManualClock) -> Treadle:
+    return Treadle(registry=apps.app.registry, mode="collect", clock=clock)
+
+
+def test_ready_jobs_run_here(app: Treadle) -> None:
+    """In this process and thread, whatever pool they ask for, the most urgent first."""
+    app.send_function(apps.pid)
+    app.send_function(apps.thread_name)
+    app.send_function(apps.double_soon, 2)
+    ran = {job.task.rpartition(".")[2]: job.result() for job in app.run_pending()}
+    assert ran == {"pid": os.getpid(), "thread_name": threading.current_thread().name, "double_soon": 4}
+
+
+def test_what_runs_may_send_and_that_runs_too(app: Treadle) -> None:
+    """A map's whole becomes ready while its parts run."""
+    job = app.send_map(apps.upper, ["a", "b"], reduce=apps.join_words)
+    app.run_pending()
+    assert job.refresh().result() == "A B"
+
+
+def test_an_error_fails_the_job_and_not_the_test(app: Treadle) -> None:
+    """It is kept as a worker would keep it."""
+    app.send_function(apps.fail, "bad")
+    (job,) = app.run_pending()
+    assert (job.state, str(job.error)) == (State.FAILED, "ValueError: bad")
+
+
+def test_a_retry_waits_for_its_time(app: Treadle, clock: ManualClock) -> None:
+    """It runs once the clock was moved."""
+    app.send_function(apps.fail_and_wait)
+    (job,) = app.run_pending()
+    assert job.state is State.SCHEDULED
+    assert app.run_pending() == []
+    clock.advance(3600)
+    assert [again.id for again in app.run_pending()] == [job.id]
+
+
+def test_a_job_that_ran_twice_is_told_once(app: Treadle, tmp_path: object) -> None:
+    """As it ended."""
+    app.send_function(apps.fail_until, f"{tmp_path}/runs", 2)
+    app.run_pending()
+    (job,) = app.jobs()
+    eventually_ran = app.run_pending()
+    assert len(eventually_ran) <= 1
+    assert job.refresh().state is State.SUCCEEDED
+
+
+def test_reports_are_kept(app: Treadle) -> None:
+    """Progress and messages."""
+    app.send_function(apps.count_to, 3)
+    (job,) = app.run_pending()
+    assert job.progress.done == 3
+    assert [message.body for message in job.messages] == [{"counted": 3}, "done"]

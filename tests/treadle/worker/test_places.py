@@ -1,0 +1,96 @@
+"""How many jobs each pool of a worker may hold."""
+
+from treadle import ProcessPool, ThreadPool
+from treadle.pools.contract import Pool
+from treadle.testing import ManualClock
+from treadle.testing.store_contract import make_job
+from treadle.worker.places import PREFETCH, Flight, Place, Rate
+
+
+def place_with(pool: Pool, slots: int = 2) -> Place:
+    place = Place("processes", slots, lambda: pool)
+    assert place.pool is pool
+    return place
+
+
+def fill(place: Place, count: int) -> None:
+    for _ in range(count):
+        job = make_job()
+        place.flights[job.claim] = Flight(job, 0)
+
+
+def test_a_rate_lets_a_second_of_claims_through() -> None:
+    """At most, however long nothing was claimed."""
+    clock = ManualClock()
+    rate = Rate(10, clock)
+    clock.advance(100)
+    assert rate.allowance == 10
+    rate.spend(10)
+    assert rate.allowance == 0
+    clock.advance(0.5)
+    assert rate.allowance == 5
+
+
+def test_a_rate_says_when_to_look_again() -> None:
+    """Soon, where it is what holds jobs back."""
+    rate = Rate(10, ManualClock())
+    assert rate.refilled_in_s > 1000
+    rate.spend(10)
+    assert rate.refilled_in_s < 1
+
+
+def test_without_a_rate_nothing_is_bounded() -> None:
+    """A worker process takes what it can."""
+    rate = Rate(None, ManualClock())
+    rate.spend(10_000)
+    assert rate.allowance > 10_000
+
+
+def test_a_pool_is_made_when_it_is_needed() -> None:
+    """A worker without jobs for it never starts one."""
+    made: list[Pool] = []
+    place = Place("threads", 1, lambda: made.append(ThreadPool(1)) or made[-1])
+    assert made == []
+    assert place.pool is place.pool
+    assert len(made) == 1
+    place.shutdown()
+
+
+def test_free_places_are_those_that_are_not_taken() -> None:
+    """Never less than none."""
+    place = place_with(ThreadPool(2))
+    fill(place, 1)
+    assert (place.free, place.has_waiting) == (1, False)
+    fill(place, 5)
+    assert (place.free, place.has_waiting) == (0, True)
+
+
+def test_short_jobs_are_prefetched() -> None:
+    """In large steps, and only while they are short."""
+    with ProcessPool(2) as pool:
+        place = place_with(pool)
+        assert place.prefetch == 0
+        place.measure(0.001)
+        assert place.prefetch == 2 + PREFETCH
+        fill(place, PREFETCH)
+        assert place.prefetch == 0
+        place.measure(10)
+        place.flights.clear()
+        assert place.prefetch == 0
+
+
+def test_nothing_is_prefetched_where_a_crash_takes_all() -> None:
+    """A thread's crash is the worker's, and would count for every job that waits there."""
+    place = place_with(ThreadPool(2))
+    place.measure(0.001)
+    assert place.prefetch == 0
+
+
+def test_a_place_knows_who_waits_for_long() -> None:
+    """Those that were handed over before a moment and have not started."""
+    place = place_with(ThreadPool(2))
+    early, late = make_job(), make_job()
+    started = make_job(started_at_us=1)
+    for job, at_s in ((early, 1), (late, 3), (started, 1)):
+        place.flights[job.claim] = Flight(job, at_s)
+    assert [flight.job for flight in place.waiting_since(2)] == [early]

@@ -1,0 +1,184 @@
+"""The duties of a worker."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers import PATIENCE_S
+
+from treadle import settings
+from treadle.clock import US_PER_S
+from treadle.events import DutyFailed, Event, JobsRescued
+from treadle.job import Outcome
+from treadle.states import State
+from treadle.store.contract import WorkerRow
+from treadle.store.memory import MemoryStore
+from treadle.testing import ManualClock
+from treadle.testing.store_contract import claim, ending, make_job, read
+from treadle.worker.alive import AliveFolder
+from treadle.worker.upkeep import PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
+
+LEASE_S, BEAT_S, DAY_S = 10, 3, 86_400
+
+
+class Scene:
+    """The upkeep of a registered worker named `me`."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.clock = ManualClock()
+        self.store = MemoryStore()
+        self.alive = AliveFolder(tmp_path / "alive")
+        self.events: list[Event] = []
+        self.upkeep = self.make()
+        self.store.register(self.worker("me"))
+
+    def make(self, *also: Duty) -> Upkeep:
+        chosen = settings.make({"lease_s": LEASE_S, "heartbeat_s": BEAT_S})
+        return Upkeep(self.worker("me"), self.store, self.alive, chosen, self.clock, self.events.append, also)
+
+    def worker(self, name: str) -> WorkerRow:
+        now_us = self.clock.now_us()
+        return WorkerRow(
+            id=name, host="host", pid=1, kind="process", started_at_us=now_us, last_seen_at_us=now_us,
+            lease_until_us=now_us + LEASE_S * US_PER_S,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_a_heartbeat_prolongs_the_lease(scene: Scene) -> None:
+    """From now on."""
+    scene.clock.advance(5)
+    scene.upkeep.heartbeat()
+    assert scene.store.workers()[0].lease_until_us == scene.clock.now_us() + LEASE_S * US_PER_S
+
+
+def test_a_worker_that_was_taken_for_dead_registers_again(scene: Scene) -> None:
+    """With a lease from now on, or it would be taken for dead once more."""
+    scene.clock.advance(100)
+    scene.store.deregister(["me"])
+    scene.upkeep.heartbeat()
+    (worker,) = scene.store.workers()
+    assert worker.lease_until_us == scene.clock.now_us() + LEASE_S * US_PER_S
+    assert worker.last_seen_at_us == scene.clock.now_us()
+
+
+def test_due_jobs_are_promoted(scene: Scene) -> None:
+    """When their time has come."""
+    job = make_job(state=State.SCHEDULED, run_at_us=scene.clock.now_us() + US_PER_S)
+    scene.store.enqueue([job])
+    scene.upkeep.promote()
+    assert read(scene.store, job).state is State.SCHEDULED
+    scene.clock.advance(1)
+    scene.upkeep.promote()
+    assert read(scene.store, job).state is State.READY
+
+
+def test_the_jobs_of_a_dead_worker_are_taken_back(scene: Scene) -> None:
+    """At once where its lock is free, and it is announced."""
+    scene.store.register(scene.worker("dead"))
+    scene.store.enqueue([make_job()])
+    (job,) = claim(scene.store, 1, worker_id="dead")
+    scene.alive.path.mkdir()
+    (scene.alive.path / "dead").touch()
+    scene.upkeep.rescue()
+    assert read(scene.store, job).state is State.READY
+    assert scene.events == [JobsRescued("dead", 1)]
+    assert [worker.id for worker in scene.store.workers()] == ["me"]
+    assert not (scene.alive.path / "dead").exists()
+
+
+def test_a_worker_does_not_rescue_from_itself(scene: Scene) -> None:
+    """However late its heart beats."""
+    scene.clock.advance(1000)
+    scene.upkeep.rescue()
+    assert [worker.id for worker in scene.store.workers()] == ["me"]
+
+
+def test_a_held_lock_is_alive_whatever_the_clock_says(scene: Scene) -> None:
+    """A suspended laptop, a step of the clock, a long hold of the GIL."""
+    worker = scene.worker("slow")
+    lock = scene.alive.claim("slow")
+    assert lock is not None
+    scene.clock.advance(1_000_000)
+    assert not is_dead(worker, scene.alive, scene.clock.now_us())
+    lock.release(remove=False)
+    assert is_dead(worker, scene.alive, scene.clock.now_us())
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_without_a_lock_the_lease_decides(scene: Scene, has_folder: bool) -> None:
+    """For a worker of another host, or a store without a folder."""
+    worker, alive = scene.worker("far"), scene.alive if has_folder else None
+    scene.clock.advance(LEASE_S)
+    assert not is_dead(worker, alive, scene.clock.now_us())
+    scene.clock.advance(0.001)
+    assert is_dead(worker, alive, scene.clock.now_us())
+
+
+def test_a_living_worker_is_left_alone(scene: Scene) -> None:
+    """Nothing is announced."""
+    scene.store.register(scene.worker("other"))
+    rescue_dead(scene.store, None, scene.clock, scene.events.append, but="me")
+    assert scene.events == []
+    assert len(scene.store.workers()) == 2
+
+
+@pytest.mark.parametrize(("age_days", "left"), [(6, 2), (8, 1), (31, 0)])
+def test_finished_jobs_are_kept_as_long_as_the_settings_say(scene: Scene, age_days: int, left: int) -> None:
+    """A week for those that succeeded, a month for the others."""
+    scene.store.enqueue([make_job(), make_job()])
+    good, bad = claim(scene.store, 2)
+    now_us = scene.clock.now_us()
+    failed = Outcome.raised(Outcome.interrupted().failure, None)  # type: ignore[arg-type]
+    scene.store.finish([ending(good, Outcome.succeeded("1"), now_us), ending(bad, failed, now_us)])
+    scene.clock.advance(age_days * DAY_S)
+    scene.upkeep.prune()
+    assert sum(scene.store.counts().values()) == left
+
+
+def test_pruning_goes_on_until_all_is_done(scene: Scene) -> None:
+    """In batches."""
+    scene.store.enqueue([make_job() for _ in range(PRUNE_AT_ONCE + 1)])
+    now_us = scene.clock.now_us()
+    jobs = claim(scene.store, PRUNE_AT_ONCE + 1)
+    scene.store.finish([ending(job, Outcome.succeeded("1"), now_us) for job in jobs])
+    scene.clock.advance(100 * DAY_S)
+    scene.upkeep.prune()
+    assert scene.store.counts() == {}
+
+
+def test_a_duty_that_fails_hinders_no_other(scene: Scene) -> None:
+    """It is announced, and comes round again."""
+    done = threading.Event()
+    error = RuntimeError("a duty is broken")
+
+    def fail() -> None:
+        raise error
+
+    upkeep = scene.make(Duty("broken", 0, fail), Duty("next", 0, done.set))
+    upkeep.start()
+    assert done.wait(PATIENCE_S)
+    upkeep.stop()
+    assert DutyFailed("broken", error) in scene.events
+
+
+def test_duties_are_done_again_and_again(scene: Scene) -> None:
+    """Each at its own pace, until the end."""
+    runs: list[Any] = []
+    enough = threading.Event()
+
+    def count() -> None:
+        runs.append(1)
+        if len(runs) >= 3:
+            enough.set()
+
+    upkeep = scene.make(Duty("often", 0, count))
+    upkeep.start()
+    assert enough.wait(PATIENCE_S)
+    upkeep.stop()
+    assert not any(thread.name == "treadle-upkeep" for thread in threading.enumerate())
