@@ -67,12 +67,15 @@ class FlaskWorker:
         return _treadle().send_map(task, items, **options)
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """`send_function` for a coroutine."""
         return await _treadle().asend_function(task, *args, **kwargs)
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        """`send_many` for a coroutine."""
         return await _treadle().asend_many(calls)
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+        """`send_map` for a coroutine."""
         return await _treadle().asend_map(task, items, **options)
 
     # Looking
@@ -86,9 +89,11 @@ class FlaskWorker:
         return _treadle().jobs(**wanted)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
+        """`job` for a coroutine."""
         return await _treadle().ajob(job_id)
 
     async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+        """`jobs` for a coroutine."""
         return await _treadle().ajobs(**wanted)
 
     @property

@@ -251,18 +251,23 @@ class Treadle:
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """`send_function` for a coroutine."""
         return await asyncio.to_thread(self.send_function, task, *args, **kwargs)
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
+        """`send_many` for a coroutine."""
         return await asyncio.to_thread(self.send_many, calls)
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+        """`send_map` for a coroutine."""
         return await asyncio.to_thread(lambda: self.send_map(task, items, **options))
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
+        """`job` for a coroutine."""
         return await asyncio.to_thread(self.job, job_id)
 
     async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+        """`jobs` for a coroutine."""
         return await asyncio.to_thread(self.jobs, **wanted)
 
     # For tests
@@ -431,6 +436,7 @@ class Treadle:
         return self.store
 
     def make_runner(self) -> Runner:
+        """What runs this application's jobs."""
         return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
 
     def child_initializer(self) -> Initializer:

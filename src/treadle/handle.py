@@ -121,6 +121,7 @@ class JobHandle(Generic[R]):
         return self.wait(timeout_s)._value()
 
     async def arefresh(self) -> Self:
+        """`refresh` for a coroutine."""
         return await asyncio.to_thread(self.refresh)
 
     async def aresult(self, timeout_s: float | None = None) -> R:

@@ -226,6 +226,7 @@ class Task(Generic[P, R]):
         return codec.encode(plain, root=f"the result of {self.name}", max_bytes=max_bytes)
 
     def decode_result(self, result: str) -> R:
+        """What the function returned, from its JSON. Raises PayloadError where it is damaged."""
         value = codec.decode(result)
         annotation = self._dataclasses.get("return")
         return value if annotation is None else msgspec.convert(value, annotation)  # type: ignore[no-any-return]

@@ -62,6 +62,9 @@ def _(event: JobEnded) -> None:
         logger.debug("job %s (%s) succeeded", job.id, job.task)
     elif outcome.kind is OutcomeKind.INTERRUPTED:
         logger.info("job %s (%s) interrupted; it will start again", job.id, job.task)
+    elif outcome.retry_after_s is not None and job.attempt < job.max_attempts:
+        logger.info("job %s (%s) raised on attempt %s of %s, and is tried again in %.1f s: %s", job.id, job.task,
+                    job.attempt, job.max_attempts, outcome.retry_after_s, outcome.failure)  # fmt: skip
     elif outcome.kind is OutcomeKind.UNKNOWN_TASK:
         logger.warning("job %s waits: %s", job.id, outcome.failure and outcome.failure.message)
     else:

@@ -51,10 +51,11 @@ class SqliteWakeup(Wakeup):
         deadline_s = self._clock.monotonic_s() + timeout_s
         while not self._has_changed():
             now_s = self._clock.monotonic_s()
-            if now_s >= deadline_s:
-                return False
-            if self._pause(min(deadline_s - now_s, self._patience_s(now_s - self._event_s))):
+            left_s = max(0.0, deadline_s - now_s)
+            if self._pause(min(left_s, self._patience_s(now_s - self._event_s))):
                 return True
+            if left_s == 0:
+                return self._has_changed()
         return True
 
     def _patience_s(self, since_event_s: float) -> float:
@@ -76,13 +77,17 @@ class SqliteWakeup(Wakeup):
         return self._woken in ready
 
     def _has_changed(self) -> bool:
-        version = self._data_version()
-        changed = version != self._version
+        version, before = self._data_version(), self._version
         self._version = version
-        return changed
+        return version < 0 or version != before
 
     def _data_version(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        try:
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            # Whoever waits will look, and meet the same trouble where it can be told.
+            sleep_s(POLL_S)
+            return -1
 
     def _drain(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):

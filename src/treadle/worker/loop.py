@@ -92,8 +92,10 @@ class Worker:
             self._warm_up()
             self._work()
             self._drain()
-        finally:
-            self._end()
+        except BaseException:
+            self._abandon()
+            raise
+        self._leave()
         if self._fatal is not None:
             raise self._fatal
 
@@ -162,17 +164,35 @@ class Worker:
         self._interrupt()
         self._patiently(self._flush, tries=5)
 
-    def _end(self) -> None:
-        for place in self._places.values():
-            place.shutdown()
-        if self._upkeep is not None:
-            self._upkeep.stop()
-        self._wakeup.close()
+    def _leave(self) -> None:
+        """Nothing runs any more, and the store knows it."""
+        self._stop_parts()
         with contextlib.suppress(StoreError):
             self._store.deregister([self.id])
         if self._lock is not None:
             self._lock.release()
         self._announce(WorkerStopped(self.id))
+
+    def _abandon(self) -> None:
+        """An error of our own has ended the run: kill what runs, and leave the jobs to be rescued by another."""
+        if not self._is_flying and not self._claimed:
+            self._leave()
+            return
+        for place in self._places.values():
+            for flight in tuple(place.flights.values()):
+                if flight.future is not None:
+                    place.pool.kill(flight.future)
+        self._stop_parts()
+        if self._lock is not None:
+            self._lock.release(remove=False)
+        self._announce(WorkerStopped(self.id))
+
+    def _stop_parts(self) -> None:
+        if self._upkeep is not None:
+            self._upkeep.stop()
+        for place in self._places.values():
+            place.shutdown()
+        self._wakeup.close()
 
     def _patiently(self, step: Callable[[], None], tries: int | None = None) -> None:
         """Do a step that needs the store; while the store is away, again and again, ever more slowly.
@@ -218,8 +238,8 @@ class Worker:
                     # All slots are taken: what is claimed beyond them waits in the pool.
                     claimed += self._claim_for(place, place.prefetch - free, starts=False)
         except StoreError:
-            # What is claimed already must be run by somebody: by us.
-            if not claimed:
+            # What is claimed already must be run by somebody: by us; unless the claims go back with the rest.
+            if not claimed or self._store.is_in_transaction():
                 raise
         return claimed
 

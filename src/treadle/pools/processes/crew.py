@@ -126,7 +126,8 @@ class Crew:
 
     def _forget(self) -> None:
         """Begin anew, with nothing: at first, and in a forked process, whose children are not its own."""
-        self._lock = threading.Lock()
+        # Reentrant: the collector may close a dropped pool in the middle of anything.
+        self._lock = threading.RLock()
         self._queue: deque[Call] = deque()
         self._children: set[Child] = set()
         self._idle: list[Child] = []
@@ -315,8 +316,9 @@ class Crew:
         selector.unregister(child.channel)
         if child.pidfd is not None:
             selector.unregister(child.pidfd)
+        # What it had forked may hold its end of the socket, and keep a caller waiting that writes to it.
+        child.kill()
         with child.sending:
-            # A caller that is still writing to it fails at once, now that the other end is closed.
             code = child.bury()
         with self._lock:
             self._children.discard(child)

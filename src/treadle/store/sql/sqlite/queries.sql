@@ -215,7 +215,7 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
 
 -- name: prune
--- Delete finished jobs; what hangs on them goes with them. A part stays as long as its whole.
+-- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
 DELETE FROM treadle_job WHERE rowid IN (
     SELECT rowid FROM treadle_job
     WHERE finished_at IS NOT NULL
