@@ -43,7 +43,7 @@ class FlaskTreadle(Treadle):
     def __init__(self, app: Flask, registry: Registry, clock: Clock | None = None) -> None:
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
         self._app = app
-        self._given_target = _target_of_command()
+        self._given_target, self._discovered_target = _targets_of_command()
         chosen = settings.load(app.config, prefix=PREFIX)
         super().__init__(registry=registry, clock=clock, **{n: getattr(chosen, n) for n in chosen.__struct_fields__})
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
@@ -63,7 +63,7 @@ class FlaskTreadle(Treadle):
         return execution.install, (runner_of, self.target())
 
     def target(self) -> str:
-        target = self.settings.app or self._given_target or target_of(self._app)
+        target = self.settings.app or self._given_target or target_of(self._app) or self._discovered_target
         if target is None or target.startswith("__main__:"):
             raise AppNotFound(
                 "no module has this Flask application as a name, so a child process could not build it: set "
@@ -126,8 +126,11 @@ def runner_of(target: str) -> Runner:
     return treadle.runner
 
 
-def _target_of_command() -> str | None:
-    """What `flask --app …` was given, where this process is that command."""
+def _targets_of_command() -> tuple[str | None, str | None]:
+    """What `flask --app …` was given, and the file that `flask` found by itself, where this is that command."""
     command = click.get_current_context(silent=True)
     script = command.find_object(ScriptInfo) if command else None
-    return script.app_import_path if script else None
+    if script is None:
+        return None, None
+    discovered = next((name for name in ("wsgi.py", "app.py") if Path(name).exists()), None)
+    return script.app_import_path, discovered

@@ -193,6 +193,7 @@ class Treadle:
             alias=self.alias,
             enqueued_at_us=now_us,
             run_at_us=run_at_us,
+            version=1,
             **fields,
         )
 

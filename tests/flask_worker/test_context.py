@@ -184,3 +184,13 @@ def test_apps_of_one_factory_have_their_own_runner():
     """Each application runs its jobs in its own contexts."""
     one, other = create_app(), create_app()
     assert one.extensions["worker"].runner is not other.extensions["worker"].runner
+
+
+def test_a_factory_that_flask_found_by_itself_is_found_by_children(tmp_path, monkeypatch):
+    """`flask run` beside an app.py that holds only create_app() needs no setting."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("def create_app(): ...\n")
+    with click.Context(click.Command("run"), obj=ScriptInfo()):
+        app = Flask("found")
+        FlaskWorker(app)
+    assert app.extensions["worker"].target() == "app.py"

@@ -363,3 +363,9 @@ def test_a_dataclass_comes_back_as_one(app: Treadle) -> None:
     """From the result, where the return is annotated."""
     with working(app):
         assert app.send_function(apps.mirror, apps.Point(1, 2)).result(PATIENCE_S) == apps.Point(2, 1)
+
+
+def test_the_version_of_a_sent_job_is_that_of_the_store(app: Treadle) -> None:
+    """What a send returns and what a look gives have the same ETag, for a call and for a map."""
+    for job in (app.send_function(apps.string_length, "abc"), app.send_map(apps.upper, ["a"])):
+        assert job.version == job.refresh().version

@@ -24,7 +24,7 @@ VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_at
 
 -- name: insert_progress
 -- The progress of a whole, counted by the store as its parts end.
-INSERT INTO treadle_progress (job_id, done, total, message, version) VALUES (:id, 0, :total, '', 1);
+INSERT INTO treadle_progress (job_id, done, total, message, version) VALUES (:id, 0, :total, '', 0);
 
 -- name: cancel
 -- Cancel a job that has not started.
