@@ -21,8 +21,8 @@ LOCKED = (
 )
 
 
-def file_of(alias: str) -> SqliteFile | None:
-    """The SQLite file of a database; None where it is in memory, as in a test.
+def file_of(alias: str, synchronous: str = "NORMAL") -> SqliteFile | None:
+    """The SQLite file of a database, for connections of our own; None where it is in memory, as in a test.
 
     Raises ConfigurationError for another kind of database.
     """
@@ -33,7 +33,7 @@ def file_of(alias: str) -> SqliteFile | None:
         )
     if connection.is_in_memory_db():
         return None
-    return SqliteFile(Path(connection.settings_dict["NAME"]), missing=MISSING)
+    return SqliteFile(Path(connection.settings_dict["NAME"]), synchronous=synchronous, missing=MISSING)
 
 
 class DjangoConnections:

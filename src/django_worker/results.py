@@ -1,7 +1,7 @@
 """The framework's TaskResult of one of our jobs."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import copy
 from datetime import datetime
 from typing import Any
 
@@ -76,7 +76,10 @@ def _task(job: Job, registry: DjangoRegistry) -> "FrameworkTask[..., Any]":
     """The task as it was sent: with the priority and the queue of the job."""
     task = registry.framework_task(job.task)
     if (task.priority, task.queue_name, task.backend) != (job.priority, job.queue, job.alias):
-        task = replace(task, priority=job.priority, queue_name=job.queue, backend=job.alias)
+        # Not by replace(), which validates anew: a queue may have left the settings since.
+        task = copy(task)
+        for name, value in (("priority", job.priority), ("queue_name", job.queue), ("backend", job.alias)):
+            object.__setattr__(task, name, value)
     return task
 
 

@@ -6,11 +6,12 @@ The framework makes a backend object for each thread, so nothing that must be sh
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import django
+from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.signals import request_started, setting_changed
 from django.db import close_old_connections, connections
@@ -25,10 +26,13 @@ from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.job import Outcome
 from treadle.settings import Embedded
 from treadle.store.contract import Store
+from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
 from treadle.web.links import SALT, Links
 from treadle.worker import execution
 from treadle.worker.execution import Runner, Work
+
+T = TypeVar("T")
 
 NOT_FOR_DJANGO = ("database_url", "app", "url_prefix", "queues")
 """Settings that Django has its own place for, or (database_url) that this version does not honour yet."""
@@ -51,10 +55,13 @@ class DjangoTreadle(Treadle):
         return task if isinstance(task, Task) else self.registry.core(task)
 
     def open_store(self) -> Store:
-        return DjangoStore(self.database, file_of(self.database))
+        return DjangoStore(self.database, self._file())
+
+    def _file(self) -> SqliteFile | None:
+        return file_of(self.database, self.settings.sqlite_synchronous)
 
     def open_worker_store(self) -> Store:
-        file = file_of(self.database)
+        file = self._file()
         if file is None:
             raise ConfigurationError(
                 f"the database {self.database!r} is in memory, where no worker can see it: use run_pending()"
@@ -82,7 +89,11 @@ class DjangoTreadle(Treadle):
             return False
         if self.settings.embedded is Embedded.ALWAYS:
             return True
-        return not ("pytest" in sys.modules or "test" in sys.argv[1:2]) and file_of(self.database) is not None
+        return not ("pytest" in sys.modules or "test" in sys.argv[1:2])
+
+    async def aside(self, step: Callable[[], T]) -> T:
+        """In the thread that asgiref keeps for the request: Django's connections belong to it."""
+        return await sync_to_async(step, thread_sensitive=True)()
 
 
 class DjangoRunner(Runner):
@@ -109,14 +120,14 @@ class DjangoRunner(Runner):
     def begins(self, task: Task[Any, Any], work: Work) -> None:
         if work.job.task in self.registry:
             result = result_of(work.job, work.earlier, self.registry)
-            task_started.send(sender=self._backend_class(result), task_result=result)
+            task_started.send_robust(sender=self._backend_class(result), task_result=result)
 
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
         """Tell the framework; not where the job will be tried again."""
         will_retry = outcome.retry_after_s is not None
         if work.job.task in self.registry and not will_retry:
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
-            task_finished.send(sender=self._backend_class(result), task_result=result)
+            task_finished.send_robust(sender=self._backend_class(result), task_result=result)
 
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])

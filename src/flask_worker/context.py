@@ -14,9 +14,10 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from treadle import settings
 from treadle.app import Initializer, Treadle
 from treadle.clock import Clock
-from treadle.errors import AppNotFound
+from treadle.errors import AppNotFound, SettingsError
 from treadle.locate import target_of
 from treadle.settings import Embedded
+from treadle.store.contract import Store
 from treadle.task import Registry, Task
 from treadle.web.links import SALT, Links
 from treadle.worker import execution
@@ -44,9 +45,17 @@ class FlaskTreadle(Treadle):
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
         self._app = app
         self._given_target, self._discovered_target = _targets_of_command()
-        chosen = settings.load(app.config, prefix=PREFIX)
+        chosen = self._chosen = settings.load(app.config, prefix=PREFIX)
         super().__init__(registry=registry, clock=clock, **{n: getattr(chosen, n) for n in chosen.__struct_fields__})
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
+
+    def open_store(self) -> Store:
+        if settings.load(self._app.config, prefix=PREFIX) != self._chosen:
+            raise SettingsError(
+                "a WORKER_ setting was changed after FlaskWorker had read them: set them before FlaskWorker(app) or "
+                "init_app(app)"
+            )
+        return super().open_store()
 
     def default_url(self) -> str:
         if super().default_url() == "memory://":

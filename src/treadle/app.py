@@ -52,6 +52,7 @@ from treadle.worker.upkeep import Duty
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -240,7 +241,7 @@ class Treadle:
         return [self._handle(row) for row in self.store.find(query)]
 
     def _handle(self, row: Job) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait)
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
@@ -253,23 +254,23 @@ class Treadle:
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
-        return await asyncio.to_thread(self.send_function, task, *args, **kwargs)
+        return await self.aside(lambda: self.send_function(task, *args, **kwargs))
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """`send_many` for a coroutine."""
-        return await asyncio.to_thread(self.send_many, calls)
+        return await self.aside(lambda: self.send_many(calls))
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await asyncio.to_thread(lambda: self.send_map(task, items, **options))
+        return await self.aside(lambda: self.send_map(task, items, **options))
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
-        return await asyncio.to_thread(self.job, job_id)
+        return await self.aside(lambda: self.job(job_id))
 
     async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
-        return await asyncio.to_thread(self.jobs, **wanted)
+        return await self.aside(lambda: self.jobs(**wanted))
 
     # For tests
 
@@ -349,7 +350,8 @@ class Treadle:
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         slots = concurrency or self.slots
-        initializer = self.child_initializer()
+        install, arguments = self.child_initializer()
+        initializer = (install, (slots, *arguments))
         return Worker(
             store=self.worker_store,
             runner=self.runner,
@@ -392,8 +394,9 @@ class Treadle:
             if self._embedded is not None or not self.may_embed():
                 return
             self._embedded = EmbeddedWorker(
-                store=self.worker_store,
-                alive=self.alive,
+                open_store=lambda: self.worker_store,
+                open_alive=lambda: self.alive,
+                queues=self.settings.queues,
                 clock=self._clock,
                 announce=self.events.announce,
                 make_worker=self._embedded_worker,
@@ -458,12 +461,20 @@ class Treadle:
             )
         return target
 
+    async def aside(self, step: Callable[[], T]) -> T:
+        """Do what blocks, for a coroutine: in a thread, but inside a transaction in the thread that began it."""
+        if self.store.is_in_transaction():
+            return step()
+        return await asyncio.to_thread(step)
+
     def refuse_to_wait(self) -> None:
         """Raises WouldDeadlock where to wait for a job could never end."""
         refuse_in_event_loop()
         if self.store.is_in_transaction():
             raise WouldDeadlock("this transaction has not ended, so no worker can see what was sent in it")
-        if current.is_child and self.slots == 1:
+        if threading.get_ident() in current.loop_threads:
+            raise WouldDeadlock("this job runs inline in the worker's own loop, which stands still while it waits")
+        if current.is_child and execution.worker_slots() == 1:
             raise WouldDeadlock("this job holds the only slot: another job cannot end while it waits")
         if self.settings.mode is not Mode.STORE:
             raise WouldDeadlock(f"in mode {self.settings.mode} no worker runs the job; call run_pending() first")

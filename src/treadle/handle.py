@@ -1,9 +1,9 @@
 """What a sender holds: one job as it was when last looked at, and the verbs on it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from treadle.clock import Clock, as_datetime
 from treadle.errors import JobCancelled, JobFailed, JobNotFound, WouldDeadlock
@@ -28,12 +28,14 @@ class JobHandle(Generic[R]):
         clock: Clock,
         decode: Callable[[Job], R],
         refuse_to_wait: Callable[[], None] = lambda: None,
+        aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
         self.row = row
         self._store = store
         self._clock = clock
         self._decode = decode
         self._refuse_to_wait = refuse_to_wait
+        self._aside = aside
 
     @property
     def id(self) -> str:
@@ -93,7 +95,7 @@ class JobHandle(Generic[R]):
         row = self._store.job(self.id)
         if row is None:
             raise JobNotFound(f"job {self.id} is not there any more; it was pruned, or its transaction rolled back")
-        return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait)
+        return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait, self._aside)
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """The job once it has ended. Raises TimeoutError after `timeout_s`, WouldDeadlock where no end can come."""
@@ -122,7 +124,8 @@ class JobHandle(Generic[R]):
 
     async def arefresh(self) -> Self:
         """`refresh` for a coroutine."""
-        return await asyncio.to_thread(self.refresh)
+        refreshed: Self = await self._aside(self.refresh)
+        return refreshed
 
     async def aresult(self, timeout_s: float | None = None) -> R:
         """`result` for a coroutine."""

@@ -28,6 +28,7 @@ from treadle.events import Event, JobEnqueued
 from treadle.pools import current
 from treadle.task import Registry
 from treadle.testing import ManualClock
+from treadle.worker import execution
 
 
 def plain(text: str) -> int:
@@ -195,6 +196,7 @@ def test_waiting_in_a_job_that_holds_the_only_slot_is_refused(app: Treadle, monk
     """The other job could never start."""
     job = app.send_function(apps.string_length, "abc")
     monkeypatch.setattr(current, "is_child", True)
+    monkeypatch.setattr(execution, "_worker_slots", 1)
     with pytest.raises(WouldDeadlock, match="this job holds the only slot"):
         job.result(timeout_s=0.05)
 

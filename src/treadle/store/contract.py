@@ -32,6 +32,8 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     started_at_us: int
     last_seen_at_us: int
     lease_until_us: int
+    queues: tuple[str, ...] = ()
+    """The queues that it serves; empty: all."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,8 +146,8 @@ class Store(ABC):
         """Take up to `limit` ready jobs of a pool, the most urgent first, each with a new token.
 
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
-        started at once, and stamps `started_at_us`. A job that may run at most once (`max_crashes` 0)
-        is always stamped: once claimed it may have run.
+        started at once, and stamps `started_at_us`. Without it a job that may run at most once
+        (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
         """
 
     @abstractmethod
@@ -180,7 +182,8 @@ class Store(ABC):
         """Prolong a worker's lease. False: it is not known (any more) and must register again."""
 
     @abstractmethod
-    def deregister(self, worker_ids: Sequence[str]) -> None: ...
+    def deregister(self, worker_ids: Sequence[str]) -> None:
+        """Forget workers that have left; not one that still holds a job, which only a rescue could take back."""
 
     @abstractmethod
     def workers(self) -> list[WorkerRow]: ...

@@ -143,7 +143,8 @@ class MemoryStore(Store):
             return (queues.index(job.queue) if queues else 0, -job.priority, job.run_at_us, job.id)
 
         def may_run(job: Job) -> bool:
-            return job.state is State.READY and job.pool == pool and (not queues or job.queue in queues)
+            is_wanted = job.pool == pool and (not queues or job.queue in queues)
+            return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
             return [
@@ -153,7 +154,7 @@ class MemoryStore(Store):
                     token=job.token + 1,
                     attempt=job.attempt + 1,
                     worker_id=worker_id,
-                    started_at_us=now_us if starts or job.max_crashes == 0 else None,
+                    started_at_us=now_us if starts else None,
                 )
                 for job in sorted(self._all(may_run), key=urgency)[: max(limit, 0)]
             ]
@@ -245,7 +246,8 @@ class MemoryStore(Store):
 
     def deregister(self, worker_ids: Sequence[str]) -> None:
         with self.transaction():
-            for worker_id in worker_ids:
+            busy = {job.worker_id for job in self._all(lambda job: job.state is State.RUNNING)}
+            for worker_id in set(worker_ids) - busy:
                 self._tables.workers.pop(worker_id, None)
 
     def workers(self) -> list[WorkerRow]:

@@ -7,6 +7,7 @@ import msgspec
 
 from treadle.job import Attempt, Ending, Failure, Job, Kind, Message, OutcomeKind, Progress
 from treadle.states import State
+from treadle.store.contract import WorkerRow
 
 Row = tuple[Any, ...]
 
@@ -123,6 +124,12 @@ def attempts_of(rows: Iterable[Row]) -> dict[str, list[Attempt]]:
 def message_of(row: Row) -> Message:
     number, sent_at, body = row
     return Message(number, sent_at, msgspec.json.decode(body))
+
+
+def worker_of(row: Row) -> WorkerRow:
+    *columns, queues = row
+    values = dict(zip(WorkerRow.__struct_fields__, columns, strict=False))
+    return WorkerRow(**values, queues=msgspec.json.decode(queues, type=tuple[str, ...]))
 
 
 def failure_of(text: str | None) -> Failure | None:

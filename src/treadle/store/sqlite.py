@@ -178,6 +178,7 @@ class SqliteVerbs(Store):
         with self._connections.writing() as connection:
             connection.execute(self._sql["register_worker"], {
                 "id": worker.id, "host": worker.host, "pid": worker.pid, "kind": worker.kind,
+                "queues": codec.dump_plain(worker.queues),
                 "started_at": worker.started_at_us, "last_seen_at": worker.last_seen_at_us,
                 "lease_until": worker.lease_until_us,
             })  # fmt: skip
@@ -192,8 +193,7 @@ class SqliteVerbs(Store):
             connection.executemany(self._sql["deregister_worker"], [{"id": id_} for id_ in worker_ids])
 
     def workers(self) -> list[WorkerRow]:
-        names = WorkerRow.__struct_fields__
-        return [WorkerRow(**dict(zip(names, row, strict=True))) for row in self._rows("get_workers")]
+        return [rows.worker_of(row) for row in self._rows("get_workers")]
 
     def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
         endings: list[Ending] = []

@@ -241,13 +241,27 @@ class StoreContract:
             assert read(store, foreign).state is State.READY
 
     def test_a_claim_that_starts_stamps_the_start(self) -> None:
-        """`started_at_us` is set where the worker starts at once, and where a job may run at most once."""
+        """`started_at_us` is set where the worker starts the job at once, and only there."""
+        with self.opened() as store:
+            store.enqueue([make_job(), make_job()])
+            assert claim(store, 1, starts=True)[0].started_at_us == NOW_US
+            assert claim(store, 1, starts=False)[0].started_at_us is None
+
+    def test_a_job_that_may_run_once_is_claimed_to_be_started_at_once(self) -> None:
+        """It never waits in a pool, where nobody could tell whether it has begun."""
+        with self.opened() as store:
+            store.enqueue([make_job(max_crashes=0)])
+            assert claim(store, 1, starts=False) == []
+            assert claim(store, 1, starts=True)[0].started_at_us == NOW_US
+
+    def test_a_worker_that_holds_a_job_is_not_forgotten(self) -> None:
+        """Only a rescue can take the job back, and it looks at the workers that are known."""
         with self.opened() as store:
             store.enqueue([make_job()])
-            assert claim(store, 1, starts=True)[0].started_at_us == NOW_US
-            store.enqueue([make_job(), make_job(max_crashes=0)])
-            stamps = {job.max_crashes: job.started_at_us for job in claim(store, 2, starts=False)}
-            assert stamps == {3: None, 0: NOW_US}
+            (job,) = claim(store, 1, starts=True)
+            store.register(make_worker(job.worker_id or ""))
+            store.deregister([job.worker_id or ""])
+            assert [worker.id for worker in store.workers()] == [job.worker_id]
 
     def test_a_prefetched_job_is_stamped_when_it_starts(self) -> None:
         """`mark_started` sets the start of a job whose claim holds, and of no other."""

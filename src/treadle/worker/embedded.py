@@ -17,7 +17,7 @@ from treadle.clock import Clock
 from treadle.errors import StoreError, TreadleError
 from treadle.events import DutyFailed, Event
 from treadle.pools import current
-from treadle.store.contract import Store
+from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder
 from treadle.worker.loop import Worker
 from treadle.worker.upkeep import Duty, is_dead
@@ -34,14 +34,16 @@ class EmbeddedWorker:
     def __init__(
         self,
         *,
-        store: Store,
-        alive: AliveFolder | None,
+        open_store: Callable[[], Store],
+        open_alive: Callable[[], AliveFolder | None],
+        queues: tuple[str, ...],
         clock: Clock,
         announce: Callable[[Event], None],
         make_worker: Callable[[tuple[Duty, ...]], Worker],
     ) -> None:
-        self._store = store
-        self._alive = alive
+        self._open_store = open_store
+        self._open_alive = open_alive
+        self._queues = queues
         self._clock = clock
         self._announce = announce
         self._make_worker = make_worker
@@ -74,6 +76,8 @@ class EmbeddedWorker:
                 pause_s = min(max(pause_s, STAND_EVERY_S) * 2, LONGEST_PAUSE_S)
 
     def _try_to_serve(self) -> None:
+        # Opened here, not by the request that started us: what is wrong with the store may be mended meanwhile.
+        self._store, self._alive = self._open_store(), self._open_alive()
         if self._is_worker_alive():
             return
         if self._alive is None:
@@ -96,13 +100,17 @@ class EmbeddedWorker:
             self._worker.stop()
 
     def _is_worker_alive(self) -> bool:
-        """Whether a worker process serves this store."""
+        """Whether a worker process serves all our queues."""
         now_us = self._clock.now_us()
         try:
             workers = self._store.workers()
         except StoreError:
             return False
-        return any(w.kind == "process" and not is_dead(w, self._alive, now_us) for w in workers)
+        return any(self._could_take_over(w) and not is_dead(w, self._alive, now_us) for w in workers)
+
+    def _could_take_over(self, worker: WorkerRow) -> bool:
+        serves_ours = not worker.queues or bool(self._queues and set(self._queues) <= set(worker.queues))
+        return worker.kind == "process" and serves_ours
 
 
 _standing: "weakref.WeakSet[EmbeddedWorker]" = weakref.WeakSet()

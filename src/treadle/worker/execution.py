@@ -5,6 +5,7 @@ becomes the Runner that was installed there when the child was made ready, so th
 has to be pickled.
 """
 
+import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -150,7 +151,11 @@ class _Recording:
         if error is not None:
             self.outcome = self._outcome_of(error)
         if self.task is not None:
-            self.runner.ended(self.task, self.work, self.outcome)
+            try:
+                self.runner.ended(self.task, self.work, self.outcome)
+            except Exception:
+                # Who listens must not change how the run has ended.
+                logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
         return True
 
     def _outcome_of(self, error: BaseException) -> Outcome:
@@ -209,12 +214,18 @@ def gather(results: list[Any]) -> list[Any]:
 
 _gather: Task[Any, Any] = Task(gather, name=GATHER)
 _installed: Runner | None = None
+_worker_slots = 0
 
 
-def install(make: Callable[..., Runner], *args: Any) -> None:
-    """The initializer of a worker's children: make this process's runner."""
-    global _installed  # noqa: PLW0603 (one application a child, for its whole life)
-    _installed = make(*args)
+def install(slots: int, make: Callable[..., Runner], *args: Any) -> None:
+    """The initializer of a worker's children: make this process's runner. `slots`: how many such children there are."""
+    global _installed, _worker_slots
+    _installed, _worker_slots = make(*args), slots
+
+
+def worker_slots() -> int:
+    """How many children the worker has that this process is one of; 0 outside of such a child."""
+    return _worker_slots
 
 
 def installed() -> Runner:

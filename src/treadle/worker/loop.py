@@ -8,6 +8,7 @@ successors: the busier the worker, the larger the batch.
 import contextlib
 import os
 import socket
+import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from treadle.clock import US_PER_S, Clock, sleep_s
 from treadle.errors import PoolBroken, StoreError, WorkerCrashed
 from treadle.events import DutyFailed, Event, JobStarted, WorkerDraining, WorkerStarted, WorkerStopped
 from treadle.job import Job, Kind, Outcome
+from treadle.pools import current
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder, HeldLock
@@ -32,6 +34,7 @@ LOOK_EVERY_S = 1.0
 """How often to look for jobs although nothing told of one: the net under a lost wake-up."""
 GIVE_BACK_AFTER_S = 0.2
 """A prefetched job that waits longer goes back to the store, where another worker may take it."""
+DRAIN_LOOK_EVERY_S = 0.1
 LONGEST_PAUSE_S = 5.0
 """Between two tries while the store is away."""
 
@@ -87,6 +90,13 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` is called. Raises PoolBroken where child processes cannot be started."""
+        current.loop_threads.add(threading.get_ident())
+        try:
+            self._run()
+        finally:
+            current.loop_threads.discard(threading.get_ident())
+
+    def _run(self) -> None:
         try:
             self._begin()
             self._warm_up()
@@ -95,7 +105,7 @@ class Worker:
         except BaseException:
             self._abandon()
             raise
-        self._leave()
+        self._leave() if self._is_settled else self._abandon()
         if self._fatal is not None:
             raise self._fatal
 
@@ -138,6 +148,7 @@ class Worker:
             started_at_us=now_us,
             last_seen_at_us=now_us,
             lease_until_us=now_us + round(self._settings.lease_s * US_PER_S),
+            queues=self._queues,
         )
 
     def _work(self) -> None:
@@ -158,9 +169,9 @@ class Worker:
         self._give_back(at_once=True)
         while self._claimed:
             self._committer.add_release(self._claimed.popleft())
-        while self._is_flying and not self._is_urgent and self._clock.monotonic_s() < deadline_s:
+        while self._is_flying and not self._is_urgent and (self._must_wait or self._clock.monotonic_s() < deadline_s):
             self._patiently(self._flush)
-            self._wakeup.wait(min(0.5, max(0.0, deadline_s - self._clock.monotonic_s())))
+            self._wakeup.wait(DRAIN_LOOK_EVERY_S)
         self._interrupt()
         self._patiently(self._flush, tries=5)
 
@@ -175,7 +186,7 @@ class Worker:
 
     def _abandon(self) -> None:
         """An error of our own has ended the run: kill what runs, and leave the jobs to be rescued by another."""
-        if not self._is_flying and not self._claimed:
+        if self._is_settled:
             self._leave()
             return
         for place in self._places.values():
@@ -303,11 +314,25 @@ class Worker:
                 # Whoever takes the flight out of the table tells of its end.
                 if place.flights.pop(flight.job.claim, None) is None or flight.future is None:
                     continue
+                if flight.future.cancel():
+                    self._committer.add_release(flight.job)
+                    continue
                 if place.pool.kill(flight.future):
                     killed.append(flight.future)
+                # A thread cannot be killed: it ends with this process, which is ending now.
                 self._committer.add_ending(flight.job, Outcome.interrupted())
         # Only when the old runs are over may the store offer their jobs again.
         wait(killed, LONGEST_PAUSE_S)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether nothing is held that the store does not know of."""
+        return not self._is_flying and not self._claimed and self._committer.due_in_s() is None
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether something runs that cannot be killed, in a process that will live on: nobody may run it beside."""
+        return self._kind == "embedded" and any(p.flights and p.pool.in_process for p in self._places.values())
 
     @property
     def _is_flying(self) -> bool:

@@ -16,7 +16,7 @@ enqueued_at started_at finished_at group_id part size alias labels headers paylo
 treadle_message: job_id number sent_at body
 treadle_meta: name value
 treadle_progress: job_id done total message version
-treadle_worker: id host pid kind started_at last_seen_at lease_until
+treadle_worker: id host pid kind queues started_at last_seen_at lease_until
 """
 
 

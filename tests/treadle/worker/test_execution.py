@@ -234,5 +234,5 @@ def test_a_runner_travels_as_the_one_that_is_installed(monkeypatch: pytest.Monke
     monkeypatch.setattr(execution, "_installed", None)
     with pytest.raises(RuntimeError, match="was not made ready to run jobs"):
         installed()
-    install(lambda runner: runner, RUNNER)
+    install(1, lambda runner: runner, RUNNER)
     assert pickle.loads(pickle.dumps(Runner(apps.app.registry))) is RUNNER

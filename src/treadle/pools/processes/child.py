@@ -66,12 +66,14 @@ def hold(fds: tuple[int, ...]) -> None:
     """Keep descriptors open as long as this process lives, and no longer: no process that it starts has them."""
     for fd in fds:
         os.set_inheritable(fd, False)
-    os.register_at_fork(after_in_child=lambda: _close_all(fds))
+    held = list(fds)
+    os.register_at_fork(after_in_child=lambda: _let_go(held))
 
 
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)
+def _let_go(held: list[int]) -> None:
+    # Once: by the next fork the number may be another file's.
+    while held:
+        os.close(held.pop())
 
 
 def serve(channel: Channel) -> None:

@@ -267,16 +267,16 @@ class Crew:
             return self._is_closing and not is_busy
 
     def _start_wanted(self, selector: selectors.BaseSelector) -> None:
-        with self._lock:
-            wanted, self._wanted = self._wanted, 0
-        for _ in range(wanted):
+        while self._wanted:
             try:
                 child = Child(*self._recipe.start())
             except OSError as error:
                 self._break(error)
                 return
             with self._lock:
+                # Counted as wanted until it is counted as a child: else a caller would want one more meanwhile.
                 self._children.add(child)
+                self._wanted -= 1
             selector.register(child.channel, selectors.EVENT_READ, child)
             if child.pidfd is not None:
                 selector.register(child.pidfd, selectors.EVENT_READ, child)
@@ -338,7 +338,7 @@ class Crew:
 
     def _break(self, reason: BaseException) -> None:
         with self._lock:
-            self._broken = reason
+            self._broken, self._wanted = reason, 0
             abandoned, self._queue = list(self._queue), deque()
         for call in abandoned:
             if call.future.set_running_or_notify_cancel():

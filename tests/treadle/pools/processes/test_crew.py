@@ -379,3 +379,11 @@ def _children() -> list[int]:
     """The child processes of this one, those that are dead and not reaped included."""
     tasks = Path("/proc/self/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def test_there_are_never_more_children_than_asked_for() -> None:
+    """However many calls come while the first child is being started."""
+    for _ in range(20):
+        with ProcessPool(1) as pool:
+            children = {pool.submit(functions.pid) for _ in range(5)}
+            assert len({future.result(PATIENCE_S) for future in children}) == 1

@@ -101,9 +101,9 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool)
 -- Take ready jobs of any queue.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
-    started_at = CASE WHEN :starts OR max_crashes = 0 THEN :now END
+    started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
-    SELECT rowid FROM treadle_job WHERE state = 'ready' AND pool = :pool
+    SELECT rowid FROM treadle_job WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -111,9 +111,10 @@ RETURNING {job};
 -- Take ready jobs of one queue.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
-    started_at = CASE WHEN :starts OR max_crashes = 0 THEN :now END
+    started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
-    SELECT rowid FROM treadle_job WHERE state = 'ready' AND queue = :queue AND pool = :pool
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -186,8 +187,8 @@ ON CONFLICT (job_id) DO UPDATE SET version = version + 1;
 
 -- name: register_worker
 -- Make a worker known.
-INSERT INTO treadle_worker (id, host, pid, kind, started_at, last_seen_at, lease_until)
-VALUES (:id, :host, :pid, :kind, :started_at, :last_seen_at, :lease_until)
+INSERT INTO treadle_worker (id, host, pid, kind, queues, started_at, last_seen_at, lease_until)
+VALUES (:id, :host, :pid, :kind, :queues, :started_at, :last_seen_at, :lease_until)
 ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, lease_until = excluded.lease_until;
 
 -- name: heartbeat
@@ -195,12 +196,13 @@ ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, lease_until
 UPDATE treadle_worker SET last_seen_at = :now, lease_until = :lease_until WHERE id = :id;
 
 -- name: deregister_worker
--- A worker has left.
-DELETE FROM treadle_worker WHERE id = :id;
+-- A worker has left; not while it holds a job, which only a rescue could take back.
+DELETE FROM treadle_worker
+WHERE id = :id AND NOT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'running' AND worker_id = :id);
 
 -- name: get_workers
 -- The known workers, oldest first.
-SELECT id, host, pid, kind, started_at, last_seen_at, lease_until FROM treadle_worker ORDER BY started_at, id;
+SELECT id, host, pid, kind, started_at, last_seen_at, lease_until, queues FROM treadle_worker ORDER BY started_at, id;
 
 -- name: get_running_of
 -- What a worker holds.

@@ -86,6 +86,7 @@ CREATE TABLE treadle_worker (
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('process', 'embedded')),
+    queues TEXT NOT NULL,
     started_at INTEGER NOT NULL,
     last_seen_at INTEGER NOT NULL,
     lease_until INTEGER NOT NULL
