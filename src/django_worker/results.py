@@ -1,7 +1,7 @@
 """The framework's TaskResult of one of our jobs."""
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -75,12 +75,15 @@ def ended_result_of(
 def _task(job: Job, registry: DjangoRegistry) -> "FrameworkTask[..., Any]":
     """The task as it was sent: with the priority and the queue of the job."""
     task = registry.framework_task(job.task)
-    if (task.priority, task.queue_name, task.backend) != (job.priority, job.queue, job.alias):
-        # Not by replace(), which validates anew: a queue may have left the settings since.
-        task = copy(task)
-        for name, value in (("priority", job.priority), ("queue_name", job.queue), ("backend", job.alias)):
-            object.__setattr__(task, name, value)
-    return task
+    if (task.priority, task.queue_name, task.backend) == (job.priority, job.queue, job.alias):
+        return task
+    # Not by replace() or copy(), which validate anew: a queue may have left the settings since.
+    sent = object.__new__(type(task))
+    for field in fields(task):
+        object.__setattr__(sent, field.name, getattr(task, field.name))
+    for name, value in (("priority", job.priority), ("queue_name", job.queue), ("backend", job.alias)):
+        object.__setattr__(sent, name, value)
+    return sent
 
 
 def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:

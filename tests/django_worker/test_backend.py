@@ -174,3 +174,25 @@ def test_a_queue_that_is_not_listed_is_refused(settings):
     with pytest.raises(InvalidTask, match="default"):
         tasks.string_length.enqueue("x")
     assert tasks.string_length.using(queue_name="mail").enqueue("x").task.queue_name == "mail"
+
+
+def test_a_result_outlives_its_queue(settings):
+    """A result can be got although its queue has left the settings since."""
+    result = tasks.string_length.using(queue_name="mail").enqueue("x")
+    settings.TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "QUEUES": ["default"]}}
+    assert tasks.string_length.get_result(result.id).task.queue_name == "mail"
+
+
+def test_a_receiver_that_raises_does_not_change_the_outcome():
+    """Who listens to the framework's signals cannot fail a task that has succeeded."""
+    from django_worker.contract import task_finished
+
+    def fail(**extra):
+        raise ValueError("a receiver is broken")
+
+    task_finished.connect(fail)
+    result = tasks.string_length.enqueue("x")
+    run_pending()
+    task_finished.disconnect(fail)
+    result.refresh()
+    assert result.status is TaskResultStatus.SUCCESSFUL
