@@ -8,6 +8,7 @@ from django.db import connection, transaction
 
 from django_worker import jobs, send_function
 from django_worker.models import SendFunction
+from django_worker.site import site
 from tests.django_site import tasks
 from treadle.errors import StoreLocked
 
@@ -57,3 +58,12 @@ def _write_elsewhere(path):
     other.execute("INSERT INTO treadle_meta (name, value) VALUES (hex(randomblob(8)), '')")
     other.commit()
     other.close()
+
+
+def test_the_workers_connections_are_as_durable_as_the_settings_say(file_database, settings):
+    """SQLITE_SYNCHRONOUS is that of the worker's own connections."""
+    options = {"SQLITE_SYNCHRONOUS": "FULL"}
+    settings.TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "OPTIONS": options}}
+    opened = site().worker_store.file.connect()
+    assert opened.execute("PRAGMA synchronous").fetchone() == (2,)
+    opened.close()

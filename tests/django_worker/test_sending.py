@@ -4,8 +4,9 @@ import datetime
 import uuid
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 
-from django_worker import accepted, job, jobs, pool, run_pending, send_function, send_map, sent
+from django_worker import accepted, asend_function, job, jobs, pool, run_pending, send_function, send_map, sent
 from django_worker.contract import TaskResultStatus
 from tests.django_site import tasks
 from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
@@ -110,3 +111,14 @@ def test_the_modes_of_tests(settings, mode):
     assert handle.state == (State.SUCCEEDED if mode == "immediate" else State.READY)
     run_pending()
     assert handle.result() == 3
+
+
+def test_a_coroutine_looks_on_the_connection_of_its_request():
+    """arefresh and aresult see what the request's own transaction has sent."""
+
+    async def send_and_look():
+        handle = await asend_function(tasks.string_length, "abc")
+        await sync_to_async(run_pending)()
+        return (await handle.arefresh()).state, await handle.aresult(5)
+
+    assert async_to_sync(send_and_look)() == (State.SUCCEEDED, 3)

@@ -9,7 +9,7 @@ from tests.flask_worker.site import count_visits, create_app, send_another, stri
 
 from flask_worker import FlaskWorker
 from flask_worker.context import runner_of
-from treadle.errors import AppNotFound
+from treadle.errors import AppNotFound, SettingsError
 from treadle.job import Job
 from treadle.states import State
 from treadle.worker.execution import Work
@@ -194,3 +194,11 @@ def test_a_factory_that_flask_found_by_itself_is_found_by_children(tmp_path, mon
         app = Flask("found")
         FlaskWorker(app)
     assert app.extensions["worker"].target() == "app.py"
+
+
+def test_a_setting_that_is_changed_too_late_is_refused(make_app):
+    """A WORKER_ key that is set after init_app would be ignored, so the first use tells."""
+    app = make_app()
+    app.config["WORKER_MODE"] = "immediate"
+    with app.app_context(), pytest.raises(SettingsError, match="set them before FlaskWorker"):
+        worker.send_function(string_length, "abc")

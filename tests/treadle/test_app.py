@@ -1,6 +1,7 @@
 """`Treadle`: settings, tasks, store and pools, and the verbs on them."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -371,3 +372,24 @@ def test_the_version_of_a_sent_job_is_that_of_the_store(app: Treadle) -> None:
     """What a send returns and what a look gives have the same ETag, for a call and for a map."""
     for job in (app.send_function(apps.string_length, "abc"), app.send_map(apps.upper, ["a"])):
         assert job.version == job.refresh().version
+
+
+def test_a_send_of_a_coroutine_joins_the_transaction_around_it(app: Treadle) -> None:
+    """It is sent with the rest or not at all, and waits for no lock of its own thread."""
+
+    async def send_and_fail() -> None:
+        with app.transaction():
+            await asyncio.wait_for(app.asend_function(apps.string_length, "abc"), 5)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(send_and_fail())
+    assert nothing_sent(app)
+
+
+def test_waiting_inline_in_the_workers_own_loop_is_refused(app: Treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop would stand still, and the other job with it."""
+    job = app.send_function(apps.string_length, "abc")
+    monkeypatch.setattr(current, "loop_threads", {threading.get_ident()})
+    with pytest.raises(WouldDeadlock, match="the worker's own loop"):
+        job.result(timeout_s=0.05)

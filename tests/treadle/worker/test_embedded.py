@@ -147,3 +147,25 @@ def test_none_starts_in_a_child_of_a_pool(app: Treadle, monkeypatch: pytest.Monk
     monkeypatch.setattr(current, "is_child", True)
     app.start_embedded()
     assert threads() == []
+
+
+def test_a_store_that_is_mended_later_is_served_then(tmp_path: Path) -> None:
+    """What is wrong with the store is no error of the request that started the worker, and does not end it."""
+    app = jobs_app(tmp_path / "later")
+    events: list[Event] = []
+    app.events.subscribe(events.append)
+    app.start_embedded()
+    eventually(lambda: any(isinstance(event, DutyFailed) for event in events))
+    (tmp_path / "later").mkdir()
+    assert app.send_function(apps.string_length, "abc").result(PATIENCE_S) == 3
+    app.close()
+
+
+def test_it_stays_beside_a_worker_of_other_queues(app: Treadle, tmp_path: Path) -> None:
+    """It steps aside only for one that serves all that it serves."""
+    with working(jobs_app(tmp_path), queues=("mail",)):
+        eventually(lambda: kinds(app) == ["process"])
+        app.start_embedded()
+        assert app.send_function(apps.string_length, "abc").result(PATIENCE_S) == 3
+        assert sorted(kinds(app)) == ["embedded", "process"]
+    app.close()

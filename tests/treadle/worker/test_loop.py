@@ -11,6 +11,7 @@ from tests import apps
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, jobs_app, python, running, working
 
 from treadle import JobFailed, JobHandle, PoolBroken, State, Treadle
+from treadle.errors import StoreLocked
 from treadle.events import (
     DutyFailed,
     Event,
@@ -23,6 +24,8 @@ from treadle.events import (
     WorkerStopped,
 )
 from treadle.job import OutcomeKind
+from treadle.store.sqlite import SqliteStore
+from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Registry
 from treadle.testing import ManualClock
 
@@ -593,3 +596,52 @@ def test_a_bounded_worker_runs_everything_in_the_end(app: Treadle) -> None:
     jobs = [app.send_function(apps.string_length, "abc") for _ in range(30)]
     with working(app, claims_per_s=100):
         assert [job.result(PATIENCE_S) for job in jobs] == [3] * 30
+
+
+class StoreThatGoesAway(SqliteStore):
+    """A store whose file is locked by somebody else, from when the test says so."""
+
+    is_away = False
+
+    def finish(self, endings: Any) -> Any:
+        if self.is_away:
+            raise StoreLocked("somebody else holds the lock")
+        return super().finish(endings)
+
+
+def test_a_last_write_that_fails_leaves_the_jobs_to_be_rescued(app: Treadle, gate: Gate, tmp_path: Path) -> None:
+    """A worker that cannot tell how its jobs ended stays known, so that another takes them back."""
+    leaving = jobs_app(tmp_path)
+    store = leaving.__dict__["worker_store"] = StoreThatGoesAway(SqliteFile(tmp_path / "jobs.sqlite3"))
+    with working(leaving):
+        job = in_state(app.send_function(apps.wait_for, str(gate.path)), State.RUNNING)
+        store.is_away = True
+    assert job.refresh().state is State.RUNNING
+    gate.open()
+    with working(app):
+        assert job.result(PATIENCE_S) == "open"
+
+
+def test_what_waits_in_a_pool_is_given_back_at_the_end(app: Treadle, gate: Gate) -> None:
+    """With its attempt refunded, and no end recorded: it never began, even if it may run only once."""
+    with working(app):
+        app.send_many([apps.string_length.bind("abc")] * 20)[-1].result(PATIENCE_S)
+        running_job = in_state(app.send_function(apps.wait_for, str(gate.path)), State.RUNNING)
+        waiting = app.send_many([apps.string_length.options(max_crashes=0).bind("abc")] * 5)
+    rows = [job.refresh().row for job in waiting]
+    assert {(row.state, row.attempt, row.started_at_us) for row in rows} == {(State.READY, 0, None)}
+    assert running_job.refresh().state is State.READY
+
+
+def test_an_embedded_worker_waits_for_what_it_cannot_kill(app: Treadle, gate: Gate) -> None:
+    """Before it steps aside: the process lives on, and with it a thread beside which nobody may run the job."""
+    worker = app.worker(kind="embedded", drain_s=0)
+    with running(worker.run, lambda: worker.stop(at_once=True)):
+        job = in_state(app.send_function(apps.wait_in_thread, str(gate.path)), State.RUNNING)
+        worker.stop()
+        with pytest.raises(TimeoutError):
+            job.wait(timeout_s=0.5)
+        assert (job.refresh().state, app.store.workers()[0].id) == (State.RUNNING, worker.id)
+        gate.open()
+        assert job.result(PATIENCE_S) == "open"
+    assert outcomes(job) == ["succeeded"]

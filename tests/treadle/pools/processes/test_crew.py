@@ -387,3 +387,18 @@ def test_there_are_never_more_children_than_asked_for() -> None:
         with ProcessPool(1) as pool:
             children = {pool.submit(functions.pid) for _ in range(5)}
             assert len({future.result(PATIENCE_S) for future in children}) == 1
+
+
+def test_a_second_fork_inside_a_child_closes_nothing_of_its_own() -> None:
+    """What is held is let go once; later its number may be another file's."""
+    program = (
+        "import os; from treadle.pools.processes.child import hold\n"
+        "reader, writer = os.pipe(); hold((reader,))\n"
+        "if os.fork() == 0:\n"
+        "    mine = os.open('/dev/null', os.O_RDONLY)\n"
+        "    if os.fork() == 0: os._exit(0 if mine == reader and os.read(mine, 1) == b'' else 1)\n"
+        "    os._exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        "assert os.wait()[1] == 0"
+    )
+    with python("-W", "ignore", "-c", program) as process:
+        assert process.communicate(timeout=PATIENCE_S)[1] == ""
