@@ -43,9 +43,8 @@ def _find(token: str) -> JobHandle[Any]:
     """The job of a token, whichever alias keeps it. Raises JobNotFound."""
     for alias in our_aliases():
         treadle = site(alias)
-        job_id = treadle.links.job_id(token)
         try:
-            return treadle.job(job_id)
+            return treadle.job(treadle.links.job_id(token))
         except JobNotFound:
             continue
     raise JobNotFound("no alias keeps this job")

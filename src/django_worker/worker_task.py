@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 from django_worker.contract import FrameworkTask, TaskContext, task_backends
 from treadle.backoff import Backoff, BackoffRule
 from treadle.errors import NotATask, UnknownTask
-from treadle.task import Context, Registry, Task
+from treadle.task import BoundTask, Context, Registry, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +34,13 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     def options(self, **changes: Any) -> "WorkerTask":
         """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
         return replace(self, **changes)
+
+    def bind(self, *args: Any, **kwargs: Any) -> BoundTask[Any]:
+        """A call for `send_many`. Raises TypeError here where the arguments do not fit."""
+        # Only here, since `site` needs this module.
+        from django_worker.site import site
+
+        return site(self.backend).registry.core(self).bind(*args, **kwargs)
 
 
 class WorkerContext(TaskContext):

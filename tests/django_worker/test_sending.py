@@ -6,7 +6,18 @@ import uuid
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 
-from django_worker import accepted, asend_function, job, jobs, pool, run_pending, send_function, send_map, sent
+from django_worker import (
+    accepted,
+    asend_function,
+    job,
+    jobs,
+    pool,
+    run_pending,
+    send_function,
+    send_many,
+    send_map,
+    sent,
+)
 from django_worker.contract import TaskResultStatus
 from tests.django_site import tasks
 from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
@@ -122,3 +133,12 @@ def test_a_coroutine_looks_on_the_connection_of_its_request():
         return (await handle.arefresh()).state, await handle.aresult(5)
 
     assert async_to_sync(send_and_look)() == (State.SUCCEEDED, 3)
+
+
+def test_many_calls_are_sent_together():
+    """send_many takes the calls that a task's bind has checked."""
+    handles = send_many([tasks.square.bind(2), tasks.square.bind(number=3)])
+    run_pending()
+    assert [handle.result() for handle in handles] == [4, 9]
+    with pytest.raises(TypeError, match="square"):
+        tasks.square.bind(1, 2)
