@@ -173,7 +173,9 @@ def site(alias: str = "default") -> DjangoTreadle:
     # A test runner gives the database another name, and a store knows its file by name.
     key = connections[database].settings_dict["NAME"]
     with _lock:
-        if alias not in _sites or _sites[alias][0] != key:
+        if alias in _sites and _sites[alias][0] != key:
+            _sites.pop(alias)[1].close()
+        if alias not in _sites:
             _sites[alias] = (key, DjangoTreadle(alias, params))
         return _sites[alias][1]
 

@@ -419,8 +419,8 @@ class Treadle:
             self._embedded.stop()
         if "pool" in self.__dict__:
             self.pool.shutdown()
-        if "store" in self.__dict__:
-            self.store.close()
+        for opened in {"store", "worker_store"} & self.__dict__.keys():
+            self.__dict__[opened].close()
 
     # For the integrations
 
