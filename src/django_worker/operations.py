@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import router
 from django.db.migrations.operations.base import Operation
 
 from treadle.store import migrate
@@ -37,13 +38,7 @@ class RunCoreMigration(Operation):
 
     def _is_wanted(self, app_label: str, schema_editor: Any) -> bool:
         connection = schema_editor.connection
-        return connection.vendor == "sqlite" and self.allow_migrate_model_of(app_label, connection.alias)
-
-    def allow_migrate_model_of(self, app_label: str, database: str) -> bool:
-        """What the site's routers say."""
-        from django.db import router
-
-        return bool(router.allow_migrate(database, app_label))
+        return connection.vendor == "sqlite" and bool(router.allow_migrate(connection.alias, app_label))
 
     def describe(self) -> str:
         return f"Run migration {self.number} of Treadle's store"

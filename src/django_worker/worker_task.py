@@ -14,9 +14,6 @@ from treadle.task import BoundTask, Context, Registry, Task
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OPTIONS = ("max_attempts", "max_crashes", "backoff", "pool", "labels")
-"""What WorkerTask adds to the framework's Task."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the backport only

@@ -73,7 +73,6 @@ class Worker:
         self._clock = clock
         self._kind = kind
         self._queues = queues or settings.queues
-        self._claims_per_s = claims_per_s
         self._duties = duties
         self._drain_s = settings.drain_s if drain_s is None else drain_s
         self._committer = Committer(store, clock, self.id, settings.unknown_task_s, announce)

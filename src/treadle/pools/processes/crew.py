@@ -139,7 +139,6 @@ class Crew:
         self._listener: threading.Thread | None = None
         self._selector: selectors.BaseSelector | None = None
         self._woken = self._waker = -1
-        self.restarts = 0
 
     @property
     def pids(self) -> list[int]:
@@ -328,7 +327,6 @@ class Crew:
             if call is not None and not child.has_whole_call and not call.is_killed:
                 self._queue.appendleft(call)
                 call = None
-            self.restarts += 1
             self._deaths_at_start += not child.is_ready
             self._want_child()
         if call is not None:
