@@ -26,6 +26,10 @@ TreadleError
 └── PoolError                 a pool could not run a function
     ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
     ├── PoolBroken            (BrokenProcessPool) no child process can be started
+    ├── TaskTimeout           (TimeoutError) the call ran longer than its limit and was killed
+    ├── MemoryLimitExceeded   (MemoryError) the call took more memory than its limit and was killed
+    ├── LimitNotKept          (ValueError) the call asks for a limit that this pool cannot keep
+    ├── QueueFull             as many calls wait as may
     └── Unpicklable           (PicklingError) a value cannot travel to or from a child
 """
 
@@ -144,6 +148,22 @@ class WorkerCrashed(PoolError, BrokenProcessPool):
 
 class PoolBroken(PoolError, BrokenProcessPool):
     """Raised when no child process can be started; the cause says why."""
+
+
+class TaskTimeout(PoolError, TimeoutError):
+    """Raised by the future of a call that ran longer than its `timeout_s`; its process was killed."""
+
+
+class MemoryLimitExceeded(PoolError, MemoryError):
+    """Raised by the future of a call whose process grew by more than its `memory_mb`; it was killed."""
+
+
+class LimitNotKept(PoolError, ValueError):
+    """Raised when a call asks for a limit that this pool cannot keep; the message names the pool that can."""
+
+
+class QueueFull(PoolError):
+    """Raised when as many calls wait in a pool as its `max_queue` allows."""
 
 
 class Unpicklable(PoolError, pickle.PicklingError):

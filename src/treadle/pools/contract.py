@@ -4,6 +4,8 @@ The future tells how the run ended:
 
     a value                  the function returned it
     CancelledError           the call was cancelled, before it started or (where the pool can) by a kill
+    TaskTimeout              it ran longer than its limit and was killed (also a TimeoutError)
+    MemoryLimitExceeded      it took more memory than its limit and was killed (also a MemoryError)
     WorkerCrashed            the process died under it (also a BrokenProcessPool)
     Unpicklable              it could not travel to or from the child process
     any other exception      the function raised it; from another process the remote traceback is its cause
@@ -16,10 +18,41 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from treadle.errors import LimitNotKept
+
 Reporter = Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call may use; None: no limit. A pool that cannot keep one refuses the call."""
+
+    timeout_s: float | None = None
+    """Counted from the moment the function starts; then its process is killed."""
+    memory_mb: float | None = None
+    """How much its process may grow while it runs, shared pages not counted; then it is killed."""
+    cores: int | None = None
+    """How many of the pool's workers the call takes up, and how many threads BLAS may use in it; 1 where None."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("timeout_s", self.timeout_s), ("memory_mb", self.memory_mb)):
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be more than 0, got {value!r}")
+        if self.cores is not None and (type(self.cores) is not int or self.cores < 1):
+            raise ValueError(f"cores must be a whole number of at least 1, got {self.cores!r}")
+
+    def refuse(self, pool: str, reason: str) -> None:
+        """Raises LimitNotKept where there is any limit: `pool` cannot keep it, for this reason."""
+        for name in ("timeout_s", "memory_mb", "cores"):
+            if (value := getattr(self, name)) is not None:
+                raise LimitNotKept(f"{pool} cannot keep {name}={value}: {reason}; use ProcessPool")
+
+
+NO_LIMITS = Limits()
 
 _reporter: ContextVar[Reporter | None] = ContextVar("treadle_reporter", default=None)
 
@@ -54,19 +87,28 @@ class Pool(ABC):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
+        memory_mb: float | None = None,
+        cores: int | None = None,
         on_started: Callable[[], None] | None = None,
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
         """Run a function and return its future at once.
 
-        `on_started` is called when a place was found for it, `on_progress` with each value that the
-        function gives to `report`; both in a thread of the pool's, so they must be quick and must not
-        raise. Raises RuntimeError after `shutdown`.
+        `timeout_s`, `memory_mb` and `cores` are the call's `Limits`. `on_started` is called when the
+        function starts, `on_progress` with each value that it gives to `report`; both in a thread of
+        the pool's, so they must be quick and must not raise.
+
+        Raises RuntimeError after `shutdown`, ValueError for a limit that is none, and LimitNotKept for
+        one that this pool cannot keep.
         """
 
     @abstractmethod
     def kill(self, future: Future[Any]) -> bool:
-        """End a call, even while it runs; False where it has ended, or where this pool cannot."""
+        """End a call, even while it runs; False where it has ended, or where this pool cannot.
+
+        Its future ends with CancelledError, whichever way it was told.
+        """
 
     @abstractmethod
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
-from treadle.pools.contract import Pool, Reporter, reporting_to
+from treadle.pools.contract import Limits, Pool, Reporter, reporting_to
 
 
 class CoroutinePool(Pool):
@@ -32,9 +32,13 @@ class CoroutinePool(Pool):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
+        memory_mb: float | None = None,
+        cores: int | None = None,
         on_started: Callable[[], None] | None = None,
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
+        Limits(timeout_s, memory_mb, cores).refuse("CoroutinePool", "a coroutine shares its thread with others")
         future: Future[Any] = Future()
 
         async def run() -> None:

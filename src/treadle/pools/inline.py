@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from treadle.pools.contract import Pool, Reporter, reporting_to, run_into
+from treadle.pools.contract import Limits, Pool, Reporter, reporting_to, run_into
 
 
 class InlinePool(Pool):
@@ -26,9 +26,13 @@ class InlinePool(Pool):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
+        memory_mb: float | None = None,
+        cores: int | None = None,
         on_started: Callable[[], None] | None = None,
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
+        Limits(timeout_s, memory_mb, cores).refuse("InlinePool", "the call runs in its caller")
         if self._is_shut_down:
             raise RuntimeError("cannot call a function after the pool was shut down")
         future: Future[Any] = Future()

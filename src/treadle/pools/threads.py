@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 from weakref import WeakSet
 
-from treadle.pools.contract import Pool, Reporter, reporting_to, run_into
+from treadle.pools.contract import Limits, Pool, Reporter, reporting_to, run_into
 
 
 class ThreadPool(Pool, Executor):
@@ -47,9 +47,15 @@ class ThreadPool(Pool, Executor):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
+        timeout_s: float | None = None,
+        memory_mb: float | None = None,
+        cores: int | None = None,
         on_started: Callable[[], None] | None = None,
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
+        Limits(timeout_s, memory_mb, cores).refuse(
+            "ThreadPool", "a thread can neither be ended nor measured from outside"
+        )
         future: Future[Any] = Future()
 
         def run() -> None:
