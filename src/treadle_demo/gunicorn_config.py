@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from treadle.pools.processes.child import end_with_owner
+from treadle.pools.processes.surroundings import end_with_parent
 
 workers = 2
 graceful_timeout = 3
@@ -11,4 +11,4 @@ graceful_timeout = 3
 
 def on_starting(server: Any) -> None:
     """In gunicorn's own process, before it starts the web processes."""
-    end_with_owner(int(os.environ["TREADLE_DEMO_OWNER"]))
+    end_with_parent(int(os.environ["TREADLE_DEMO_OWNER"]))

@@ -1,100 +1,166 @@
-"""Frames on the private socket of one child: a kind, the number of a call, and a pickled body."""
+"""Frames on a private socket: a kind, a small body, and open files that travel along.
 
+No frame is longer than 64 KB; what is longer lies in a segment of the arena, whose file travels with the frame. So a
+frame is written by one call, whole or not at all.
+"""
+
+import contextlib
 import socket
 import struct
-from collections.abc import Iterator
+import time
+from array import array
+from collections import deque
 from enum import IntEnum
 from typing import NamedTuple
 
-HEADER = struct.Struct("<BQQ")
-READ_BYTES = 256 * 1024
+HEADER = struct.Struct("<BBIf")
+MAX_BODY_BYTES = 64 * 1024 - HEADER.size
+_READ_BYTES = 256 * 1024
+_FD_BYTES = array("i").itemsize
+_ANCILLARY_BYTES = socket.CMSG_SPACE(64 * _FD_BYTES)
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Kind(IntEnum):
     """What a frame is."""
 
-    PREPARE = 0
-    """To the child, once: how to make itself ready."""
-    READY = 1
-    """From the child, once: its initializer has run."""
-    BROKEN = 2
-    """From the child, once: its initializer has failed."""
-    CALL = 3
-    """To the child: a function with its arguments."""
-    PROGRESS = 4
-    """From the child: a value that a running function reported."""
-    RESULT = 5
-    """From the child: what the function returned."""
-    ERROR = 6
-    """From the child: what the function raised."""
+    # Between an owner and its zygote
+    PREPARE = 1
+    """To the zygote, once: how to make itself ready."""
+    READY = 2
+    """From a zygote or a child, once: it may be used."""
+    BROKEN = 3
+    """From a zygote or a child, once: an error has kept it from making itself ready."""
+    UNSAFE = 4
+    """From the zygote, once: what was preloaded has started threads or opened sockets, so it will not fork."""
+    FORK = 5
+    """To the zygote: make a child, with these files as its socket and its permits."""
+    FORKED = 6
+    """From the zygote: the number of a child, and its process id."""
+    KILL = 7
+    """To the zygote: end a child, and what it has started."""
+    DIED = 8
+    """From the zygote: the number of a child, and how it ended. It was reaped."""
+    # Between an owner and a child
+    BATCH = 10
+    """To the child: tasks to run, one after the other."""
+    FENCE = 11
+    """To the child: answer when everything before this is done or skipped."""
+    FENCED = 12
+    """From the child: the answer."""
+    SHARE = 13
+    """To the child: a shared segment, with its file."""
+    FORGET = 14
+    """To the child: a shared segment that nobody will name again."""
+    STARTED = 15
+    """From the child: a task that wants it told has started."""
+    REPORT = 16
+    """From the child: a value that the running task reported."""
+    RESULT = 17
+    """From the child: what the task returned."""
+    ERROR = 18
+    """From the child: what the task raised."""
+
+
+IN_SEGMENT = 1
+"""Flag: the body says where in the segment, whose file came along, the value lies."""
+HOLDS_SEGMENT = 2
+"""Flag: something of the task's own segment is still in use in the child."""
 
 
 class Frame(NamedTuple):
-    kind: Kind
-    call_id: int
+    kind: int
+    flags: int
+    seconds: float
+    """How long the task ran, in a frame that ends it."""
     body: bytes
 
 
 class Channel:
-    """One end of the socket. Many threads must not send at once; one thread receives."""
+    """One end of the socket. One thread sends at a time, one receives."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
-        self._unread = bytearray()
         # Kept: a new buffer of this size would be a map and an unmap for each frame.
-        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._buffer = memoryview(bytearray(_READ_BYTES))
+        self._rest = b""
+        self._frames: deque[Frame] = deque()
+        self.fds: deque[int] = deque()
+        """The files that came along and were not taken yet, in the order of their frames."""
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def send(self, frame: Frame) -> None:
-        """Write a whole frame, waiting for the other side to read. Raises OSError where it is gone."""
-        header = HEADER.pack(frame.kind, frame.call_id, len(frame.body))
-        if len(frame.body) < READ_BYTES:
-            self._socket.sendall(header + frame.body)
-        else:
-            self._socket.sendall(header)
-            self._socket.sendall(frame.body)
+    def send(
+        self, kind: int, body: bytes = b"", *, flags: int = 0, seconds: float = 0.0, fds: tuple[int, ...] = ()
+    ) -> None:
+        """Write a frame, waiting for the other side to read. Raises OSError where it is gone."""
+        data = HEADER.pack(kind, flags, len(body), seconds) + body
+        if fds:
+            sent = socket.send_fds(self._socket, [data], list(fds))
+            data = data[sent:]
+        if data:
+            self._socket.sendall(data)
 
-    def receive(self) -> Frame:
-        """Wait for a frame. Raises EOFError where the other side is gone."""
-        kind, call_id, length = HEADER.unpack(self._read(HEADER.size))
-        return Frame(Kind(kind), call_id, self._read(length))
+    def receive(self, spin_s: float = 0.0) -> Frame:
+        """Wait for a frame. Raises EOFError where the other side is gone.
 
-    def _read(self, length: int) -> bytes:
-        data = self._socket.recv(length, socket.MSG_WAITALL) if length else b""
-        while len(data) < length:
-            more = self._socket.recv(length - len(data), socket.MSG_WAITALL)
-            if not more:
-                raise EOFError
-            data += more
-        return data
+        `spin_s`: how long to look again and again before sleeping: to be woken costs both sides more.
+        """
+        if self._frames:
+            return self._frames.popleft()
+        until_s = time.perf_counter() + spin_s
+        while spin_s and not self._frames and time.perf_counter() < until_s:
+            self._read(socket.MSG_DONTWAIT)
+        while not self._frames:
+            self._read(0)
+        return self._frames.popleft()
 
-    def receive_waiting(self) -> Iterator[Frame]:
-        """The frames that have arrived, without waiting for more. Raises EOFError after the last of all."""
-        while True:
-            try:
-                length = self._socket.recv_into(self._buffer, READ_BYTES, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except ConnectionResetError:
-                length = 0
-            if not length:
-                raise EOFError
-            self._unread += self._buffer[:length]
-            yield from self._whole_frames()
-            if length < READ_BYTES:
-                return
+    def receive_waiting(self) -> list[Frame]:
+        """The frames that have arrived, without waiting; with EOFError where there is none and never will be."""
+        try:
+            while self._read(socket.MSG_DONTWAIT) == _READ_BYTES:
+                pass
+        except EOFError:
+            if not self._frames:
+                raise
+        frames, self._frames = self._frames, deque()
+        return list(frames)
 
-    def _whole_frames(self) -> Iterator[Frame]:
-        while len(self._unread) >= HEADER.size:
-            kind, call_id, length = HEADER.unpack_from(self._unread)
-            end = HEADER.size + length
-            if len(self._unread) < end:
-                return
-            body = bytes(memoryview(self._unread)[HEADER.size : end])
-            del self._unread[:end]
-            yield Frame(Kind(kind), call_id, body)
+    def _read(self, how: int) -> int:
+        """Read once; returns the number of bytes. Raises EOFError."""
+        try:
+            length, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES, how | _CLOSE_ON_EXEC)
+        except BlockingIOError:
+            return 0
+        except ConnectionResetError:
+            length, ancillary = 0, []
+        if not length:
+            raise EOFError
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                self.fds.extend(array("i", data[: len(data) - len(data) % _FD_BYTES]))
+        self._cut(self._rest + self._buffer[:length].tobytes() if self._rest else self._buffer[:length].tobytes())
+        return length
+
+    def _cut(self, data: bytes) -> None:
+        """Cut what was read into frames, and keep the rest."""
+        start, length = 0, len(data)
+        while length - start >= HEADER.size:
+            kind, flags, size, seconds = HEADER.unpack_from(data, start)
+            end = start + HEADER.size + size
+            if end > length:
+                break
+            self._frames.append(Frame(kind, flags, seconds, data[start + HEADER.size : end]))
+            start = end
+        self._rest = data[start:]
+
+    def hang_up(self) -> None:
+        """Say that nothing more will be sent; what the other side still sends can be read."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        while self.fds:
+            socket.close(self.fds.popleft())
         self._socket.close()

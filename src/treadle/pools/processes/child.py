@@ -1,121 +1,238 @@
-"""The main program of a child: make ready, then run one call after the other until the socket ends.
+"""The main program of a child: make ready, then run one task after the other until the socket ends.
 
-There is one thread here. A second one that watches the owner could not run while C code holds the GIL,
-so it is the kernel that ends a child with its owner: PR_SET_PDEATHSIG, and the end of the socket.
+There is one thread here. A second one that watches the owner could not run while C code holds the GIL, so it is the
+zygote that ends a child with its owner, and the kernel that ends it with the zygote (PR_SET_PDEATHSIG).
 """
 
+import atexit
 import contextlib
-import ctypes
 import os
-import random
-import signal
+import pickle
 import socket
 import sys
 import threading
-from typing import Any
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from treadle.pools import current
 from treadle.pools.contract import reporting_to
-from treadle.pools.processes import pickling
-from treadle.pools.processes.channel import Channel, Frame, Kind
-from treadle.pools.processes.launch import Preparation
+from treadle.pools.processes import pickling, surroundings
+from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Frame, Kind
+from treadle.pools.processes.permits import take
+from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
 
-PR_SET_PDEATHSIG = 1
-
-
-def main(fd: int) -> None:
-    # The owner may close its end at any time: then there is nobody left to tell.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError), socket.socket(fileno=fd) as ours:
-        os.set_inheritable(fd, False)
-        current.is_child = True
-        channel = Channel(ours)
-        try:
-            prepare(pickling.load(channel.receive().body))
-        except BaseException as error:
-            channel.send(Frame(Kind.BROKEN, 0, pickling.dump_error(error)))
-            return
-        channel.send(Frame(Kind.READY, 0, b""))
-        serve(channel)
+SPIN_S = 50e-6
+"""How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
+20 µs of looking gained nothing."""
 
 
-def prepare(preparation: Preparation) -> None:
-    end_with_owner(preparation.owner_pid)
-    hold(preparation.held_fds)
-    os.nice(preparation.nice)
-    os.chdir(preparation.folder)
+def main(channel_fd: int, permits_fd: int, preparation_fd: int) -> NoReturn:
+    """The program of a child that was started and not forked (macOS)."""
+    with os.fdopen(preparation_fd, "rb") as file:
+        preparation: Preparation = pickle.load(file)
     sys.path[:] = preparation.path
     sys.argv[:] = preparation.argv
-    pickling.MainFinder.main = preparation.main
-    random.seed()
+    surroundings.end_with_parent(preparation.zygote_pid)
+    run_child(Channel(socket.socket(fileno=channel_fd)), permits_fd, preparation)
+
+
+def run_child(channel: Channel, permits: int, preparation: Preparation) -> NoReturn:
+    """Be a child, in a process that was made for it. Ends the process."""
+    current.is_child = True
+    # The owner may close its end at any time: then there is nobody left to tell.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        try:
+            _make_ready(preparation)
+        except BaseException as error:
+            channel.send(Kind.BROKEN, pickling.dump_error(error))
+        else:
+            channel.send(Kind.READY)
+            Child(channel, permits).serve()
+    _leave()
+
+
+def _make_ready(preparation: Preparation) -> None:
+    # What was registered in the zygote is for the zygote's end, as with multiprocessing's forks.
+    atexit._clear()
+    surroundings.ignore_stopping_signals()
+    surroundings.hold(preparation.held_fds)
+    surroundings.stand_back(preparation.nice)
+    surroundings.reseed()
+    if preparation.main is not None:
+        sys.modules["__main__"] = pickling.LateMain(preparation.main)
     first_call = pickling.load(preparation.initializer)
     if first_call is not None:
         initializer, initargs = first_call
         initializer(*initargs)
 
 
-def end_with_owner(owner_pid: int) -> None:
-    """Have the kernel kill this process when its owner ends, however it ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != owner_pid:
-        # It had ended before the kernel was told.
-        os._exit(1)
-
-
-def hold(fds: tuple[int, ...]) -> None:
-    """Keep descriptors open as long as this process lives, and no longer: no process that it starts has them."""
-    for fd in fds:
-        os.set_inheritable(fd, False)
-    held = list(fds)
-    os.register_at_fork(after_in_child=lambda: _let_go(held))
-
-
-def _let_go(held: list[int]) -> None:
-    # Once: by the next fork the number may be another file's.
-    while held:
-        os.close(held.pop())
-
-
-def serve(channel: Channel) -> None:
-    sending = threading.Lock()
-
-    def send(frame: Frame) -> None:
-        # The function may report from threads of its own.
-        with sending:
-            channel.send(frame)
-
-    while True:
-        try:
-            call = channel.receive()
-        except (EOFError, OSError):
-            return
-        reporter = lambda value: send(Frame(Kind.PROGRESS, call.call_id, _dump_report(value)))  # noqa: B023,E731
-        with reporting_to(reporter):
-            kind, body = run(call)
-        _flush_output()
-        send(Frame(kind, call.call_id, body))
-
-
-def run(call: Frame) -> tuple[Kind, bytes]:
-    """What a call gives, as the frame that tells it."""
+def _leave() -> NoReturn:
+    """End as a program ends: with the exit functions of what ran here, and nothing of the process it was forked from."""
     try:
-        function, args, kwargs = pickling.load(call.body)
-        value = function(*args, **kwargs)
-        return Kind.RESULT, pickling.dump_value(value, f"the result of {_name(function)}")
-    except BaseException as error:
-        # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
-        return Kind.ERROR, pickling.dump_error(error)
+        if "multiprocessing.util" in sys.modules:
+            sys.modules["multiprocessing.util"]._exit_function()
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
+
+
+class Answer(NamedTuple):
+    """What a task gave, ready to travel."""
+
+    kind: Kind
+    body: bytes
+    segment: Segment | None = None
+    """Where the value lies, if it is large; the body says where in it."""
+
+
+class Child:
+    """One child at work."""
+
+    def __init__(self, channel: Channel, permits: int) -> None:
+        self._channel = channel
+        self._permits = permits
+        self._functions: dict[int, Any] = {}
+        self._sending = threading.Lock()
+        self._pid = os.getpid()
+        self._has_forked = False
+        os.register_at_fork(before=self._note_fork)
+
+    def serve(self) -> NoReturn:
+        """Do what frames say. Raises EOFError when the socket ends."""
+        spin_s = 0.0
+        while True:
+            frame = self._channel.receive(spin_s)
+            if frame.kind == Kind.BATCH:
+                self._run_batch(frame)
+            else:
+                self._obey(frame)
+            spin_s = SPIN_S
+
+    def _obey(self, frame: Frame) -> None:
+        if frame.kind == Kind.FENCE:
+            self._send(Kind.FENCED)
+            return
+        from treadle.pools.processes import shared
+
+        number = pickling.load(frame.body)
+        if frame.kind == Kind.SHARE:
+            shared.learn(number, self._channel.fds.popleft())
+        else:
+            shared.forget(number)
+
+    def _run_batch(self, frame: Frame) -> None:
+        functions, tasks = pickling.load(frame.body)
+        self._functions.update(functions)
+        for task in map(WireTask._make, tasks):
+            fd = self._channel.fds.popleft() if task.parts else -1
+            if take(self._permits):
+                self._run(task, fd)
+            elif fd >= 0:
+                os.close(fd)
+
+    def _run(self, task: WireTask, fd: int) -> None:
+        lent = _Lent(fd) if fd >= 0 else None
+        self._has_forked = False
+        if task.flags & TELLS_START:
+            self._send(Kind.STARTED)
+        started_s = time.perf_counter()
+        answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
+        seconds = time.perf_counter() - started_s
+        if os.getpid() != self._pid:
+            # The task has forked and came back in both processes; this one is not the child.
+            os._exit(0)
+        _flush_output()
+        holds = lent is not None and (lent.is_held or self._has_forked)
+        self._tell(answer, seconds, HOLDS_SEGMENT if holds else 0)
+
+    def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
+        """The same, with all that a task may ask for."""
+        reporter = self._report if task.flags & WANTS_REPORTS else None
+        with reporting_to(reporter), surroundings.blas_threads(task.cores):
+            return self._try(task, lent)
+
+    def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
+        """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
+        function = None
+        try:
+            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
+            if task.function:
+                function = self._find(task.function)
+            return _answer(Kind.RESULT, function(*args, **kwargs), function)
+        except BaseException as error:
+            # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
+            return _answer(Kind.ERROR, error, function)
+
+    def _find(self, number: int) -> Callable[..., Any]:
+        function = self._functions[number]
+        if type(function) is bytes:
+            function = self._functions[number] = pickling.load(function)
+        return function  # type: ignore[no-any-return]
+
+    def _tell(self, answer: Answer, seconds: float, flags: int) -> None:
+        if answer.segment is None:
+            self._send(answer.kind, answer.body, flags=flags, seconds=seconds)
+            return
+        flags |= IN_SEGMENT
+        self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
+        answer.segment.close()
+
+    def _report(self, value: Any) -> None:
+        self._send(Kind.REPORT, pickling.dump(value, "a reported value"))
+
+    def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
+        # The function may report from threads of its own.
+        with self._sending:
+            self._channel.send(kind, body, **how)
+
+    def _note_fork(self) -> None:
+        self._has_forked = True
+
+
+class _Lent:
+    """The segment in which the arguments of a task lie."""
+
+    def __init__(self, fd: int) -> None:
+        self._memory = map_privately(fd)
+        os.close(fd)
+        self._watch = weakref.ref(self._memory)
+
+    def load(self, parts: Sequence[Part]) -> Any:
+        memory = self._memory
+        # From here on it lives as long as what was made of it.
+        del self._memory
+        return pickling.load_from(memory, parts)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something still looks into it."""
+        return self._watch() is not None
+
+
+def _answer(kind: Kind, value: Any, function: Any) -> Answer:
+    if kind is Kind.RESULT:
+        parcel = pickling.pack_value(value, f"the result of {_name(function)}")
+    else:
+        parcel = pickling.Parcel(pickling.dump_error(value))
+    if not parcel.buffers and len(parcel.body) <= MAX_BODY_BYTES:
+        return Answer(kind, parcel.body)
+    segment = Segment.new(packed_size(parcel.pieces))
+    return Answer(kind, pickle.dumps(segment.write(parcel.pieces)), segment)
 
 
 def _flush_output() -> None:
     """What a call printed is seen when it ends, and not when the buffer is full."""
-    # The call may have closed the stream.
-    with contextlib.suppress(ValueError, OSError, AttributeError):
+    try:
         sys.stdout.flush()
-
-
-def _dump_report(value: Any) -> bytes:
-    return pickling.dump_value(value, "a reported value")
+    except (ValueError, OSError, AttributeError):
+        # The call may have closed the stream.
+        return
 
 
 def _name(function: Any) -> str:

@@ -1,126 +1,74 @@
-"""The children of a pool, and the one thread that starts them, listens to them and sees them die.
+"""The children of a pool: who lives, who runs what, and what each failure leads to.
 
-What is authoritative: `_queue` holds the calls that no child was given; `Child.call` is the one call
-that a child was given. Both change under `_lock` only. A call is in exactly one of these places until
-its future is done.
+    callers ── submit, cancel ──► Crew ◄── hear, tick ── Listener (one thread)
+                                   │
+                    Schedule (queue, batches)   Forker (the zygote)   Watch (limits)   Arena (large values)
 
-    starting ──READY──► idle ──call──► busy ──RESULT | ERROR──► idle
-        │                 │              │
-      BROKEN            socket         death ──► its one call fails with WorkerCrashed
-        ▼                ends
-    the crew is broken    ▼
-                         gone
+What is authoritative: a call is in exactly one place until its future is done: in the queue, reserved for a child while
+it is copied, or in `given` of one child. It changes its place under `_lock` only. The thread that calls writes to an
+idle child by itself: each thread between a call and its child costs a wake-up, and wake-ups are what a call costs.
 
-* The thread that calls writes to an idle child by itself: no hop to a dispatcher.
-* Death is told by a pidfd, not by the end of the socket, which a grandchild may hold open. What the
-  child wrote before it died is read first, so a result that was sent is never lost.
-* Children are started from the listening thread only, because the kernel's signal at the death of a
-  parent is sent at the end of the *thread* that forked, and request threads end all the time.
-* A child that cannot make itself ready breaks the crew: every waiting call fails with the reason.
+| failure | what it leads to |
+|---|---|
+| a child dies | what it wrote before is read first; the one call that it had started fails (WorkerCrashed); what it had not started goes to the front of the queue; another child is started when there is work |
+| a child dies while a call is copied for it | the call goes back to the queue |
+| the zygote dies | the kernel kills its children, and each is treated as dead; another zygote is started when there is work |
+| a child cannot make itself ready | the initializer's error breaks the crew: every waiting call fails with it |
+| three children or zygotes in a row die before they are ready | the same |
+| the preload makes forks unsafe | a warning names the module, and a zygote without preload is started |
+| a call is over its limit, or cancelled | what stands behind it is taken back, then its child is killed |
+| the owner forks | the forked process begins anew, with no children |
+| the owner dies | the zygote sees its socket end, kills all groups, and ends |
 """
 
 import contextlib
 import logging
+import mmap
 import os
-import selectors
 import signal
-import subprocess
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from typing import Any
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from treadle.errors import PoolBroken, Unpicklable, WorkerCrashed
-from treadle.pools.contract import Reporter
+from treadle.errors import PoolBroken, PoolError, Unpicklable, WorkerCrashed
 from treadle.pools.processes import pickling
-from treadle.pools.processes.channel import Channel, Frame, Kind
+from treadle.pools.processes.arena import Arena
+from treadle.pools.processes.call import NOTHING, Call
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, Frame, Kind
+from treadle.pools.processes.forker import Forker, end_orphans
 from treadle.pools.processes.launch import Recipe
+from treadle.pools.processes.limits import Watch, resident_mb
+from treadle.pools.processes.listener import Listener
+from treadle.pools.processes.member import Member
+from treadle.pools.processes.schedule import STALLED_S, Schedule
+from treadle.pools.processes.stats import Histogram, Stats
 
-PATIENCE_S = 2.0
 MAX_DEATHS_AT_START = 3
-"""So many children in a row that die before they are ready break the crew."""
+PATIENCE_S = 2.0
+"""How long a child may take to leave before it is killed."""
+LOOK_EVERY_S = 0.001
+"""No more often is looked for what is due, however many frames arrive."""
 
 
-class Call:
-    """A function on its way: its frame, its future, and who wants to know."""
+class Rules(NamedTuple):
+    """How a crew is kept."""
 
-    __slots__ = ("body", "future", "has_begun", "id", "is_killed", "on_progress", "on_started")
-
-    def __init__(
-        self, body: bytes, on_started: Callable[[], None] | None = None, on_progress: Reporter | None = None
-    ) -> None:
-        self.id = 0
-        self.body = body
-        self.future: Future[Any] = Future()
-        self.on_started = on_started
-        self.on_progress = on_progress
-        self.has_begun = False
-        self.is_killed = False
-
-    def begin(self) -> bool:
-        """Whether it may run; False where it was cancelled in the queue."""
-        if not self.has_begun:
-            self.has_begun = self.future.set_running_or_notify_cancel()
-            if self.has_begun and self.on_started:
-                _safely(self.on_started)
-        return self.has_begun
-
-
-class Child:
-    """A child process as its owner sees it."""
-
-    __slots__ = ("call", "channel", "has_whole_call", "is_ready", "pidfd", "process", "sending")
-
-    def __init__(self, process: "subprocess.Popen[bytes]", channel: Channel) -> None:
-        self.process = process
-        self.channel = channel
-        self.pidfd = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else None
-        self.call: Call | None = None
-        self.is_ready = False
-        self.has_whole_call = False
-        self.sending = threading.Lock()
-
-    def assign(self, call: Call) -> None:
-        self.call = call
-        self.has_whole_call = False
-
-    def give(self, call: Call) -> None:
-        # A child that is gone will be found dead by the listener, who queues the call again: a child cannot
-        # have begun a call whose frame it did not get to the end.
-        with self.sending, contextlib.suppress(OSError):
-            self.channel.send(Frame(Kind.CALL, call.id, call.body))
-            self.has_whole_call = True
-
-    def dismiss(self) -> None:
-        """Let it end by itself, as it does when its socket ends."""
-        self.channel.close()
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-    def bury(self) -> int | None:
-        """Reap it and what it started; returns the exit code, negative for a signal, None if not known."""
-        if self.call is None and self.is_ready:
-            # Its own exit handlers may take a moment; what hangs is killed.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(PATIENCE_S)
-        self.kill()
-        code = self.process.wait()
-        self.channel.close()
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-        return code
+    recycle_after_tasks: int | None = None
+    recycle_over_rss_mb: float | None = None
+    idle_timeout_s: float | None = 60.0
 
 
 class Crew:
     """Up to `size` children, started when there is work for them."""
 
-    def __init__(self, size: int, recipe: Recipe) -> None:
+    def __init__(self, size: int, recipe: Recipe, rules: Rules) -> None:
         self._size = size
         self._recipe = recipe
+        self._rules = rules
         self._forget()
         _crews.add(self)
 
@@ -128,44 +76,63 @@ class Crew:
         """Begin anew, with nothing: at first, and in a forked process, whose children are not its own."""
         # Reentrant: the collector may close a dropped pool in the middle of anything.
         self._lock = threading.RLock()
-        self._queue: deque[Call] = deque()
-        self._children: set[Child] = set()
-        self._idle: list[Child] = []
+        self._has_room = threading.Condition(self._lock)
+        self._schedule = Schedule(self._size)
+        self._watch = Watch()
+        self.arena = Arena()
+        self._listener: Listener | None = None
+        self._forker: Forker | None = None
+        self._is_forker_ready = False
+        self._is_forker_needed = True
         self._wanted = 0
-        self._next_id = 0
+        self._looked_s = 0.0
         self._deaths_at_start = 0
         self._is_closing = False
         self._broken: BaseException | None = None
-        self._listener: threading.Thread | None = None
-        self._selector: selectors.BaseSelector | None = None
-        self._woken = self._waker = -1
+        self._done_count = 0
+        self._restarts = 0
+        self._runs = Histogram()
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    @property
+    def broken(self) -> BaseException | None:
+        """Why no child can be started; None while all is well."""
+        return self._broken
 
     @property
     def pids(self) -> list[int]:
+        """The process ids of the children that live now."""
         with self._lock:
-            return [child.process.pid for child in self._children]
+            return [member.pid for member in self._schedule.members.values() if member.pid]
 
-    @property
-    def busy(self) -> int:
+    def stats(self) -> Stats:
         with self._lock:
-            return sum(child.call is not None for child in self._children)
+            return Stats(
+                workers=len(self._schedule.members),
+                busy=self._schedule.busy,
+                queued=self._schedule.waiting,
+                done=self._done_count,
+                restarts=self._restarts,
+                pids=tuple(self.pids),
+                wait_s=self._schedule.waits.snapshot(),
+                run_s=self._runs.snapshot(),
+            )
 
     # The calling threads
 
     def submit(self, call: Call) -> None:
         """Give a call to an idle child, or queue it. Raises RuntimeError, or PoolBroken."""
+        call.sent_s = time.monotonic()
         with self._lock:
             self._check_open()
-            self._start_listener()
-            self._next_id += 1
-            call.id = self._next_id
-            child = self._pick_idle()
-            if child is None:
-                self._queue.append(call)
-                self._want_child()
-                return
-            child.assign(call)
-        self._hand_over(child, call)
+            self._schedule.add(call)
+            if call.is_queued:
+                self._want_children()
+        if self._schedule.to_load:
+            self._load()
 
     def _check_open(self) -> None:
         if self._is_closing:
@@ -173,229 +140,429 @@ class Crew:
         if self._broken is not None:
             raise PoolBroken(f"the children of this pool cannot be started: {self._broken}") from self._broken
 
-    def _pick_idle(self) -> Child | None:
-        # The one that worked last has the warmest caches.
-        return self._idle.pop() if self._idle and not self._queue else None
-
-    def _want_child(self) -> None:
-        starting = self._wanted + sum(not child.is_ready for child in self._children)
-        if len(self._children) + self._wanted < self._size and starting < len(self._queue):
-            self._wanted += 1
-            self._wake()
-
-    def _hand_over(self, child: Child, call: Call) -> None:
-        if call.begin():
-            child.give(call)
-        else:
-            self._give_next(child)
-
-    def _give_next(self, child: Child) -> None:
-        """Give an unoccupied child the first waiting call that was not cancelled, or let it rest."""
-        while True:
-            with self._lock:
-                if not self._queue:
-                    child.call = None
-                    self._idle.append(child)
-                    return
-                call = self._queue.popleft()
-                child.assign(call)
-            if call.begin():
-                child.give(call)
-                return
-
-    def kill(self, future: Future[Any]) -> bool:
-        """End the call of a future: drop it from the queue, or kill the child that runs it."""
-        if future.cancel():
-            return True
+    def room(self, max_queue: int, *, wait: bool) -> bool:
+        """Whether fewer than `max_queue` calls wait; with `wait`, once that is so."""
         with self._lock:
-            for child in self._children:
-                # Under the lock, so that this child cannot be given another call before it dies.
-                if child.call is not None and child.call.future is future:
-                    child.call.is_killed = True
-                    child.kill()
-                    return True
-        return False
+            while self._schedule.waiting >= max_queue and not self._is_closing and self._broken is None:
+                if not wait or self._is_listening_here:
+                    return False
+                self._has_room.wait()
+            return True
+
+    @property
+    def _is_listening_here(self) -> bool:
+        return self._listener is not None and self._listener.is_this_thread
+
+    def cancel(self, call: Call, *, even_if_running: bool = True) -> bool:
+        """Take a call out, and with `even_if_running` kill the child that runs it; False where it goes on or is over."""
+        with self._lock:
+            if not self._take_out(call, even_if_running=even_if_running):
+                return bool(call.cancelled())
+            self._has_room.notify_all()
+        self._load()
+        call.conclude_cancelled()
+        return True
+
+    def _take_out(self, call: Call, *, even_if_running: bool) -> bool:
+        schedule, member = self._schedule, call.member
+        if call.is_queued:
+            schedule.drop(call)
+            return True
+        if member is None:
+            return False
+        if member.reserved_for is call:
+            # Who copies it will see that it was taken away.
+            schedule.ended(call)
+            return True
+        taken = member.take_back()
+        schedule.put_back(taken)
+        if call.is_queued:
+            schedule.drop(call)
+            schedule.feed_idle()
+            return True
+        # It has started. Where it is not the last that has, it has ended already, and its result is on its way.
+        if not even_if_running or call is not member.given[-1]:
+            return False
+        self._end_for(call, CancelledError("the call was cancelled while it ran"))
+        return True
+
+    def is_running(self, call: Call) -> bool:
+        """Whether a child was given it, and has nothing before it."""
+        with self._lock:
+            return call.member is not None and bool(call.member.given) and call.member.given[0] is call
 
     def close(self, *, wait: bool, cancel_queued: bool) -> None:
         with self._lock:
             self._is_closing = True
-            abandoned = list(self._queue) if cancel_queued else []
-            if cancel_queued:
-                self._queue.clear()
+            abandoned = self._schedule.drop_all() if cancel_queued else []
             listener = self._listener
+            self._has_room.notify_all()
             self._wake()
         for call in abandoned:
-            call.future.cancel()
-            call.future.set_running_or_notify_cancel()
-        if wait and listener is not None and listener is not threading.current_thread():
+            call.conclude_cancelled()
+        if wait and listener is not None:
             listener.join()
+
+    def _load(self) -> None:
+        """Copy the large calls that were assigned, in this thread and without the lock."""
+        while self._schedule.to_load:
+            with contextlib.suppress(IndexError):
+                self._load_one(*self._schedule.to_load.popleft())
+
+    def _load_one(self, member: Member, call: Call) -> None:
+        try:
+            segment, parts = self.arena.pack(call.parcel.pieces)
+        except (OSError, ValueError, BufferError) as error:
+            self._could_not_load(member, call, error)
+            return
+        with self._lock:
+            if self._is_still_reserved(member, call):
+                call.segment = segment
+                self._schedule.send(member, [call], parts)
+                return
+            self._schedule.feed(member)
+        self.arena.give_back(segment)
+
+    def _could_not_load(self, member: Member, call: Call, error: BaseException) -> None:
+        with self._lock:
+            is_ours = self._is_still_reserved(member, call)
+            if is_ours:
+                self._schedule.ended(call)
+            self._schedule.feed(member)
+        if is_ours:
+            call.set_exception(PoolError(f"the arguments cannot be copied for a child: {error!r}"))
+
+    def _is_still_reserved(self, member: Member, call: Call) -> bool:
+        """Whether the call was neither cancelled nor put back meanwhile; the child is not reserved any more."""
+        is_reserved = member.reserved_for is call
+        if is_reserved:
+            member.reserved_for = None
+        return is_reserved and call.member is member
+
+    # The children's number
+
+    def _want_children(self) -> None:
+        """Have a child started, if there is work for it."""
+        members = self._schedule.members.values()
+        staying = [member for member in members if not (member.is_leaving or member.is_killed)]
+        starting = self._wanted + sum(not member.is_ready for member in staying)
+        if len(staying) + self._wanted < self._size and starting < self._schedule.waiting and self._broken is None:
+            self._wanted += 1
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._listener is None and not self._is_closing:
+            self._listener = Listener(self.tick)
+            self._listener.start()
+        elif self._listener is not None:
+            self._listener.wake()
+
+    def _end_for(self, call: Call, verdict: BaseException) -> None:
+        """Kill the child that runs a call, which ends with this verdict."""
+        member = call.member
+        if member is not None and self._forker is not None:
+            call.verdict = verdict
+            member.is_killed = True
+            self._schedule.forget(member)
+            self._forker.kill(member)
 
     # The listening thread
 
-    def _start_listener(self) -> None:
-        if self._listener is None:
-            self._selector = selectors.DefaultSelector()
-            self._woken, self._waker = os.pipe()
-            os.set_blocking(self._waker, False)
-            self._selector.register(self._woken, selectors.EVENT_READ, None)
-            self._listener = threading.Thread(target=self._listen, name="treadle-pool", daemon=True)
-            self._listener.start()
-
-    def _wake(self) -> None:
-        if self._waker >= 0:
-            with contextlib.suppress(BlockingIOError):
-                os.write(self._waker, b"!")
-
-    def _listen(self) -> None:
-        selector = self._selector
-        assert selector is not None
-        try:
-            while not self._is_done():
-                for key, _ in selector.select():
-                    if key.data is None:
-                        os.read(self._woken, 4096)
-                        self._start_wanted(selector)
-                    else:
-                        self._hear(selector, key.data, is_death=key.fd == key.data.pidfd)
-        finally:
-            self._end(selector)
-
-    def _is_done(self) -> bool:
+    def tick(self, listener: Listener) -> float | None:
+        """Do what is due; returns in how many seconds there may be more, None: not before somebody says so."""
+        self._start_wanted(listener)
+        now_s = time.monotonic()
+        if now_s - self._looked_s < LOOK_EVERY_S:
+            return LOOK_EVERY_S
+        self._looked_s = now_s
         with self._lock:
-            is_busy = self._queue or any(child.call for child in self._children)
-            return self._is_closing and not is_busy
+            for call, verdict in self._watch.verdicts(now_s):
+                self._end_for(call, verdict)
+            level_s = self._schedule.level(now_s)
+            leave_s = self._let_leave(now_s)
+            watch_s = self._watch.next_s(now_s)
+            busy_s = STALLED_S if self._schedule.busy else None
+        self._load()
+        if self._is_closing:
+            self._finish(listener)
+        elif not self._is_forker_needed:
+            self._stop_forker(listener)
+        due_s = [level_s, leave_s, watch_s, busy_s, self.arena.trim()]
+        return min((wait_s for wait_s in due_s if wait_s is not None), default=None)
 
-    def _start_wanted(self, selector: selectors.BaseSelector) -> None:
-        while self._wanted:
-            try:
-                child = Child(*self._recipe.start())
-            except OSError as error:
-                self._break(error)
-                return
-            with self._lock:
-                # Counted as wanted until it is counted as a child: else a caller would want one more meanwhile.
-                self._children.add(child)
-                self._wanted -= 1
-            selector.register(child.channel, selectors.EVENT_READ, child)
-            if child.pidfd is not None:
-                selector.register(child.pidfd, selectors.EVENT_READ, child)
-
-    def _hear(self, selector: selectors.BaseSelector, child: Child, *, is_death: bool) -> None:
-        if child not in self._children:
-            return  # Its socket and its pidfd both told of its death.
-        try:
-            # Dead or not, what it wrote comes first.
-            for frame in child.channel.receive_waiting():
-                self._take(child, frame)
-        except EOFError:
-            is_death = True
-        if is_death:
-            self._mourn(selector, child)
-
-    def _take(self, child: Child, frame: Frame) -> None:
-        call = child.call
-        if frame.kind is Kind.READY:
-            self._deaths_at_start = 0
-            child.is_ready = True
-            self._give_next(child)
-        elif frame.kind is Kind.BROKEN:
-            self._break(pickling.load(frame.body))
-        elif call is None or call.is_killed:
+    def _start_wanted(self, listener: Listener) -> None:
+        if not self._wanted or (self._forker is not None and not self._is_forker_needed):
             return
-        elif frame.kind is Kind.PROGRESS:
-            if call.on_progress:
-                _safely(lambda report: report(pickling.load(frame.body)), call.on_progress)
-        else:
-            # The child first: it must not wait for what a callback of the future does.
-            self._give_next(child)
-            _conclude(call, frame)
+        try:
+            if self._forker is None:
+                self._start_forker(listener)
+            elif self._is_forker_ready:
+                self._start_children(self._forker, listener)
+        except OSError as error:
+            self._break(error)
 
-    def _mourn(self, selector: selectors.BaseSelector, child: Child) -> None:
-        """A child has died: fail its call, and see to it that the waiting ones find a child."""
-        selector.unregister(child.channel)
-        if child.pidfd is not None:
-            selector.unregister(child.pidfd)
-        # What it had forked may hold its end of the socket, and keep a caller waiting that writes to it.
-        child.kill()
-        with child.sending:
-            code = child.bury()
+    def _start_forker(self, listener: Listener) -> None:
+        # Not under the lock: it takes some milliseconds. No other thread ever does it.
+        forker = Forker(self._recipe)
+        self._is_forker_ready, self._is_forker_needed = False, True
+        self._forker = forker
+        listener.watch(forker, lambda: self._hear_forker(forker, listener))
+
+    def _start_children(self, forker: Forker, listener: Listener) -> None:
         with self._lock:
-            self._children.discard(child)
-            if child in self._idle:
-                self._idle.remove(child)
-            call, child.call = child.call, None
-            if call is not None and not child.has_whole_call and not call.is_killed:
-                self._queue.appendleft(call)
-                call = None
-            self._deaths_at_start += not child.is_ready
-            self._want_child()
-        if call is not None:
-            _fail(call, code)
+            while self._wanted:
+                member = Member()
+                member.tasks_left = self._rules.recycle_after_tasks or member.tasks_left
+                # Counted as wanted until it is counted as a member: else a caller would want one more meanwhile.
+                self._schedule.members[member.number] = member
+                self._wanted -= 1
+                listener.watch(member.channel, partial(self._hear, member, listener))
+                forker.fork(member)
+
+    def _hear_forker(self, forker: Forker, listener: Listener) -> None:
+        try:
+            frames = forker.frames()
+        except EOFError:
+            self._lose_forker(forker, listener)
+            return
+        for frame in frames:
+            self._take_from_forker(frame, listener)
+
+    def _take_from_forker(self, frame: Frame, listener: Listener) -> None:
+        match frame.kind:
+            case Kind.READY:
+                self._is_forker_ready = True
+            case Kind.BROKEN:
+                self._break(pickling.load(frame.body))
+            case Kind.UNSAFE:
+                self._go_without_preload(pickling.load(frame.body))
+            case Kind.FORKED:
+                number, pid = pickling.load(frame.body)
+                self._schedule.members[number].pid = pid
+            case Kind.DIED:
+                number, code, reason = pickling.load(frame.body)
+                self._bury(self._schedule.members[number], listener, code, reason or _how(code))
+
+    def _go_without_preload(self, why: str) -> None:
+        self._recipe = self._recipe.without_preload()
+        self._deaths_at_start -= 1  # It leaves now, and that is no failure.
+        logging.getLogger("treadle.pools").warning(
+            "%s, so children that are forked after it would not be safe; they start without preload, more slowly. "
+            "Move that out of the import, or take the module out of preload",
+            why,
+        )
+
+    def _lose_forker(self, forker: Forker, listener: Listener) -> None:
+        listener.unwatch(forker)
+        forker.stop()
+        self._deaths_at_start += not self._is_forker_ready
+        self._forker, self._is_forker_ready = None, False
+        members = list(self._schedule.members.values())
+        end_orphans(member.pid for member in members if member.pid)
+        for member in members:
+            self._bury(member, listener, None, "killed with the process that had forked it")
+        self._check_deaths_at_start("killed")
+        with self._lock:
+            self._want_children()
+
+    def _hear(self, member: Member, listener: Listener) -> None:
+        try:
+            frames = member.channel.receive_waiting()
+        except EOFError:
+            # How it ended, its zygote will tell.
+            listener.unwatch(member.channel)
+            return
+        news: list[Any] = []
+        with self._lock:
+            for frame in frames:
+                self._take(member, frame, news)
+            self._keep_busy(member)
+            self._has_room.notify_all()
+        self._load()
+        # The children first: they must not wait for what a callback of a future does.
+        for tell, *args in news:
+            tell(*args)
+
+    def _take(self, member: Member, frame: Frame, news: list[Any]) -> None:
+        kind = frame.kind
+        if kind in (Kind.RESULT, Kind.ERROR):
+            self._take_end(member, frame, news)
+        elif kind == Kind.STARTED:
+            self._take_start(member, news)
+        elif kind == Kind.REPORT:
+            call = member.given[0]
+            if call.on_progress is not None and not call.cancelled():
+                news.append((_report, call.on_progress, frame.body))
+        elif kind == Kind.FENCED:
+            member.is_fenced = False
+        elif kind == Kind.READY:
+            self._deaths_at_start = 0
+            member.is_ready = True
+            member.last_news_s = time.monotonic()
+        elif kind == Kind.BROKEN:
+            news.append((self._break, pickling.load(frame.body)))
+
+    def _take_end(self, member: Member, frame: Frame, news: list[Any]) -> None:
+        call = member.given.popleft()
+        member.last_news_s = time.monotonic()
+        member.done_count += 1
+        self._runs.add(frame.seconds)
+        call.function.measure(frame.seconds)
+        memory = self.arena.adopt(member.channel.fds.popleft()) if frame.flags & IN_SEGMENT else None
+        self._let_go(call, is_held=bool(frame.flags & HOLDS_SEGMENT))
+        news.append((_conclude, call, frame, memory))
+
+    def _take_start(self, member: Member, news: list[Any]) -> None:
+        call = member.given[0]
+        if call.is_limited:
+            self._watch.begin(call, member.pid)
+        if call.on_started is not None:
+            news.append((_safely, call.on_started))
+
+    def _let_go(self, call: Call, *, is_held: bool) -> None:
+        """A call has ended, however: nothing of it is kept here."""
+        self._done_count += 1
+        self._schedule.ended(call)
+        if call.is_limited:
+            self._watch.end(call)
+        segment, call.segment, call.parcel = call.segment, None, NOTHING
+        if segment is not None and not is_held:
+            self.arena.give_back(segment)
+
+    def _keep_busy(self, member: Member) -> None:
+        """After its news: give it more, or have it replaced."""
+        rss_limit_mb = self._rules.recycle_over_rss_mb
+        if rss_limit_mb is not None and member.done_count and resident_mb(member.pid) > rss_limit_mb:
+            member.tasks_left = 0
+        if member.tasks_left <= 0 and not member.is_leaving:
+            self._replace(member)
+        if member.is_leaving and not member.is_busy:
+            member.dismiss()
+        elif len(member.given) <= member.refill_at:
+            self._schedule.feed(member)
+
+    def _replace(self, member: Member) -> None:
+        """Have another child started before this one leaves."""
+        member.is_leaving = True
+        self._schedule.forget(member)
+        if not self._is_closing:
+            self._wanted += 1
+
+    def _let_leave(self, now_s: float) -> float | None:
+        """Have children leave that were idle for long, kill those that do not; returns when to look again."""
+        idle_s = self._rules.idle_timeout_s
+        while idle_s is not None and (member := self._schedule.longest_idle) and now_s - member.last_news_s >= idle_s:
+            self._leave(member)
+        leaving = [m for m in self._schedule.members.values() if m.dismissed_s is not None and not m.is_killed]
+        for member in leaving:
+            if now_s - (member.dismissed_s or 0) >= PATIENCE_S and self._forker is not None:
+                member.is_killed = True
+                self._forker.kill(member)
+        if leaving:
+            return PATIENCE_S
+        longest = self._schedule.longest_idle
+        return longest.last_news_s + idle_s - now_s if longest is not None and idle_s is not None else None
+
+    def _leave(self, member: Member) -> None:
+        member.is_leaving = True
+        self._schedule.forget(member)
+        member.dismiss()
+
+    def _bury(self, member: Member, listener: Listener, code: int | None, how: str) -> None:
+        """A child has died and was reaped: its last words, then for each of its calls an end or another child."""
+        with self._lock:
+            member.is_killed = True
+            self._schedule.forget(member)
+        self._hear(member, listener)
+        listener.unwatch(member.channel)
+        with self._lock:
+            self._schedule.put_back(member.calls_not_started())
+            failed = list(member.given)
+            for call in failed:
+                self._let_go(call, is_held=True)
+            self._count_death(member)
+            self._want_children()
+            self._schedule.feed_idle()
+        member.close()
+        for call in failed:
+            _fail(call, code, how)
+        self._check_deaths_at_start(how)
+
+    def _count_death(self, member: Member) -> None:
+        del self._schedule.members[member.number]
+        self._deaths_at_start += not (member.is_ready or member.is_leaving)
+        self._restarts += not member.is_leaving
+        # The last one has left because there is nothing to do: nobody needs a zygote then.
+        self._is_forker_needed = not member.is_leaving or bool(self._schedule.members or self._schedule.waiting)
+
+    def _check_deaths_at_start(self, how: str) -> None:
         if self._deaths_at_start >= MAX_DEATHS_AT_START:
-            self._break(WorkerCrashed(f"{MAX_DEATHS_AT_START} children died while starting, the last one {_how(code)}"))
+            self._break(WorkerCrashed(f"{MAX_DEATHS_AT_START} children died while starting, the last one {how}"))
 
     def _break(self, reason: BaseException) -> None:
         with self._lock:
             self._broken, self._wanted = reason, 0
-            abandoned, self._queue = list(self._queue), deque()
+            abandoned = self._schedule.drop_all()
+            self._has_room.notify_all()
         for call in abandoned:
-            if call.future.set_running_or_notify_cancel():
-                error = PoolBroken(f"the children of this pool cannot be started: {reason}")
-                error.__cause__ = reason
-                call.future.set_exception(error)
+            error = PoolBroken(f"the children of this pool cannot be started: {reason}")
+            error.__cause__ = reason
+            call.set_exception(error)
 
-    def _end(self, selector: selectors.BaseSelector) -> None:
+    def _stop_forker(self, listener: Listener) -> None:
+        forker, self._forker = self._forker, None
+        if forker is not None:
+            listener.unwatch(forker)
+            forker.stop(at_once=not self._is_forker_ready)
+        self._is_forker_ready = False
+
+    def _finish(self, listener: Listener) -> None:
+        """Once nothing waits or runs, let all children leave; when they have, end."""
         with self._lock:
-            self._is_closing = True
-            children, self._children, self._idle = list(self._children), set(), []
-            abandoned, self._queue = list(self._queue), deque()
-            woken, waker = self._woken, self._waker
-            self._woken = self._waker = -1
-        for child in children:
-            child.dismiss()
-        for child in children:
-            code = child.bury()
-            if child.call is not None:
-                _fail(child.call, code)
-        for call in abandoned:
-            call.future.cancel()
-        selector.close()
-        os.close(woken)
-        os.close(waker)
+            if self._schedule.waiting or self._schedule.busy:
+                return
+            self._wanted = 0
+            for member in tuple(self._schedule.members.values()):
+                if member.dismissed_s is None:
+                    self._leave(member)
+            if self._schedule.members:
+                return
+        self._stop_forker(listener)
+        self.arena.close()
+        listener.end()
 
     def close_inherited(self) -> None:
         """In a forked process: let go of what belongs to the parent, and begin anew."""
-        for child in self._children:
-            child.channel.close()
-            child.process.returncode = 0  # Not ours to wait for.
-            if child.pidfd is not None:
-                os.close(child.pidfd)
-        if self._selector is not None:
-            self._selector.close()
-            os.close(self._woken)
-            os.close(self._waker)
+        for member in self._schedule.members.values():
+            member.close()
+        if self._forker is not None:
+            self._forker.abandon()
+        if self._listener is not None:
+            self._listener.abandon()
         self._forget()
 
 
-def _conclude(call: Call, frame: Frame) -> None:
+def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
+    if call.cancelled():
+        return
     try:
         value = pickling.load(frame.body)
+        if memory is not None:
+            value = pickling.load_from(memory, value)
     except BaseException as error:
         unreadable = Unpicklable(f"what the function gave cannot be unpickled here: {error!r}")
         unreadable.__cause__ = error
-        call.future.set_exception(unreadable)
+        call.set_exception(unreadable)
         return
-    if frame.kind is Kind.RESULT:
-        call.future.set_result(value)
+    if frame.kind == Kind.RESULT:
+        call.set_result(value)
     else:
-        call.future.set_exception(value)
+        call.set_exception(value)
 
 
-def _fail(call: Call, code: int | None) -> None:
-    if call.is_killed:
-        call.future.set_exception(CancelledError("the call was killed"))
-    else:
-        call.future.set_exception(WorkerCrashed(f"the process that ran the call died: {_how(code)}", code))
+def _fail(call: Call, code: int | None, how: str) -> None:
+    if not call.cancelled():
+        call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))
 
 
 def _how(code: int | None) -> str:
@@ -405,10 +572,14 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _safely(callback: Callable[..., None], *args: Any) -> None:
+def _report(on_progress: Callable[[Any], None], body: bytes) -> None:
+    _safely(lambda: on_progress(pickling.load(body)))
+
+
+def _safely(callback: Callable[[], None]) -> None:
     """A callback that raises must not end the thread that all calls depend on."""
     try:
-        callback(*args)
+        callback()
     except Exception:
         logging.getLogger("treadle.pools").exception("a callback of a call raised")
 

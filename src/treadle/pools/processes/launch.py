@@ -1,83 +1,60 @@
-"""Starting a child: which interpreter, with which arguments, and what it is told first."""
+"""Starting a zygote: which interpreter, with which environment and arguments."""
 
 import os
 import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from treadle.errors import ConfigurationError
-from treadle.pools.processes.channel import Channel, Frame, Kind
-from treadle.pools.processes.pickling import PROTOCOL, dump_value, main_module
-
-
-class Preparation(NamedTuple):
-    """What a child does before its first call."""
-
-    owner_pid: int
-    nice: int
-    path: list[str]
-    argv: list[str]
-    folder: str
-    main: dict[str, str] | None
-    held_fds: tuple[int, ...]
-    """Descriptors that the child keeps open as long as it lives, and hands on to nobody."""
-    initializer: bytes
-    """A pickled call, read only once `path` is in force."""
+from treadle.pools.processes.channel import Channel, Kind
+from treadle.pools.processes.pickling import PROTOCOL, main_module
+from treadle.pools.processes.surroundings import blas_variables
+from treadle.pools.processes.wire import Preparation
 
 
 class Recipe(NamedTuple):
-    """How to start the children of one pool."""
+    """How to start the zygote of one pool."""
 
     python: str
     nice: int
+    preload: tuple[str, ...]
+    held_fds: tuple[int, ...]
     initializer: bytes
-    held_fds: tuple[int, ...] = ()
 
     def start(self) -> tuple["subprocess.Popen[bytes]", Channel]:
-        """A new child, which makes itself ready while we go on."""
+        """A new zygote, which makes itself ready while we go on. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
-                [self.python, *_interpreter_flags(), "-c", _program(theirs.fileno())],
+                [self.python, *interpreter_flags(), "-c", program("zygote", theirs.fileno())],
                 pass_fds=(theirs.fileno(), *self.held_fds),
                 stdin=subprocess.DEVNULL,
-                # A group of its own: Ctrl-C in the terminal is for the owner, who decides what ends when;
-                # and a kill reaches what the child started. Not a session of its own: autogroup
-                # scheduling would make nice a no-op between sessions.
+                env={**os.environ, **blas_variables(1)},
+                # A group of its own: Ctrl-C in the terminal is for the owner, who decides what ends when. Not a
+                # session of its own: autogroup scheduling would make nice a no-op between sessions.
                 process_group=0,
             )
         channel = Channel(ours)
-        channel.send(Frame(Kind.PREPARE, 0, pickle.dumps(self._preparation(), PROTOCOL)))
+        channel.send(Kind.PREPARE, pickle.dumps((os.getpid(), self._preparation()), PROTOCOL))
         return process, channel
+
+    def without_preload(self) -> "Recipe":
+        return self._replace(preload=())
 
     def _preparation(self) -> Preparation:
         return Preparation(
-            owner_pid=os.getpid(),
+            zygote_pid=0,
             nice=self.nice,
             path=list(sys.path),
             argv=list(sys.argv),
-            folder=str(Path.cwd()),
             main=main_module(),
+            preload=self.preload,
             held_fds=self.held_fds,
             initializer=self.initializer,
         )
-
-
-def recipe(
-    *,
-    python: str | None,
-    nice: int,
-    initializer: Callable[..., Any] | None,
-    initargs: tuple[Any, ...],
-    held_fds: tuple[int, ...],
-) -> Recipe:
-    """Raises Unpicklable for an initializer that cannot travel, ConfigurationError without an interpreter."""
-    first_call = dump_value((initializer, initargs) if initializer else None, "the initializer")
-    return Recipe(find_python(python), nice, first_call, held_fds)
 
 
 def find_python(setting: str | None = None) -> str:
@@ -99,11 +76,13 @@ def _checked(path: str, what: str) -> str:
     return path
 
 
-def _program(fd: int) -> str:
-    # The child's path is that of its owner, but only once it can import what sets it.
+def program(module: str, *fds: int) -> str:
+    """What an interpreter runs to become a zygote or a child."""
+    # Its path is that of its owner, but only once it can import what sets it.
     root = str(Path(__file__).parents[3])
-    return f"import sys; sys.path.append({root!r}); from treadle.pools.processes.child import main; main({fd})"
+    name = f"treadle.pools.processes.{module}"
+    return f"import sys; sys.path.append({root!r}); from {name} import main; main{fds!r}"
 
 
-def _interpreter_flags() -> list[str]:
+def interpreter_flags() -> list[str]:
     return subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined,no-any-return]

@@ -1,41 +1,100 @@
 """How calls and what they give travel, and clear errors where they cannot.
 
-A function goes by name. What is defined in `__main__` is found by importing the owner's main module in
-the child, as multiprocessing does, but only when it is first needed: the main module of a web process
-is gunicorn's or flask's, which no child has any use for.
+A function goes by name, and large buffers go apart (`arena.py`). What is defined in `__main__` is found by importing
+the owner's main module in the child, as multiprocessing does, but only when it is first needed: the main module of a
+web process is gunicorn's or flask's, which no child has any use for.
 """
 
-import io
+import mmap
 import pickle
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import process as stdlib_process
 from multiprocessing import spawn
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 from treadle.errors import Unpicklable
+from treadle.pools.processes.arena import Part, is_large, views
 
 PROTOCOL = pickle.HIGHEST_PROTOCOL
 
 # Pickles an exception with its traceback as text; unpickled it is the exception, with a _RemoteTraceback
 # as its cause. The same two classes as in concurrent.futures, so that tools that know them know ours.
-_with_traceback: Any = stdlib_process._ExceptionWithTraceback
+_ExceptionWithTraceback: Any = stdlib_process._ExceptionWithTraceback
+
+travelling = threading.local()
+"""`shares`: while a call is pickled, the shared segments that it names (`shared.py`)."""
 
 
-def dump_call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> bytes:
-    """Raises Unpicklable, naming what cannot travel."""
-    try:
-        return pickle.dumps((function, args, dict(kwargs)), PROTOCOL)
-    except Exception as error:
-        raise Unpicklable(_blame(function, args, dict(kwargs), error)) from error
+class Parcel(NamedTuple):
+    """A value on its way: its pickle, the large buffers that are not in it, and the shared segments that it names."""
+
+    body: bytes
+    buffers: tuple[pickle.PickleBuffer, ...] = ()
+    shares: tuple[Any, ...] = ()
+
+    @property
+    def pieces(self) -> list[memoryview]:
+        """What is copied into a segment."""
+        return [*(buffer.raw() for buffer in self.buffers), memoryview(self.body)]
 
 
-def dump_value(value: Any, what: str) -> bytes:
+def dump(value: Any, what: str) -> bytes:
+    """A value, all in one. Raises Unpicklable."""
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception as error:
         raise Unpicklable(f"{what} is a {_type(value)}, which cannot be pickled: {error}") from error
+
+
+def pack(value: Any) -> Parcel:
+    """Raises whatever pickling raises."""
+    apart: list[pickle.PickleBuffer] = []
+
+    def stays(buffer: pickle.PickleBuffer) -> bool:
+        if not is_large(buffer):
+            return True
+        apart.append(buffer)
+        return False
+
+    body = pickle.dumps(value, PROTOCOL, buffer_callback=stays)
+    return Parcel(body, tuple(apart))
+
+
+def pack_call(function: Callable[..., Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
+    """A call; `function` is None where it goes by its number. Raises Unpicklable, naming what cannot travel."""
+    shares = travelling.shares = []
+    try:
+        body, buffers, _ = pack((function, args, kwargs))
+    except Exception as error:
+        raise Unpicklable(_blame(function, args, kwargs, error)) from error
+    finally:
+        travelling.shares = None
+    return Parcel(body, buffers, tuple(shares))
+
+
+def dump_function(function: Callable[..., Any]) -> bytes:
+    """Raises Unpicklable."""
+    try:
+        return pickle.dumps(function, PROTOCOL)
+    except Exception as error:
+        raise Unpicklable(_blame(function, (), {}, error)) from error
+
+
+def pack_value(value: Any, what: str) -> Parcel:
+    """Raises Unpicklable."""
+    try:
+        return pack(value)
+    except Exception as error:
+        raise Unpicklable(f"{what} is a {_type(value)}, which cannot be pickled: {error}") from error
+
+
+def with_traceback(error: BaseException) -> Any:
+    """What pickles as the exception with its traceback, told in words, as its cause."""
+    return _ExceptionWithTraceback(error, error.__traceback__)
 
 
 def dump_error(error: BaseException) -> bytes:
@@ -43,7 +102,7 @@ def dump_error(error: BaseException) -> bytes:
     # Told first: the class below takes the traceback off the exception.
     told = "".join(traceback.format_exception(error))
     try:
-        data = pickle.dumps(_with_traceback(error, error.__traceback__), PROTOCOL)
+        data = pickle.dumps(with_traceback(error), PROTOCOL)
         # Many exceptions pickle and cannot be made again, for want of an argument.
         pickle.loads(data)
     except Exception as reason:
@@ -52,22 +111,35 @@ def dump_error(error: BaseException) -> bytes:
     return data
 
 
-class MainFinder(pickle.Unpickler):
-    """Unpickles; finds what is in `__main__` in the owner's main module."""
-
-    main: "dict[str, str] | None" = None
-    """How to import the owner's main module, until it was imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "__main__" and MainFinder.main is not None:
-            main, MainFinder.main = MainFinder.main, None
-            spawn.prepare(main)
-        return super().find_class(module, name)
-
-
-def load(data: bytes) -> Any:
+def load(body: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
     """What was pickled by the other side of a private socket, which is this very program."""
-    return MainFinder(io.BytesIO(data)).load()
+    return pickle.loads(body, buffers=buffers)
+
+
+def load_from(memory: mmap.mmap, parts: Sequence[Part]) -> Any:
+    """The value whose pieces lie in a segment; its buffers stay there."""
+    *buffers, body = views(memory, parts)
+    return load(body, buffers)
+
+
+class LateMain(ModuleType):
+    """Stands for `__main__` in a child; becomes the owner's main module when something of it is looked for."""
+
+    def __init__(self, main: dict[str, str]) -> None:
+        super().__init__("__main__")
+        self.__dict__["_how"] = main
+
+    def __getattr__(self, name: str) -> Any:
+        how = self.__dict__.get("_how")
+        if how is None or name.startswith("__"):
+            raise AttributeError(f"module '__main__' has no attribute {name!r}")
+        # Not again from within: the owner's main module may look at what it is itself.
+        self.__dict__["_how"] = None
+        try:
+            spawn.prepare(how)
+        finally:
+            self.__dict__["_how"] = how
+        return getattr(sys.modules["__main__"], name)
 
 
 def main_module() -> dict[str, str] | None:

@@ -1,0 +1,85 @@
+"""A call: a function on its way, and the future of what it gives."""
+
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from treadle.pools.contract import NO_LIMITS, Limits, Reporter
+from treadle.pools.processes.arena import Part, Segment
+from treadle.pools.processes.functions import Function
+from treadle.pools.processes.future import LightFuture
+from treadle.pools.processes.pickling import Parcel
+from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, WireTask
+
+if TYPE_CHECKING:
+    from treadle.pools.processes.crew import Crew
+    from treadle.pools.processes.member import Member
+
+NOTHING = Parcel(b"")
+INLINE_BYTES = 32 * 1024
+"""A longer pickle travels in a segment, so that a frame with the largest body and its surroundings fits 64 KB."""
+
+
+class Call(LightFuture):
+    """One function with its arguments. Where it stands (`member`) changes under the crew's lock only."""
+
+    def __init__(
+        self,
+        crew: "Crew",
+        function: Function,
+        parcel: Parcel,
+        limits: Limits = NO_LIMITS,
+        on_started: Callable[[], None] | None = None,
+        on_progress: Reporter | None = None,
+    ) -> None:
+        super().__init__()
+        self.crew = crew
+        self.function = function
+        self.parcel = parcel
+        self.limits = limits
+        self.on_started = on_started
+        self.on_progress = on_progress
+        self.member: Member | None = None
+        """The child that was given it; None while it waits, and when it is over."""
+        self.is_queued = False
+        self.sent_s = 0.0
+        self.segment: Segment | None = None
+        self.verdict: BaseException | None = None
+        """Why its child was killed, where that was for its sake."""
+        self.is_large = bool(parcel.buffers) or len(parcel.body) > INLINE_BYTES
+        self.is_alone = self.is_large or limits is not NO_LIMITS
+        """It is given to an idle child only, with nothing behind it."""
+
+    @property
+    def cores(self) -> int:
+        return self.limits.cores or 1
+
+    def cancel(self) -> bool:
+        """Cancel it, and kill the child that runs it where it has started; False where it has ended."""
+        return self.crew.cancel(self)
+
+    def cancel_if_waiting(self) -> bool:
+        """Cancel it where it has not started, as `Future.cancel` of the standard library does."""
+        return self.crew.cancel(self, even_if_running=False)
+
+    def running(self) -> bool:
+        return self.crew.is_running(self)
+
+    def conclude_cancelled(self) -> None:
+        """Tell everybody who waits; the crew has let go of it."""
+        if super().cancel():
+            # This tells `wait` and `as_completed`.
+            self.set_running_or_notify_cancel()
+
+    def on_wire(self, parts: tuple[Part, ...] = ()) -> WireTask:
+        flags = (TELLS_START if self.on_started or self.is_limited else 0) | (WANTS_REPORTS if self.on_progress else 0)
+        return WireTask(self.function.number, flags, self.cores, b"" if parts else self.parcel.body, parts)
+
+    @property
+    def is_limited(self) -> bool:
+        return self.limits is not NO_LIMITS
+
+
+def encode_batch(functions: dict[int, bytes], tasks: list[WireTask]) -> bytes:
+    """The body of the frame."""
+    return pickle.dumps((functions, [tuple(task) for task in tasks]), pickle.HIGHEST_PROTOCOL)

@@ -1,0 +1,94 @@
+"""Who watches over the calls that have limits: deadlines and memory, looked at by the listener.
+
+Such a call is the only one that its child was given, so to end it the child is killed, and nobody else is harmed.
+"""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from treadle.errors import LimitNotKept, MemoryLimitExceeded, TaskTimeout
+from treadle.pools.contract import Limits
+from treadle.pools.processes.call import Call
+
+MEMORY_EVERY_S = 0.05
+_PAGE_MB = 4096 / 1024 / 1024
+MEASURES_MEMORY = sys.platform == "linux"
+
+
+def check(limits: Limits, size: int) -> None:
+    """Raises ValueError for more cores than there are, LimitNotKept for a memory limit where none can be watched."""
+    if limits.cores is not None and limits.cores > size:
+        raise ValueError(f"cores={limits.cores} is more than the {size} workers of this pool")
+    if limits.memory_mb is not None and not MEASURES_MEMORY:
+        raise LimitNotKept(
+            f"memory_mb={limits.memory_mb} cannot be kept on {sys.platform}: only Linux tells a process's memory"
+        )
+
+
+class Watched(NamedTuple):
+    """A call that has started."""
+
+    pid: int
+    deadline_s: float | None
+    memory_before_mb: float
+
+
+class Watch:
+    """The running calls that have limits. Used under the crew's lock."""
+
+    def __init__(self) -> None:
+        self._watched: dict[Call, Watched] = {}
+
+    def begin(self, call: Call, pid: int) -> None:
+        """The call starts now, in this process."""
+        timeout_s = call.limits.timeout_s
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._watched[call] = Watched(pid, deadline_s, own_memory_mb(pid) if call.limits.memory_mb else 0.0)
+
+    def end(self, call: Call) -> None:
+        self._watched.pop(call, None)
+
+    def verdicts(self, now_s: float) -> list[tuple[Call, BaseException]]:
+        """The calls that are over a limit, each once, with what it ends with."""
+        found = [(call, verdict) for call, seen in self._watched.items() if (verdict := _verdict(call, seen, now_s))]
+        for call, _ in found:
+            del self._watched[call]
+        return found
+
+    def next_s(self, now_s: float) -> float | None:
+        """In how many seconds to look again."""
+        waits_s = [seen.deadline_s - now_s for seen in self._watched.values() if seen.deadline_s is not None]
+        if any(call.limits.memory_mb for call in self._watched):
+            waits_s.append(MEMORY_EVERY_S)
+        return max(0.0, min(waits_s)) if waits_s else None
+
+
+def _verdict(call: Call, seen: Watched, now_s: float) -> BaseException | None:
+    if seen.deadline_s is not None and now_s >= seen.deadline_s:
+        return TaskTimeout(f"the call ran longer than timeout_s={call.limits.timeout_s} and was killed")
+    limit_mb = call.limits.memory_mb
+    if limit_mb is not None:
+        grown_mb = own_memory_mb(seen.pid) - seen.memory_before_mb
+        if grown_mb > limit_mb:
+            return MemoryLimitExceeded(
+                f"the call took {grown_mb:.0f} MB, more than memory_mb={limit_mb}, and was killed"
+            )
+    return None
+
+
+def own_memory_mb(pid: int) -> float:
+    """What a process has in memory that it shares with nobody by a file: resident minus shared; 0 where it is gone."""
+    with contextlib.suppress(OSError, ValueError):
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+        return (int(resident) - int(shared)) * _PAGE_MB
+    return 0.0
+
+
+def resident_mb(pid: int) -> float:
+    """What a process has in memory; 0 where that cannot be told."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
+    return 0.0

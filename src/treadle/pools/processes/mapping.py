@@ -1,0 +1,176 @@
+"""One `map` on its way: its items in chunks, each a call, cut when a child will soon be free.
+
+A chunk is about 5 ms of work by what the last ones took, and never more than a fair share of what is left, so the
+chunks shrink towards the end and all children finish together. Results are lists, so an item costs no future.
+
+A chunk whose child dies is run again item by item: only the item that kills fails.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from math import ceil
+from queue import SimpleQueue
+from typing import Any
+
+from treadle.errors import WorkerCrashed
+from treadle.pools.processes.call import Call
+from treadle.pools.processes.pickling import with_traceback
+
+CHUNK_S = 0.005
+CHUNKS_PER_WORKER = 2
+"""In flight at once: one runs, and one waits so that nobody idles."""
+
+Found = tuple[list[Any], BaseException | None, float]
+
+
+def run_chunk(function: Callable[..., Any], items: Sequence[Any]) -> Found:
+    """In a child: the values, what ended them early, and how many seconds they took."""
+    return _collect(map(function, items))
+
+
+def run_star_chunk(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Found:
+    """The same, where each item holds several arguments."""
+    return _collect(function(*item) for item in items)
+
+
+def _collect(results: Iterator[Any]) -> Found:
+    values: list[Any] = []
+    started_s = time.perf_counter()
+    try:
+        values.extend(results)
+    except BaseException as error:
+        return values, with_traceback(error), time.perf_counter() - started_s
+    return values, None, time.perf_counter() - started_s
+
+
+class Chunk:
+    """Some of the items, and the call that runs them."""
+
+    __slots__ = ("call", "items", "start")
+
+    def __init__(self, start: int, items: Sequence[Any], call: Call) -> None:
+        self.start = start
+        self.items = items
+        self.call = call
+
+
+class MapRun:
+    """The chunks of one map, sent as children become free."""
+
+    def __init__(
+        self, send: Callable[[Sequence[Any]], Call], items: Sequence[Any], *, workers: int, chunksize: int | None
+    ) -> None:
+        """`send` makes a call of `run_chunk`, or of its like, for these items. With `chunksize` all are sent at once."""
+        self._send = send
+        self._items = items
+        self._workers = workers
+        self._chunksize = chunksize
+        self._in_flight = CHUNKS_PER_WORKER * workers if chunksize is None else len(items)
+        self._item_s: float | None = None
+        self._next = 0
+        # Reentrant: a call that ends at once calls back before it was sent.
+        self._lock = threading.RLock()
+        self._flying: deque[Chunk] = deque()
+        self._in_order: deque[Chunk] = deque()
+        self._ended: SimpleQueue[Chunk] = SimpleQueue()
+        self._fly()
+
+    def values(self, timeout_s: float | None) -> Iterator[Any]:
+        """The results in the order of the items. Raises TimeoutError where one is not there in time."""
+        for found in self.lists(timeout_s):
+            yield from found
+
+    def lists(self, timeout_s: float | None) -> Iterator[list[Any]]:
+        """The same, as many at a time as there are."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        return self._lists(deadline_s)
+
+    def _lists(self, deadline_s: float | None) -> Iterator[list[Any]]:
+        try:
+            while self._has_more():
+                yield from self._results(self._in_order.popleft(), deadline_s)
+        finally:
+            self.abandon()
+
+    def pairs(self) -> Iterator[tuple[int, Any]]:
+        """Index and result of each item, as they come."""
+        try:
+            while self._has_more():
+                chunk = self._ended.get()
+                self._in_order.remove(chunk)
+                index = chunk.start
+                for values in self._results(chunk, None):
+                    yield from enumerate(values, index)
+                    index += len(values)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Cut no more, and cancel what has not started: nobody will ask for it."""
+        with self._lock:
+            self._next = len(self._items)
+            flying = tuple(self._flying)
+        for chunk in flying:
+            chunk.call.cancel_if_waiting()
+
+    def _has_more(self) -> bool:
+        self._fly()
+        return bool(self._in_order)
+
+    def _fly(self) -> None:
+        """Send chunks until enough are in flight."""
+        with self._lock:
+            self._flying = deque(chunk for chunk in self._flying if not chunk.call.done())
+            while self._next < len(self._items) and len(self._flying) < self._in_flight:
+                self._cut()
+
+    def _cut(self) -> None:
+        start, size = self._next, self._chunksize or self._good_size()
+        items = self._items[start : start + size]
+        self._next += len(items)
+        chunk = Chunk(start, items, self._send(items))
+        self._flying.append(chunk)
+        self._in_order.append(chunk)
+        chunk.call.add_done_callback(lambda _: self._on_end(chunk))
+
+    def _good_size(self) -> int:
+        if self._item_s is None:
+            return 1
+        fair = ceil((len(self._items) - self._next) / (2 * self._workers))
+        return max(1, min(fair, int(CHUNK_S / max(self._item_s, 1e-9))))
+
+    def _on_end(self, chunk: Chunk) -> None:
+        if not chunk.call.cancelled() and chunk.call.exception() is None:
+            self._item_s = chunk.call.result()[2] / len(chunk.items)
+        self._fly()
+        self._ended.put(chunk)
+
+    def _results(self, chunk: Chunk, deadline_s: float | None) -> Iterator[list[Any]]:
+        try:
+            values, error, _ = chunk.call.result(_left_s(deadline_s))
+        except WorkerCrashed:
+            if len(chunk.items) == 1:
+                raise
+            yield from self._one_by_one(chunk, deadline_s)
+            return
+        yield values
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # No cycle of error, traceback and this frame.
+                del error
+
+    def _one_by_one(self, chunk: Chunk, deadline_s: float | None) -> Iterator[list[Any]]:
+        """Each item of a chunk again, in a call of its own."""
+        singles = deque(Chunk(chunk.start + n, [item], self._send([item])) for n, item in enumerate(chunk.items))
+        with self._lock:
+            self._flying.extend(singles)
+        while singles:
+            yield from self._results(singles.popleft(), deadline_s)
+
+
+def _left_s(deadline_s: float | None) -> float | None:
+    return None if deadline_s is None else deadline_s - time.monotonic()

@@ -1,0 +1,97 @@
+"""Arrays that are put into shared memory once, and named by any number of calls.
+
+The owner's `SharedArray` is an ordinary array that nobody can write to. Pickled for a child of ours, itself or any view
+of it, it goes as a number and a place; the child has the segment mapped since it first heard of it. Pickled for anybody
+else it is an ordinary array. When it is gone in the owner, children are told to forget the segment; a task that keeps
+such an array keeps the memory, which nobody ever writes to again.
+"""
+
+import itertools
+import mmap
+import os
+from pickle import PickleBuffer
+from typing import Any, Literal
+
+import numpy as np
+
+from treadle.pools.processes.arena import Segment
+from treadle.pools.processes.pickling import travelling
+
+_numbers = itertools.count(1)
+
+
+class SharedSegment:
+    """The memory of one shared array, in its owner."""
+
+    def __init__(self, array: "np.ndarray[Any, Any]") -> None:
+        segment = Segment.new(array.nbytes)
+        # NumPy says that it is a buffer from Python 3.12 on only.
+        segment.write([PickleBuffer(array).raw()])  # type: ignore[arg-type, unused-ignore]
+        self.number = next(_numbers)
+        self.fd = segment.fd
+        self._segment = segment
+        assert segment.memory is not None
+        self.memory = segment.memory
+        self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
+
+    def offset_of(self, array: "np.ndarray[Any, Any]") -> int | None:
+        """Where the array lies in here; None where it lies elsewhere."""
+        offset: int = array.__array_interface__["data"][0] - self.address
+        return offset if 0 <= offset < len(self.memory) else None
+
+
+class SharedArray(np.ndarray[Any, Any]):
+    """A read-only array in shared memory; made by `ProcessPool.share`."""
+
+    segment: SharedSegment | None = None
+
+    def __array_finalize__(self, source: Any) -> None:
+        self.segment = getattr(source, "segment", None)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        # What is computed from it is an array of the caller's own.
+        return array[()] if return_scalar else array.view(np.ndarray)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        shares = getattr(travelling, "shares", None)
+        offset = self.segment.offset_of(self) if self.segment is not None else None
+        if shares is None or offset is None:
+            return self.view(np.ndarray).__reduce_ex__(protocol)
+        shares.append(self.segment)
+        assert self.segment is not None
+        return _attach, (self.segment.number, offset, self.dtype, self.shape, self.strides)
+
+
+def share(array: Any) -> SharedArray:
+    """A copy of an array in shared memory. Raises TypeError for what is none, or holds Python objects."""
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        what = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else f"a {type(array).__name__}"
+        raise TypeError(f"share takes a NumPy array of plain values, got {what}")
+    if not (array.flags.c_contiguous or array.flags.f_contiguous):
+        array = np.ascontiguousarray(array)
+    segment = SharedSegment(array)
+    order: Literal["C", "F"] = "C" if array.flags.c_contiguous else "F"
+    shared = np.ndarray(array.shape, array.dtype, segment.memory, order=order).view(SharedArray)
+    shared.segment = segment
+    shared.flags.writeable = False
+    return shared
+
+
+# In a child
+
+_mapped: dict[int, mmap.mmap] = {}
+
+
+def learn(number: int, fd: int) -> None:
+    """Map a segment that calls will name."""
+    _mapped[number] = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
+    os.close(fd)
+
+
+def forget(number: int) -> None:
+    """No call will name it again; what a task has kept of it stays."""
+    _mapped.pop(number, None)
+
+
+def _attach(number: int, offset: int, dtype: Any, shape: Any, strides: Any) -> Any:
+    return np.ndarray(shape, dtype, _mapped[number], offset, strides)
