@@ -50,6 +50,7 @@ from treadle.pools.processes.stats import Histogram, Stats
 MAX_DEATHS_AT_START = 3
 PATIENCE_S = 2.0
 """How long a child may take to leave before it is killed."""
+ENDS = frozenset({int(Kind.RESULT), int(Kind.ERROR)})
 LOOK_EVERY_S = 0.001
 """No more often is looked for what is due, however many frames arrive."""
 
@@ -77,6 +78,7 @@ class Crew:
         # Reentrant: the collector may close a dropped pool in the middle of anything.
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
+        self._waiting_for_room = 0
         self._schedule = Schedule(self._size)
         self._watch = Watch()
         self.arena = Arena()
@@ -146,7 +148,9 @@ class Crew:
             while self._schedule.waiting >= max_queue and not self._is_closing and self._broken is None:
                 if not wait or self._is_listening_here:
                     return False
+                self._waiting_for_room += 1
                 self._has_room.wait()
+                self._waiting_for_room -= 1
             return True
 
     @property
@@ -242,11 +246,12 @@ class Crew:
     # The children's number
 
     def _want_children(self) -> None:
-        """Have a child started, if there is work for it."""
-        members = self._schedule.members.values()
-        staying = [member for member in members if not (member.is_leaving or member.is_killed)]
-        starting = self._wanted + sum(not member.is_ready for member in staying)
-        if len(staying) + self._wanted < self._size and starting < self._schedule.waiting and self._broken is None:
+        """Have a child started, if there is work for it. One that is dying counts until it is buried."""
+        members = self._schedule.members
+        if len(members) + self._wanted >= self._size or self._broken is not None:
+            return
+        starting = self._wanted + sum(not member.is_ready for member in members.values())
+        if starting < self._schedule.waiting:
             self._wanted += 1
             self._wake()
 
@@ -377,7 +382,8 @@ class Crew:
             for frame in frames:
                 self._take(member, frame, news)
             self._keep_busy(member)
-            self._has_room.notify_all()
+            if self._waiting_for_room:
+                self._has_room.notify_all()
         self._load()
         # The children first: they must not wait for what a callback of a future does.
         for tell, *args in news:
@@ -385,7 +391,7 @@ class Crew:
 
     def _take(self, member: Member, frame: Frame, news: list[Any]) -> None:
         kind = frame.kind
-        if kind in (Kind.RESULT, Kind.ERROR):
+        if kind in ENDS:
             self._take_end(member, frame, news)
         elif kind == Kind.STARTED:
             self._take_start(member, news)

@@ -3,7 +3,7 @@
 import sys
 import threading
 from concurrent.futures import Future
-from concurrent.futures._base import FINISHED, PENDING
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import Any
 
 # Without the GIL a write of the state and a look at the condition may pass each other.
@@ -18,24 +18,37 @@ class LightFuture(Future[Any]):
     finishes sets the state first and looks for a condition then: so one of them always sees the other.
     """
 
-    # The base class's __init__ does nothing but make what stands here, and the condition.
+    # What the base class's __init__ would make for each future, until it is needed: most never need it. Who
+    # touches the two lists has asked for the condition first.
+    _made_condition: threading.Condition | None = None
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _waiters: Any = ()
+    _done_callbacks: Any = ()
+
     def __init__(self) -> None:
-        self._made_condition = None if _IS_LAZY else threading.Condition()
-        self._state = PENDING
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
+        if not _IS_LAZY:
+            super().__init__()
 
     @property
-    def _condition(self) -> threading.Condition:  # type: ignore[override]
+    def _condition(self) -> threading.Condition:
         if self._made_condition is None:
             with _making:
-                self._made_condition = self._made_condition or threading.Condition()
+                if self._made_condition is None:
+                    self._waiters, self._done_callbacks = [], []
+                    self._made_condition = threading.Condition()
         return self._made_condition
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        self._made_condition = condition
 
     def done(self) -> bool:
         return self._state == FINISHED or super().done()
+
+    def cancelled(self) -> bool:
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED)
 
     def result(self, timeout: float | None = None) -> Any:
         if self._state == FINISHED and self._exception is None:

@@ -31,6 +31,7 @@ class Listener:
         self._handlers[self._woken] = self._wake_up
         self._poll.register(self._woken, select.POLLIN)
         self._is_over = False
+        self._is_closed = False
         # A pipe's number may be another file's when the thread has ended. Reentrant, for the collector may close a
         # dropped pool in the middle of anything.
         self._closing = threading.RLock()
@@ -50,7 +51,7 @@ class Listener:
     def wake(self) -> None:
         """Have `tick` called soon."""
         with self._closing:
-            if not self._is_over:
+            if not self._is_closed:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._waker, b"!")
 
@@ -70,8 +71,8 @@ class Listener:
 
     def abandon(self) -> None:
         """In a forked process, which the thread did not come along to."""
-        os.close(self._woken)
-        os.close(self._waker)
+        if not self._is_closed:
+            self._close()
 
     def _run(self) -> None:
         while not self._is_over:
@@ -79,8 +80,13 @@ class Listener:
             if not self._is_over:
                 self._listen(wait_s)
         with self._closing:
-            os.close(self._woken)
-            os.close(self._waker)
+            self._close()
+
+    def _close(self) -> None:
+        # Once: by the next time the numbers may be other files'.
+        self._is_closed = True
+        os.close(self._woken)
+        os.close(self._waker)
 
     def _listen(self, wait_s: float | None) -> None:
         for fd, _ in self._poll.poll(None if wait_s is None else ceil(wait_s * 1000)):

@@ -50,30 +50,35 @@ def dump(value: Any, what: str) -> bytes:
         raise Unpicklable(f"{what} is a {_type(value)}, which cannot be pickled: {error}") from error
 
 
-def pack(value: Any) -> Parcel:
-    """Raises whatever pickling raises."""
-    apart: list[pickle.PickleBuffer] = []
+def pack(value: Any, shares: Sequence[Any] = ()) -> Parcel:
+    """`shares`: filled meanwhile. Raises whatever pickling raises."""
+    apart = _Apart()
+    body = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
+    return Parcel(body, tuple(apart), tuple(shares))
 
-    def stays(buffer: pickle.PickleBuffer) -> bool:
+
+class _Apart(list[pickle.PickleBuffer]):
+    """Collects the buffers that travel apart; one object, where a function with its cell would be three."""
+
+    __slots__ = ()
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether pickle is to keep the buffer to itself."""
         if not is_large(buffer):
             return True
-        apart.append(buffer)
+        self.append(buffer)
         return False
-
-    body = pickle.dumps(value, PROTOCOL, buffer_callback=stays)
-    return Parcel(body, tuple(apart))
 
 
 def pack_call(function: Callable[..., Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
     """A call; `function` is None where it goes by its number. Raises Unpicklable, naming what cannot travel."""
     shares = travelling.shares = []
     try:
-        body, buffers, _ = pack((function, args, kwargs))
+        return pack((function, args, kwargs), shares)
     except Exception as error:
         raise Unpicklable(_blame(function, args, kwargs, error)) from error
     finally:
         travelling.shares = None
-    return Parcel(body, buffers, tuple(shares))
 
 
 def dump_function(function: Callable[..., Any]) -> bytes:

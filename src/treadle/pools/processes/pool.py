@@ -10,7 +10,7 @@ from typing import Any, Literal
 from treadle.cores import usable_cores
 from treadle.errors import QueueFull, Unpicklable
 from treadle.pools import current
-from treadle.pools.contract import NO_LIMITS, Limits, Pool, Reporter, run_into
+from treadle.pools.contract import Limits, Pool, Reporter, run_into
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import limits as limits_
 from treadle.pools.processes.call import Call
@@ -118,18 +118,17 @@ class ProcessPool(Pool, Executor):
         if self._max_queue is not None and not self._crew.room(self._max_queue, wait=self._when_full == "wait"):
             return self._overflow(function, args, kwargs or {})
         try:
-            call = self._new_call(
-                function, args, dict(kwargs or {}), NO_LIMITS if limits == NO_LIMITS else limits,
-                on_started, on_progress,
-            )  # fmt: skip
+            call = self._new_call(function, args, dict(kwargs or {}))
         except Unpicklable as error:
             return _failed(error)
+        call.limit(limits)
+        call.on_started, call.on_progress = on_started, on_progress
         self._crew.submit(call)
         return call
 
-    def _new_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *how: Any) -> Call:
+    def _new_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         entry = self._functions.find(function)
-        return Call(self._crew, entry, pack_call(None if entry.number else function, args, kwargs), *how)
+        return Call(self._crew, entry, pack_call(None if entry.number else function, args, kwargs))
 
     def _overflow(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
         if self._when_full == "raise":

@@ -22,11 +22,7 @@ class WireTask(NamedTuple):
     """Where body and buffers lie in the segment that came along; empty: the body is here."""
 
 
-class Batch(NamedTuple):
-    """Tasks, and the functions among them that this child has not seen."""
-
-    functions: dict[int, bytes]
-    tasks: list[WireTask]
+RawTask = tuple[int, int, int, bytes, tuple[Part, ...]]
 
 
 class Preparation(NamedTuple):
