@@ -10,24 +10,24 @@ import signal
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 MARK = "TREADLE_BENCH_MARK"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-END_WITHIN_S = 5.0
+TIDY_WITHIN_S, END_WITHIN_S = 3.0, 6.0
 LOOK_EVERY_S = 0.02
 
 
-class Process(NamedTuple):
-    """What /proc says of a process."""
+@dataclass(frozen=True)
+class Process:
+    """What /proc says of a process; the same one when it has the same id and the same start."""
 
     pid: int
-    parent: int
-    cpu_s: float
     started_ticks: int
-    """Tells a process from a later one with the same id."""
-    is_zombie: bool
+    parent: int = field(compare=False)
+    cpu_s: float = field(compare=False)
+    is_zombie: bool = field(compare=False)
 
 
 def processes() -> dict[int, Process]:
@@ -38,7 +38,7 @@ def processes() -> dict[int, Process]:
             # The name, in brackets, may hold anything; what follows it begins with the state.
             fields = stat.read_text().rpartition(")")[2].split()
             pid, used_s = int(stat.parent.name), (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-            found[pid] = Process(pid, int(fields[1]), used_s, int(fields[19]), fields[0] == "Z")
+            found[pid] = Process(pid, int(fields[19]), int(fields[1]), used_s, is_zombie=fields[0] == "Z")
     return found
 
 
@@ -69,26 +69,35 @@ def _environment(pid: int) -> list[bytes]:
 
 def living(family: Iterable[Process]) -> list[Process]:
     """Those of them that have not ended."""
-    now = processes()
-    return [p for p in family if p.pid in now and _is_same(p, now[p.pid]) and not now[p.pid].is_zombie]
-
-
-def _is_same(one: Process, other: Process) -> bool:
-    return one.started_ticks == other.started_ticks
+    now = {process for process in processes().values() if not process.is_zombie}
+    return [process for process in family if process in now]
 
 
 def end(mark: str, others: Iterable[Process] = ()) -> None:
     """Kill, each by its id, what has the mark, what those have started, and the others."""
-    deadline_s, known = time.monotonic() + END_WITHIN_S, set(others)
+    started_s, known = time.monotonic(), set(others)
     # Again and again: a supervisor may start a new process while its old ones die.
     while left := living(known | set(tree(p.pid for p in marked(mark)))):
         known.update(left)
+        spent_s = time.monotonic() - started_s
         for process in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
-        if time.monotonic() > deadline_s:
+            if spent_s > TIDY_WITHIN_S or not _is_tidying(process.pid):
+                _kill(process.pid)
+        if spent_s > END_WITHIN_S:
             raise RuntimeError(f"processes that do not die of SIGKILL: {[p.pid for p in left]}")
         time.sleep(LOOK_EVERY_S)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _is_tidying(pid: int) -> bool:
+    """Whether it is what takes multiprocessing's and loky's files out of /dev/shm, and ends when the others have."""
+    with contextlib.suppress(OSError):
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def cpu_s(pids: Iterable[int]) -> float:

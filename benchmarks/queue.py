@@ -34,7 +34,7 @@ from benchmarks.family import cpu_s
 from benchmarks.libraries import LIBRARIES
 from benchmarks.processes import BenchmarkError, Process, Site
 from benchmarks.queue_report import Figures, Idle
-from benchmarks.report import in_turn
+from benchmarks.report import in_turn, say
 
 PAUSE_S, LONG_PAUSE_S = 0.08, 1.2
 """The longest pause before a sample, at random: longer than a peer's time between two polls, quick and by default."""
@@ -90,10 +90,10 @@ def measure_all(options: argparse.Namespace) -> list[Figures]:
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         for repetition in range(options.repetitions):
             for library in in_turn(LIBRARIES, repetition):
-                _say(f"repetition {repetition + 1} of {options.repetitions}: {library.name}")
+                say(f"repetition {repetition + 1} of {options.repetitions}: {library.name}")
                 site = Site(library, Path(folder) / f"{library.module}-{repetition}", options.synchronous)
                 figures.append(measure(site, options))
-    _say("")
+    say("")
     return figures
 
 
@@ -129,12 +129,6 @@ def _idle(site: Site, workers: Sequence[Process], idle_s: float, samples: int, p
 def _rate(stamps_ns: Sequence[int]) -> float:
     """Runs a second, from the first to the last."""
     return (len(stamps_ns) - 1) * 1e9 / (max(stamps_ns) - min(stamps_ns))
-
-
-def _say(text: str) -> None:
-    """What is being measured, on a terminal; each time over the last."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

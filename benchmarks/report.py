@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -94,9 +95,13 @@ Columns = Mapping[str, Callable[[Row[F]], str]]
 
 def table(rows: Sequence[Row[F]], columns: Columns[F]) -> list[str]:
     """The aligned lines."""
-    cells = [["", *columns], *([row.title, *(cell(row) for cell in columns.values())] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [_aligned(line, widths) for line in cells]
+    return aligned([["", *columns], *([row.title, *(cell(row) for cell in columns.values())] for row in rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [_aligned(line, widths) for line in lines]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -127,3 +132,9 @@ def in_turn(libraries: Sequence[T], repetition: int) -> Sequence[T]:
     """The libraries, each time another one first: none has the quiet moments of the machine for itself."""
     first = repetition % len(libraries)
     return [*libraries[first:], *libraries[:first]]
+
+
+def say(text: str) -> None:
+    """What is being measured, on a terminal; each time over the last."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
