@@ -10,7 +10,7 @@ WIDTH, LABELS, VALUES = 760, 170, 110
 LINE, BAR, GAP, TOP = 22, 14, 34, 44
 """Of one bar with its space, the bar, what is above a group, and what is above all."""
 # No colour depends on the theme of the page, which a picture cannot ask for: these are readable on white and on black.
-TEXT, OURS, THEIRS, GRID = "#808080", "#2f81f7", "#9a9a9a", "#80808055"
+TEXT, OURS, THEIRS = "#808080", "#2f81f7", "#9a9a9a"
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def _groups(groups: Sequence[Group], highlighted: str) -> Iterator[str]:
 
 def _group(group: Group, top: int, highlighted: str) -> Iterator[str]:
     scale = _scale(list(group.values.values()))
-    yield _text(0, top + 16, f"{group.title}, {group.unit}, logarithmic", weight="bold")
+    yield _text(0, top + 16, f"{group.title}, {group.unit}; each line is ten times the last", weight="bold")
     for decade in range(scale.low, scale.high + 1):
         x = scale.x(10.0**decade)
-        yield f'<path d="M{x:.1f} {top + 24}V{top + group.height}" stroke="{GRID}"/>'
+        yield f'<path d="M{x:.1f} {top + 24}V{top + group.height}" stroke="{TEXT}" stroke-opacity=".25"/>'
     for number, (name, value) in enumerate(group.values.items()):
         yield from _bar(scale, top + GAP + LINE * number, name, value, group.unit, name == highlighted)
 

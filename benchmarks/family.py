@@ -7,6 +7,7 @@ that has died, and the tree of parents, for a program that writes over its envir
 import contextlib
 import os
 import signal
+import sys
 import time
 import uuid
 from collections.abc import Iterable
@@ -86,6 +87,11 @@ def end(mark: str, others: Iterable[Process] = ()) -> None:
         if spent_s > END_WITHIN_S:
             raise RuntimeError(f"processes that do not die of SIGKILL: {[p.pid for p in left]}")
         time.sleep(LOOK_EVERY_S)
+
+
+def end_all_on_sigterm() -> None:
+    """A SIGTERM of this program unwinds it, so that what ends its processes runs."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def _kill(pid: int) -> None:

@@ -11,7 +11,7 @@ process of its own, which has imported no other:
   same array again and again once it was shared, where there is a way to share it;
 - speed-up: equal parts of pure Python, against the same in one process just before and after;
 - harm: one call kills its process, of 21: how many of the 20 others fail or never end, and how many of
-  all have neither result nor error after 5 s;
+  all have neither result nor error after 10 s;
 - orphans: the owner is killed while its children compute: how many of its processes are left.
 
 Every result is compared with what it should be, or there is no figure. A cell is empty where a library
@@ -30,6 +30,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import pool_processes, pool_report
+from benchmarks.family import end_all_on_sigterm
 from benchmarks.pool_peers import PEERS, Threads, is_installed
 from benchmarks.pool_report import Figures
 from benchmarks.pool_trial import Options
@@ -37,11 +38,12 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.report import in_turn, say
 
 RAY = "Ray"
-QUICK = Options(scale=0.02, array_warm_calls=1, array_samples=1, parts=4, part_s=0.1)
+QUICK = Options(scale=0.02, array_warm_calls=1, array_samples=1, parts=4, part_s=0.1, deadline_s=5)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; returns the exit status."""
+    end_all_on_sigterm()
     arguments = _arguments(argv)
     libraries, skipped = _libraries(arguments)
     options = replace(QUICK if arguments.quick else Options(), workers=arguments.workers)

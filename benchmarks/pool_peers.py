@@ -3,6 +3,7 @@
 An adapter imports its library when it is made, so that a process that measures one has loaded no other.
 """
 
+import logging
 import multiprocessing
 import time
 import warnings
@@ -334,7 +335,7 @@ class Ray(Peer):
 
         self._ray = ray
         self._remotes: dict[Callable[..., Any], Any] = {}
-        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         if function not in self._remotes:

@@ -38,7 +38,8 @@ class Trial:
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=os.environ | {"PYTHONPATH": path, family.MARK: self.mark},
+                # What a library leaves in the folder for temporary files goes with this one.
+                env=os.environ | {"PYTHONPATH": path, "TMPDIR": str(folder), family.MARK: self.mark},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -57,15 +58,16 @@ class Trial:
                 raise self.error(f"took more than {ANSWER_WITHIN_S:.0f} s")
             time.sleep(LOOK_EVERY_S)
 
-    def look_round(self) -> list[family.Process]:
-        """It and all that it has started; they are ended with it."""
-        there = family.tree([self.process.pid])
-        self.known.update(there)
-        return there
+    def look_round(self) -> None:
+        """Remember it and all that it has started; they are ended with it."""
+        # Once it was waited for, its id may be another's.
+        if self.process.poll() is None:
+            self.known.update(family.tree([self.process.pid]))
 
     def end(self) -> None:
         """Kill whatever is left of it."""
-        family.end(self.mark, [*self.known, *self.look_round()])
+        self.look_round()
+        family.end(self.mark, self.known)
         self.process.wait()
 
     def error(self, reason: str) -> BenchmarkError:

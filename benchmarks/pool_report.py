@@ -8,7 +8,7 @@ from benchmarks import report
 from benchmarks.chart import Group, bars
 from benchmarks.pool_peers import PEERS, Peer, versions
 from benchmarks.pool_trial import OTHERS, Options
-from benchmarks.report import NOTHING, Machine, Row, Values
+from benchmarks.report import Goal, Machine, Row, Values, at_least, at_most
 
 OURS, EXECUTOR, MP_POOL, BEST = "Treadle", "ProcessPoolExecutor", "mp.Pool", "the best peer"
 
@@ -20,35 +20,6 @@ class Figures:
     library: str
     values: Mapping[str, float | None]
     """By the key of each row; None where the library has no such verb."""
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What our figure is to reach."""
-
-    is_at_most: bool
-    figure: float
-    of: str = ""
-    """The library, or BEST, of whose figure it is so many times; empty: it is the figure itself."""
-
-    def __str__(self) -> str:
-        sign = "<=" if self.is_at_most else ">="
-        return f"{sign} {self.figure:,g} x {self.of}" if self.of else f"{sign} {self.figure:,g}"
-
-    def is_reached(self, values: Values, best: float | None) -> bool | None:
-        """None where it cannot be said."""
-        ours, theirs = values.get(OURS), (best if self.of == BEST else values.get(self.of)) if self.of else 1.0
-        if ours is None or theirs is None:
-            return None
-        return ours <= self.figure * theirs if self.is_at_most else ours >= self.figure * theirs
-
-
-def at_most(figure: float, of: str = "") -> Goal:
-    return Goal(is_at_most=True, figure=figure, of=of)
-
-
-def at_least(figure: float, of: str = "") -> Goal:
-    return Goal(is_at_most=False, figure=figure, of=of)
 
 
 @dataclass(frozen=True)
@@ -65,8 +36,8 @@ class PoolRow(Row[Figures]):
 
     def reached(self, values: Values) -> str:
         """Whether every goal is."""
-        answers = {goal.is_reached(values, self.peers_best(values)) for goal in self.goals}
-        return "no" if False in answers else NOTHING if None in answers else "yes"
+        theirs = {**values, BEST: self.peers_best(values)}
+        return report.reached([goal.is_reached(values.get(OURS), theirs) for goal in self.goals])
 
 
 def _of(key: str) -> Callable[[Figures], float | None]:
@@ -89,7 +60,7 @@ ROWS: Sequence[PoolRow] = (
     PoolRow("the same, shared before", _of("shared_array_ms"), min, 1, goals=(at_most(1),)),
     PoolRow("speed-up, pure Python", _of("speed_up"), max, 2, goals=(at_least(1.97),)),
     PoolRow(f"one of {OTHERS + 1} calls killed: others harmed", _of("harmed"), None, 0, max, goals=(at_most(0),)),
-    PoolRow("and calls that never end, of all", _of("endless"), None, 0, max, goals=(at_most(0),)),
+    PoolRow(f"and without an end, of all {OTHERS + 1}", _of("endless"), None, 0, max, goals=(at_most(0),)),
     PoolRow("owner killed: processes left after 1 s", _of("left"), None, 0, max, goals=(at_most(0),)),
 )  # fmt: skip
 

@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+BUSY_S = 20.0
+"""How long the calls of an owner that is killed would go on: longer than anybody looks."""
 LCG_A, LCG_C, LCG_M = 1_103_515_245, 12_345, 2**31
 
 
@@ -50,9 +52,15 @@ def die_after(seconds: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def work_until(folder: str, seconds: float) -> None:
-    """Compute, after a note that it has begun: a file whose name is the process."""
+def note_and_work(folder: str) -> None:
+    """Compute for BUSY_S, after a note that it has begun: a file whose name is the process."""
     (Path(folder) / str(os.getpid())).touch()
+    work_for(BUSY_S)
+
+
+def work_for(seconds: float) -> int:
+    """Pure Python for so long; the process in which it ran."""
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         spin(10_000)
+    return os.getpid()

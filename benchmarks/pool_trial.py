@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,8 +27,6 @@ OTHERS = 20
 """Calls beside the one that is killed."""
 NAP_S, DEATH_AFTER_S = 0.05, 0.03
 """A neighbour of the killed call is surely running then, and others wait."""
-BUSY_S = 20.0
-"""How long the calls of an owner that is killed would go on: longer than anybody looks."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,8 @@ class Options:
     parts: int = 8
     """Equal calls of the speed-up."""
     part_s: float = 0.25
-    deadline_s: float = 5.0
-    """After a kill."""
+    deadline_s: float = 10.0
+    """After a kill: several times what the slowest library that recovers needs, which is Dask with 3.5 s."""
 
     def count(self, full: int) -> int:
         return max(10, round(full * self.scale))
@@ -215,7 +212,7 @@ def owner(peer: Peer, options: Options) -> None:
     """Keeps every child busy, each after a note of that in the folder BUSY; to be killed then."""
     folder = Path(BUSY).absolute()
     folder.mkdir()
-    peer.map(partial(tasks.work_until, str(folder)), [BUSY_S] * options.workers)
+    peer.map(tasks.note_and_work, [str(folder)] * options.workers)
 
 
 # Time and truth

@@ -123,6 +123,40 @@ def medians(rows: Sequence[Row[F]], libraries: Sequence[str], figures: Sequence[
     return {row.title: row.values(libraries, figures) for row in rows}
 
 
+@dataclass(frozen=True)
+class Goal:
+    """What a figure of ours is to reach."""
+
+    is_at_most: bool
+    figure: float
+    of: str = ""
+    """The library of whose figure it is so many times; empty: it is the figure itself."""
+
+    def __str__(self) -> str:
+        sign = "<=" if self.is_at_most else ">="
+        return f"{sign} {self.figure:,g} x {self.of}" if self.of else f"{sign} {self.figure:,g}"
+
+    def is_reached(self, ours: float | None, others: Values) -> bool | None:
+        """None where it cannot be said."""
+        theirs = others.get(self.of) if self.of else 1.0
+        if ours is None or theirs is None:
+            return None
+        return ours <= self.figure * theirs if self.is_at_most else ours >= self.figure * theirs
+
+
+def at_most(figure: float, of: str = "") -> Goal:
+    return Goal(is_at_most=True, figure=figure, of=of)
+
+
+def at_least(figure: float, of: str = "") -> Goal:
+    return Goal(is_at_most=False, figure=figure, of=of)
+
+
+def reached(answers: Sequence[bool | None]) -> str:
+    """All of several goals, as a cell."""
+    return "no" if False in answers else NOTHING if None in answers or not answers else "yes"
+
+
 def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest of the values that so many percent of them do not exceed."""
     return sorted(values)[ceil(len(values) * percent / 100) - 1]
