@@ -5,7 +5,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check format bench clean
+.PHONY: help demo test test-quick check format bench bench-pool bench-web clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +30,14 @@ format: .venv/.has-check  ## Put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: .venv/.has-bench  ## Speed beside its peers, in one run
+bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run
 	@.venv/bin/python benchmarks/queue.py $(ARGS)
+
+bench-pool: .venv/.has-bench  ## Speed of the process pool beside its peers (ARGS=--quick: in a minute)
+	@.venv/bin/python benchmarks/pool.py $(ARGS)
+
+bench-web: .venv/.has-bench  ## What a web process feels while its pool computes (ARGS=--quick: in a minute)
+	@.venv/bin/python benchmarks/web_latency.py $(ARGS)
 
 clean:  ## Remove what the other chores made
 	@rm -rf .venv .venv-3.13 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

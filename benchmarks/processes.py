@@ -21,7 +21,6 @@ STOP_WITHIN_S = 15
 STALLED_AFTER_S = 30
 """A worker that has run nothing for so long, its start included, has failed."""
 LOOK_EVERY_S = 0.02
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 Process = subprocess.Popen[bytes]
 
@@ -63,7 +62,7 @@ class Site:
         except subprocess.TimeoutExpired:
             raise self._error(f"{verb} took more than {SENDER_WITHIN_S} s") from None
         if done.returncode:
-            raise self._error(f"{verb} failed: {_tail(done.stderr)}")
+            raise self._error(f"{verb} failed: {tail(done.stderr)}")
         self.sent += count + WARM_UP if count else 0
         return json.loads(done.stdout)
 
@@ -113,27 +112,12 @@ class Site:
 
     def _error(self, reason: str) -> BenchmarkError:
         log = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
-        return BenchmarkError(f"{self.library.name}: {reason}\n{_tail(log)}".rstrip())
+        return BenchmarkError(f"{self.library.name}: {reason}\n{tail(log)}".rstrip())
 
     @property
     def _log_path(self) -> Path:
         return self.folder / "workers.log"
 
 
-def _tail(text: str, lines: int = 15) -> str:
+def tail(text: str, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:])
-
-
-def cpu_s(processes: Sequence[Process]) -> float:
-    """Processor time that these and all their descendants have used, in seconds; Linux only."""
-    parents, used_s = {}, {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            # The name, in brackets, may hold anything; what follows it begins with the state.
-            fields = stat.read_text().rpartition(")")[2].split()
-            pid = int(stat.parent.name)
-            parents[pid], used_s[pid] = int(fields[1]), (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-    family = {process.pid for process in processes}
-    while children := {pid for pid, parent in parents.items() if parent in family} - family:
-        family |= children
-    return sum(used_s.get(pid, 0.0) for pid in family)

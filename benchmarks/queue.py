@@ -28,11 +28,13 @@ if not __package__:
     # Run as a file: without its folder, where it would be taken for the standard library's `queue`.
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks import report
+from benchmarks import queue_report as report
 from benchmarks.apps import stamps
-from benchmarks.libraries import LIBRARIES, Library
-from benchmarks.processes import BenchmarkError, Process, Site, cpu_s
-from benchmarks.report import Figures, Idle
+from benchmarks.family import cpu_s
+from benchmarks.libraries import LIBRARIES
+from benchmarks.processes import BenchmarkError, Process, Site
+from benchmarks.queue_report import Figures, Idle
+from benchmarks.report import in_turn, say
 
 PAUSE_S, LONG_PAUSE_S = 0.08, 1.2
 """The longest pause before a sample, at random: longer than a peer's time between two polls, quick and by default."""
@@ -87,18 +89,12 @@ def measure_all(options: argparse.Namespace) -> list[Figures]:
     figures = []
     with tempfile.TemporaryDirectory(prefix="treadle-bench-") as folder:
         for repetition in range(options.repetitions):
-            for library in _in_turn(repetition):
-                _say(f"repetition {repetition + 1} of {options.repetitions}: {library.name}")
+            for library in in_turn(LIBRARIES, repetition):
+                say(f"repetition {repetition + 1} of {options.repetitions}: {library.name}")
                 site = Site(library, Path(folder) / f"{library.module}-{repetition}", options.synchronous)
                 figures.append(measure(site, options))
-    _say("")
+    say("")
     return figures
-
-
-def _in_turn(repetition: int) -> Sequence[Library]:
-    """The libraries, each time another one first: none has the quiet moments of the machine for itself."""
-    first = repetition % len(LIBRARIES)
-    return [*LIBRARIES[first:], *LIBRARIES[:first]]
 
 
 def measure(site: Site, options: argparse.Namespace) -> Figures:
@@ -123,21 +119,16 @@ def _default_idle(site: Site, options: argparse.Namespace) -> Idle:
 def _idle(site: Site, workers: Sequence[Process], idle_s: float, samples: int, pause_s: float) -> Idle:
     """What idleness costs, and how soon it ends."""
     time.sleep(idle_s / 2)
-    used_s, started_s = cpu_s(workers), time.monotonic()
+    pids = [worker.pid for worker in workers]
+    used_s, started_s = cpu_s(pids), time.monotonic()
     time.sleep(idle_s)
-    load = (cpu_s(workers) - used_s) / (time.monotonic() - started_s)
+    load = (cpu_s(pids) - used_s) / (time.monotonic() - started_s)
     return Idle(load * 100, site.send("latency", samples, pause_s))
 
 
 def _rate(stamps_ns: Sequence[int]) -> float:
     """Runs a second, from the first to the last."""
     return (len(stamps_ns) - 1) * 1e9 / (max(stamps_ns) - min(stamps_ns))
-
-
-def _say(text: str) -> None:
-    """What is being measured, on a terminal; each time over the last."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,140 +1,107 @@
-"""What is printed: on which machine, with which settings, and the table."""
+"""What all programs here print: on which machine, a table of medians, and how two figures compare."""
 
 import os
 import platform
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from statistics import median
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
-from benchmarks.libraries import POLL_S, Library
+NOTHING = "-"
+"""The cell of a figure that does not exist."""
 
-
-@dataclass(frozen=True)
-class Idle:
-    """An idle worker."""
-
-    load_percent: float
-    """Of one core."""
-    latency_ms: list[float]
-    """Of each sample."""
-
-    def latency(self, percent: float) -> float:
-        """The smallest latency that so many percent of the samples do not exceed, in milliseconds."""
-        return sorted(self.latency_ms)[ceil(len(self.latency_ms) * percent / 100) - 1]
+Values = Mapping[str, float | None]
+"""One figure of each library; None where it has no such thing."""
 
 
-@dataclass(frozen=True)
-class Figures:
+class Measured(Protocol):
     """What one repetition measured of one library."""
 
-    library: str
-    enqueued_per_s: float
-    drained_per_s: float
-    fast: Idle
-    """With peers polling every POLL_S."""
-    default: Idle
-    """With peers polling as by default."""
+    @property
+    def library(self) -> str: ...
+
+
+F = TypeVar("F", bound=Measured)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table."""
-
-    title: str
-    value: Callable[[Figures], float]
-    best: Callable[[Sequence[float]], float] | None
-    """Of the peers; None where the row is no contest: it says what the row above costs."""
-    digits: int
-
-    def ratio(self, ours: float, peers: Sequence[float]) -> str:
-        """How many times better ours is than the best peer's."""
-        if self.best is None:
-            return ""
-        best = self.best(peers)
-        return f"{ours / best if self.best is max else best / ours:.1f}x"
-
-
-FAST = f"peers poll every {POLL_S * 1000:.0f} ms"
-DEFAULT = "peers poll as by default"
-ROWS = (
-    Row("enqueue one by one, jobs/s", lambda f: f.enqueued_per_s, max, 0),
-    Row("drain on 2 processes, jobs/s", lambda f: f.drained_per_s, max, 0),
-    Row(f"idle latency p50, ms; {FAST}", lambda f: f.fast.latency(50), min, 2),
-    Row(f"idle latency p99, ms; {FAST}", lambda f: f.fast.latency(99), min, 2),
-    Row(f"idle load, % of a core; {FAST}", lambda f: f.fast.load_percent, None, 1),
-    Row(f"idle latency p50, ms; {DEFAULT}", lambda f: f.default.latency(50), min, 2),
-    Row(f"idle latency p99, ms; {DEFAULT}", lambda f: f.default.latency(99), min, 2),
-    Row(f"idle load, % of a core; {DEFAULT}", lambda f: f.default.load_percent, None, 1),
-)
-
-
-_SYNCHRONOUS = {
-    "NORMAL": "NORMAL (the default of Treadle; a power failure may lose the last commits)",
-    "FULL": "FULL (the default of Huey and of Django; a commit waits for the disk)",
-    "DEFAULT": "as by default: NORMAL for Treadle, for the others that of SQLite, which is FULL",
-}
-
-
-@dataclass(frozen=True)
-class Header:
-    """Where and how it was measured."""
+class Machine:
+    """Where it was measured."""
 
     date: str
     cores: int
     load: float
     """Processes that wanted a core, on average over the last minute before the run."""
     python: str
-    sqlite: str
-    versions: Mapping[str, str]
-    settings: Mapping[str, str]
-    run: Mapping[str, Any]
 
-    def lines(self) -> list[str]:
-        """The header as text."""
-        run = self.run
-        return [
-            f"{self.date}  {self.cores} cores, load {self.load:.1f} before  Python {self.python}  SQLite {self.sqlite}",
-            f"{run['repetitions']} x {run['jobs']} jobs and {run['samples']} samples, medians",
-            f"all: WAL, synchronous {_SYNCHRONOUS[run['synchronous']]}; no log line for a job that succeeds",
-            *(f"{name}: {versions}; {self.settings[name]}" for name, versions in self.versions.items()),
-            "",
-        ]
+    def __str__(self) -> str:
+        return f"{self.date}  {self.cores} cores, load {self.load:.1f} before  Python {self.python}"
 
 
-def header(libraries: Sequence[Library], run: Mapping[str, Any]) -> Header:
-    """The facts of this run."""
-    return Header(
+def machine() -> Machine:
+    """This one, now."""
+    return Machine(
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         cores=len(os.sched_getaffinity(0)),
         load=os.getloadavg()[0],
         python=platform.python_version(),
-        sqlite=sqlite3.sqlite_version,
-        versions={library.name: library.versions for library in libraries},
-        settings={
-            library.name: f"{library.notes}; polling by default: {library.default_polling}" for library in libraries
-        },
-        run={key: run[key] for key in ("repetitions", "jobs", "samples", "idle_s", "synchronous")},
     )
 
 
-def medians(libraries: Sequence[Library], figures: Sequence[Figures], row: Row) -> list[float]:
-    """One value for each library."""
-    return [median(row.value(f) for f in figures if f.library == library.name) for library in libraries]
+@dataclass(frozen=True)
+class Row(Generic[F]):
+    """One line of the table."""
+
+    title: str
+    value: Callable[[F], float | None]
+    best: Callable[[Iterable[float]], float] | None
+    """Of several; None where the row is no contest."""
+    digits: int
+    over_repetitions: Callable[[Iterable[float]], float] = median
+    """One figure out of those of the repetitions: the worst is the honest one where harm is counted."""
+
+    def values(self, libraries: Sequence[str], figures: Sequence[F]) -> dict[str, float | None]:
+        """One figure for each library."""
+        return {library: self._of(library, figures) for library in libraries}
+
+    def _of(self, library: str, figures: Sequence[F]) -> float | None:
+        values = [self.value(f) for f in figures if f.library == library]
+        there = [value for value in values if value is not None]
+        return self.over_repetitions(there) if there else None
+
+    def cell(self, value: float | None) -> str:
+        """The figure as text."""
+        return NOTHING if value is None else f"{value:,.{self.digits}f}"
+
+    def ratio(self, ours: float | None, theirs: float | None) -> str:
+        """How many times better ours is; nothing where one is missing, or noise around zero."""
+        if self.best is None or ours is None or theirs is None or min(ours, theirs) <= 0:
+            return NOTHING
+        return f"{ours / theirs if self.best is max else theirs / ours:.1f}x"
+
+    def best_of(self, values: Values) -> float | None:
+        """The best figure that there is."""
+        there = [value for value in values.values() if value is not None]
+        return self.best(there) if self.best and there else None
 
 
-def table(libraries: Sequence[Library], figures: Sequence[Figures]) -> list[str]:
-    """The aligned lines; the last column is how many times better the first library is than the best other."""
-    cells = [["", *(library.name for library in libraries), "against best peer"]]
-    for row in ROWS:
-        ours, *peers = medians(libraries, figures, row)
-        values = [f"{value:,.{row.digits}f}" for value in (ours, *peers)]
-        cells.append([row.title, *values, row.ratio(ours, peers)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [_aligned(line, widths) for line in cells]
+Columns = Mapping[str, Callable[[Row[F]], str]]
+"""The title of each column, and what gives its cell in a row."""
+
+
+def table(rows: Sequence[Row[F]], columns: Columns[F]) -> list[str]:
+    """The aligned lines."""
+    return aligned([["", *columns], *([row.title, *(cell(row) for cell in columns.values())] for row in rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [_aligned(line, widths) for line in lines]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -142,8 +109,66 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([line[0].ljust(len(first)), *others])
 
 
-def as_json(header: Header, libraries: Sequence[Library], figures: Sequence[Figures]) -> dict[str, Any]:
-    """Everything that is printed, and every sample."""
-    names = [library.name for library in libraries]
-    rows = {row.title: dict(zip(names, medians(libraries, figures, row), strict=True)) for row in ROWS}
-    return {"header": asdict(header), "medians": rows, "repetitions": [asdict(f) for f in figures]}
+def figure_columns(libraries: Sequence[str], figures: Sequence[F]) -> dict[str, Callable[[Row[F]], str]]:
+    """A column of figures for each library."""
+
+    def column(library: str) -> Callable[[Row[F]], str]:
+        return lambda row: row.cell(row.values([library], figures)[library])
+
+    return {library: column(library) for library in libraries}
+
+
+def medians(rows: Sequence[Row[F]], libraries: Sequence[str], figures: Sequence[F]) -> dict[str, Values]:
+    """What the table shows, for JSON."""
+    return {row.title: row.values(libraries, figures) for row in rows}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure of ours is to reach."""
+
+    is_at_most: bool
+    figure: float
+    of: str = ""
+    """The library of whose figure it is so many times; empty: it is the figure itself."""
+
+    def __str__(self) -> str:
+        sign = "<=" if self.is_at_most else ">="
+        return f"{sign} {self.figure:,g} x {self.of}" if self.of else f"{sign} {self.figure:,g}"
+
+    def is_reached(self, ours: float | None, others: Values) -> bool | None:
+        """None where it cannot be said."""
+        theirs = others.get(self.of) if self.of else 1.0
+        if ours is None or theirs is None:
+            return None
+        return ours <= self.figure * theirs if self.is_at_most else ours >= self.figure * theirs
+
+
+def at_most(figure: float, of: str = "") -> Goal:
+    return Goal(is_at_most=True, figure=figure, of=of)
+
+
+def at_least(figure: float, of: str = "") -> Goal:
+    return Goal(is_at_most=False, figure=figure, of=of)
+
+
+def reached(answers: Sequence[bool | None]) -> str:
+    """All of several goals, as a cell."""
+    return "no" if False in answers else NOTHING if None in answers or not answers else "yes"
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest of the values that so many percent of them do not exceed."""
+    return sorted(values)[ceil(len(values) * percent / 100) - 1]
+
+
+def in_turn(libraries: Sequence[T], repetition: int) -> Sequence[T]:
+    """The libraries, each time another one first: none has the quiet moments of the machine for itself."""
+    first = repetition % len(libraries)
+    return [*libraries[first:], *libraries[:first]]
+
+
+def say(text: str) -> None:
+    """What is being measured, on a terminal; each time over the last."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
