@@ -85,6 +85,13 @@ def test_a_job_that_has_not_started_is_cancelled():
     assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.FAILED
 
 
+def test_a_job_carries_the_limits_of_its_task():
+    """Set at decoration or for one send."""
+    assert send_function(tasks.square, 2).row.limits == {}
+    limited = tasks.square.options(timeout_s=5, memory_mb=100, cores=2)
+    assert job(send_function(limited, 2).id).row.limits == {"timeout_s": 5, "memory_mb": 100, "cores": 2}
+
+
 def test_sent_lists_the_calls_of_a_task():
     """sent() tells what was sent, with its arguments."""
     send_function(tasks.string_length, "one")
