@@ -1,5 +1,6 @@
 """What may be run: tasks, the registry that knows them by name, and what a running one is given."""
 
+import asyncio
 import inspect
 import math
 import pickle
@@ -386,9 +387,16 @@ class Registry:
 class Context:
     """What a task that takes a context is given as its first argument."""
 
-    def __init__(self, job: Job | None, report: Callable[[Any], None], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        job: Job | None,
+        report: Callable[[Any], None],
+        clock: Clock | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._job = job
         self._report = report
+        self._is_cancelled = is_cancelled
         self._clock = clock or SystemClock()
         self._pending: Progress | None = None
         self._last_report_s = -PROGRESS_INTERVAL_S
@@ -416,8 +424,11 @@ class Context:
         """Say how far the job is.
 
         Cheap: at most 20 reports a second leave the task; those between are replaced by the next,
-        and the last one is always delivered. Raises TypeError or ValueError for what is no number.
+        and the last one is always delivered. Raises TypeError or ValueError for what is no number, and
+        asyncio.CancelledError where the job was cancelled and nothing else can end it, as in a thread.
         """
+        if self._is_cancelled():
+            raise asyncio.CancelledError("the job was cancelled")
         if not (math.isfinite(done) and (total is None or math.isfinite(total))):
             raise ValueError(f"progress takes finite numbers, got {done} of {total}")
         if not isinstance(message, str):

@@ -430,8 +430,10 @@ def test_a_stopping_worker_waits_for_what_runs(app: Treadle, gate: Gate) -> None
 @pytest.mark.parametrize("task", [apps.wait_for, apps.wait_in_thread, apps.wait_soon_for], ids=lambda t: t.__name__)
 def test_an_interrupted_job_is_refunded(app: Treadle, gate: Gate, task: Any) -> None:
     """Stopped at once it is ready again: no attempt, no crash, but what happened is kept."""
+    events = listen(app)
     with working(app) as worker:
-        job = in_state(app.send_function(task, str(gate.path)), State.RUNNING)
+        job = app.send_function(task, str(gate.path))
+        eventually(lambda: any(isinstance(event, JobStarted) for event in events))
         worker.stop(at_once=True)
         again = in_state(job, State.READY)
     assert (again.row.attempt, again.row.crashes, outcomes(job)) == (0, 0, ["interrupted"])
