@@ -366,4 +366,4 @@ def test_nothing_of_a_cancel_stays_behind(app: Treadle, tmp_path: Path) -> None:
         job.cancel()
         job.wait(PATIENCE_S)
     assert execution.cancelled_here == set()
-    assert not any(thread.name.startswith("treadle-job") for thread in threading.enumerate())
+    eventually(lambda: not any(thread.name.startswith("treadle-job") for thread in threading.enumerate()))
