@@ -542,8 +542,11 @@ def test_the_jobs_of_a_worker_that_failed_are_run_by_another(app: Treadle, gate:
     """A worker that ends by an error of its own leaves no job behind that nobody would ever take back."""
     clock = BreakableClock()
     failing = jobs_app(tmp_path, clock=clock)
+    events = listen(failing)
     with pytest.raises(RuntimeError, match="the clock is broken"), working(failing):
-        job = in_state(app.send_function(apps.wait_in_thread, str(gate.path)), State.RUNNING)
+        job = app.send_function(apps.wait_in_thread, str(gate.path))
+        # Not before: what the pool's own thread tells of the start would fail, too.
+        eventually(lambda: any(isinstance(event, JobStarted) for event in events))
         clock.is_broken = True
     gate.open()
     with working(app):
