@@ -409,9 +409,10 @@ class Worker:
         self._wakeup.wake()
 
     def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
-        if place.flights.pop(flight.job.claim, None) is None:
-            return  # It was interrupted; nobody waits for its end.
+        is_interrupted = place.flights.pop(flight.job.claim, None) is None
         execution.cancelled_here.discard(flight.job.claim)
+        if is_interrupted:
+            return  # Nobody waits for its end.
         if future.cancelled() and not flight.has_started:
             is_first = self._committer.add_release(flight.row)
         else:
