@@ -1,6 +1,7 @@
 """An application at module level, as child processes need it, and its tasks."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -202,6 +203,17 @@ def progress_and_fail(context: Context) -> NoReturn:
     context.progress(1, 2)
     context.progress(2, 2, "nearly")
     raise ValueError("nearly")
+
+
+@app.task(takes_context=True)
+def report_for_ever(context: Context, folder: str) -> None:
+    """As one that catches too much; leaves a file as it is ended, or as the folder is gone."""
+    try:
+        while Path(folder).exists():
+            with contextlib.suppress(Exception):
+                context.progress(1)
+    finally:
+        (Path(folder) / "cleaned up").touch()
 
 
 @app.task(takes_context=True)

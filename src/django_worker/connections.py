@@ -103,7 +103,7 @@ class WorkerStore(SqliteStore):
         """Set WAL, so that readers and the writer do not wait for each other; the tables are Django's to make."""
         with self.file.locked() as connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            check_schema(connection, str(self))
+            check_schema(connection, str(self), MISSING)
 
 
 class _PollingWakeup(LocalWakeup):

@@ -8,7 +8,7 @@ from django.db.migrations.operations.base import Operation
 from treadle.store import migrate
 from treadle.store.sqlite import apply
 
-TABLES = ("message", "progress", "attempt", "worker", "job", "meta")
+DROP_ALL = tuple(f"DROP TABLE treadle_{table}" for table in ("message", "progress", "attempt", "worker", "job", "meta"))
 
 
 class RunCoreMigration(Operation):
@@ -17,8 +17,10 @@ class RunCoreMigration(Operation):
     reduces_to_sql = True
     reversible = True
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, backwards: tuple[str, ...] = DROP_ALL) -> None:
+        """`backwards`: the statements that take it back, which the core has no use for."""
         self.number = number
+        self.backwards = backwards
 
     def state_forwards(self, app_label: str, state: Any) -> None:
         pass
@@ -33,8 +35,8 @@ class RunCoreMigration(Operation):
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if self._is_wanted(app_label, schema_editor):
-            for table in TABLES:
-                schema_editor.execute(f"DROP TABLE treadle_{table}")
+            for statement in self.backwards:
+                schema_editor.execute(statement)
 
     def _is_wanted(self, app_label: str, schema_editor: Any) -> bool:
         connection = schema_editor.connection

@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 from django_worker.contract import FrameworkTask, TaskContext, task_backends
 from treadle.backoff import Backoff, BackoffRule
 from treadle.errors import NotATask, UnknownTask
-from treadle.task import BoundTask, Context, Registry, Task
+from treadle.task import LIMITS, BoundTask, Context, Registry, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,6 +26,12 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     backoff: BackoffRule = field(default_factory=Backoff.exponential)
     """Takes the error and the job and answers how many seconds to wait; None gives up."""
     pool: str | None = None
+    timeout_s: float | None = None
+    """How long a run may take before its process is killed; that counts as an error."""
+    memory_mb: float | None = None
+    """How much the process of a run may grow before it is killed; that counts as an error."""
+    cores: int | None = None
+    """How many slots of a worker a run takes up, and threads of BLAS it may use."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
     def options(self, **changes: Any) -> "WorkerTask":
@@ -165,6 +171,7 @@ class DjangoRegistry(Registry):
             "max_crashes": task.max_crashes,
             "backoff": task.backoff,
             "takes_context": task.takes_context,
+            **{name: getattr(task, name) for name in LIMITS},
         }
         if task.pool is not None:
             options["pool"] = task.pool

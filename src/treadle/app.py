@@ -40,7 +40,7 @@ from treadle.store.contract import Query, Store
 from treadle.store.memory import MemoryStore
 from treadle.store.sqlite import SqliteStore
 from treadle.store.sqlite_file import SqliteFile
-from treadle.task import BoundTask, Registry, Task
+from treadle.task import LIMITS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
@@ -130,7 +130,7 @@ class Treadle:
         The items travel in `parts` parts, by default 16 for each core, which run in parallel. The
         result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
-        job cancels the parts that have not started.
+        job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
@@ -152,7 +152,8 @@ class Treadle:
         whole = msgspec.structs.replace(
             self._new_job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
-            **({} if reduce else {"task": GATHER}),
+            # What gathers is ours: the limits are meant for the user's function.
+            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
         )
         return [
             *(
@@ -169,7 +170,11 @@ class Treadle:
             payload = task.encode_items(items, f"part {index} of {task.name}", self.settings.max_payload_bytes)
         except PayloadTooLarge as error:
             raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
-        return self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
+        part = self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
+        if part.timeout_s is None:
+            return part
+        # The limit is for one call: a part whose items all keep it must not be killed.
+        return msgspec.structs.replace(part, timeout_s=part.timeout_s * len(items))
 
     def _new_job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
         options = task.settings
@@ -190,6 +195,9 @@ class Treadle:
             priority=options.priority,
             max_attempts=options.max_attempts,
             max_crashes=options.max_crashes,
+            timeout_s=options.timeout_s,
+            memory_mb=options.memory_mb,
+            cores=options.cores,
             labels=options.labels,
             alias=self.alias,
             enqueued_at_us=now_us,
@@ -275,7 +283,10 @@ class Treadle:
     # For tests
 
     def run_pending(self) -> list[JobHandle[Any]]:
-        """Run the jobs that wait, in this thread and on this connection, and return them as they ended."""
+        """Run the jobs that wait, in this thread and on this connection, and return them as they ended.
+
+        Without their limits: a thread could not be ended.
+        """
         ids = self._run_ready()
         rows = self.store.jobs(ids)
         return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
@@ -371,7 +382,7 @@ class Treadle:
         def processes() -> ProcessPool:
             return ProcessPool(
                 slots, nice=self.settings.job_nice, python=self.settings.python,
-                initializer=initializer[0], initargs=initializer[1], held_fds=held_fds,
+                initializer=initializer[0], initargs=initializer[1], held_fds=held_fds, **self.recycling,
             )  # fmt: skip
 
         threads, coroutines = self.settings.threads, self.settings.coroutines
@@ -381,6 +392,12 @@ class Treadle:
             Place("coroutines", coroutines, lambda: CoroutinePool(coroutines)),
             Place("inline", 1, InlinePool),
         ]
+
+    @property
+    def recycling(self) -> dict[str, Any]:
+        """When a worker's children are replaced, as ProcessPool takes it; without what is not set."""
+        chosen = {name: getattr(self.settings, name) for name in ("recycle_after_tasks", "recycle_over_rss_mb")}
+        return {name: value for name, value in chosen.items() if value is not None}
 
     @cached_property
     def alive(self) -> AliveFolder | None:

@@ -73,6 +73,12 @@ class JobHandle(Generic[R]):
         return self.row.failure
 
     @property
+    def cancel_requested_at(self) -> datetime | None:
+        """When somebody cancelled it while it ran; None where nobody has."""
+        asked_at_us = self.row.cancel_requested_at_us
+        return as_datetime(asked_at_us) if asked_at_us is not None else None
+
+    @property
     def enqueued_at(self) -> datetime:
         return as_datetime(self.row.enqueued_at_us)
 
@@ -145,7 +151,13 @@ class JobHandle(Generic[R]):
         return self._decode(self.row)
 
     def cancel(self) -> bool:
-        """Cancel the job, and the parts of a `send_map`, if it has not started; False where it has."""
+        """Cancel the job, and the parts of a `send_map`; False where it has ended.
+
+        One that waits is cancelled now. One that runs is asked to end, which its worker sees within a
+        second: in a process it is killed, as a coroutine it gets CancelledError at its next await, in a
+        thread or inline at its next `context.progress`; without any it runs to its end. `wait` tells
+        what came of it: the job is cancelled and never runs again, unless it gave its answer before.
+        """
         return self.id in self._store.cancel([self.id], self._clock.now_us())
 
     def __repr__(self) -> str:

@@ -86,12 +86,22 @@ class OutcomeKind(StrEnum):
     """The function raised an error."""
     UNFIT = "unfit"
     """It could never run: its payload is damaged or its arguments no longer fit."""
+    TIMED_OUT = "timed_out"
+    """It ran longer than its `timeout_s`, and its process was killed."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Its process grew by more than its `memory_mb`, and was killed."""
     CRASHED = "crashed"
     """The process died under it."""
     INTERRUPTED = "interrupted"
     """The worker was stopped before it ended."""
+    CANCELLED = "cancelled"
+    """Somebody cancelled the job, so the run was ended."""
     UNKNOWN_TASK = "unknown_task"
     """This process does not know the task; another may."""
+
+
+UNANSWERED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.CRASHED})
+"""Runs that were cut off, for a reason that is not the job's: they say nothing of what it would have come to."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -125,12 +135,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int = 1
     crashes: int = 0
     max_crashes: int = 3
+    timeout_s: float | None = None
+    """How long a run may take; None: as long as it takes."""
+    memory_mb: float | None = None
+    """How much the process of a run may grow; None: without limit."""
+    cores: int | None = None
+    """How many slots of a worker a run takes up; one where None."""
     token: int = 0
     """The number of the claim. Who writes with another number writes nothing."""
     worker_id: str | None = None
     enqueued_at_us: int = 0
     started_at_us: int | None = None
     finished_at_us: int | None = None
+    cancel_requested_at_us: int | None = None
+    """When somebody asked to cancel it while it ran; it will not run again."""
     group_id: str | None = None
     """The id of the whole that this part belongs to."""
     part: int = 0
@@ -147,6 +165,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
     version: int = 0
     """Raised by every visible change: state, progress, message."""
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The limits that there are, as a pool's `call` takes them."""
+        limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "cores": self.cores}
+        return {name: value for name, value in limits.items() if value is not None}
 
     @property
     def claim(self) -> "Claim":
@@ -195,6 +219,14 @@ class Outcome(msgspec.Struct, frozen=True):
         return cls(OutcomeKind.UNFIT, failure=failure)
 
     @classmethod
+    def timed_out(cls, failure: Failure, retry_after_s: float | None) -> "Outcome":
+        return cls(OutcomeKind.TIMED_OUT, failure=failure, retry_after_s=retry_after_s)
+
+    @classmethod
+    def out_of_memory(cls, failure: Failure, retry_after_s: float | None) -> "Outcome":
+        return cls(OutcomeKind.OUT_OF_MEMORY, failure=failure, retry_after_s=retry_after_s)
+
+    @classmethod
     def crashed(cls, failure: Failure) -> "Outcome":
         return cls(OutcomeKind.CRASHED, failure=failure)
 
@@ -202,6 +234,10 @@ class Outcome(msgspec.Struct, frozen=True):
     def interrupted(cls) -> "Outcome":
         reason = Failure(WORKER_LOST, "the worker was stopped while the job ran")
         return cls(OutcomeKind.INTERRUPTED, failure=reason)
+
+    @classmethod
+    def cancelled(cls) -> "Outcome":
+        return cls(OutcomeKind.CANCELLED)
 
     @classmethod
     def unknown_task(cls, failure: Failure) -> "Outcome":
@@ -227,10 +263,19 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, job: Job, outcome: Outcome, now_us: int, unknown_task_s: float) -> "Ending":
         """The ending that an outcome means. `unknown_task_s`: how long a job waits for its task."""
+        ending = cls._of(job, outcome, now_us, unknown_task_s)
+        return ending if job.cancel_requested_at_us is None else ending.or_cancelled()
+
+    @classmethod
+    def _of(cls, job: Job, outcome: Outcome, now_us: int, unknown_task_s: float) -> "Ending":
         match outcome.kind:
             case OutcomeKind.SUCCEEDED:
                 return cls.succeed(job, outcome, now_us)
-            case OutcomeKind.RAISED if outcome.retry_after_s is not None:
+            case OutcomeKind.CANCELLED:
+                return cls.cancel(job, outcome, now_us)
+            case OutcomeKind.RAISED | OutcomeKind.TIMED_OUT | OutcomeKind.OUT_OF_MEMORY if (
+                outcome.retry_after_s is not None
+            ):
                 return cls.retry(job, outcome, now_us)
             case OutcomeKind.CRASHED:
                 return cls.crash(job, outcome, now_us)
@@ -248,6 +293,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def fail(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
         return cls._make(job, outcome, now_us, State.FAILED, failure=outcome.failure)
+
+    @classmethod
+    def cancel(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        return cls._make(job, outcome, now_us, State.CANCELLED)
 
     @classmethod
     def retry(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
@@ -311,7 +360,19 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     def of_lost_worker(cls, job: Job, now_us: int) -> "Ending":
         """What a rescue does with a job that had started under a worker that is dead now."""
         reason = f"worker {job.worker_id} died while the job ran"
-        return cls.crash(job, Outcome.crashed(Failure(WORKER_LOST, reason)), now_us)
+        ending = cls.crash(job, Outcome.crashed(Failure(WORKER_LOST, reason)), now_us)
+        return ending if job.cancel_requested_at_us is None else ending.or_cancelled()
+
+    @property
+    def yields_to_cancel(self) -> bool:
+        """Whether a cancel that was asked for has the last word: no answer of the function's own would be lost."""
+        return not self.state.is_finished or self.outcome.kind in UNANSWERED
+
+    def or_cancelled(self) -> "Ending":
+        """The ending of a job whose cancel was asked for: it never runs again, but its own answer stands."""
+        if not self.yields_to_cancel:
+            return self
+        return msgspec.structs.replace(self, state=State.CANCELLED, run_at_us=self.job.run_at_us, failure=None)
 
     @property
     def finished_at_us(self) -> int | None:

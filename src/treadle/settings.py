@@ -26,7 +26,7 @@ class Mode(StrEnum):
     STORE = "store"
     """Keep the job for a worker. The mode of production."""
     IMMEDIATE = "immediate"
-    """Run the job inside the send, in this thread: for a test that looks at the effect."""
+    """Run the job inside the send, in this thread and without its limits: for a test that looks at the effect."""
     COLLECT = "collect"
     """Keep the job where only `run_pending()` runs it: for a test that looks at what was sent."""
 
@@ -74,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The interpreter of child processes, where `sys.executable` is not one."""
     job_nice: Nice = 10
     """Niceness of the processes that run jobs."""
+    recycle_after_tasks: Count | None = None
+    """After so many jobs a child process of a worker is replaced by a fresh one; None: never."""
+    recycle_over_rss_mb: Annotated[float, Meta(gt=0)] | None = None
+    """A child process of a worker that holds more memory than this after a job is replaced; None: never."""
     pool_nice: Nice = 5
     """Niceness of the processes behind `pool.map`."""
     drain_s: Seconds = 10

@@ -6,7 +6,7 @@ enqueue ─► blocked ─► ready            a group's whole waits for its par
            running ─► succeeded | failed
            running ─► scheduled        retry after an error, or the task is not known here yet
            running ─► ready            interrupted or rescued
-           blocked | scheduled | ready ─► cancelled
+           blocked | scheduled | ready | running ─► cancelled
 """
 
 from enum import StrEnum
@@ -29,7 +29,7 @@ class State(StrEnum):
     FAILED = "failed"
     """The function raised, or its process died, more often than it may. Final."""
     CANCELLED = "cancelled"
-    """Cancelled before it ran. Final."""
+    """Cancelled before it ran, or its run was ended since it was to be cancelled. Final."""
 
     @property
     def is_finished(self) -> bool:
@@ -67,6 +67,7 @@ TRANSITIONS = (
     Transition("cancel", State.BLOCKED, State.CANCELLED),
     Transition("cancel", State.SCHEDULED, State.CANCELLED),
     Transition("cancel", State.READY, State.CANCELLED),
+    Transition("cancel", State.RUNNING, State.CANCELLED),
 )
 
 

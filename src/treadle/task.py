@@ -1,5 +1,6 @@
 """What may be run: tasks, the registry that knows them by name, and what a running one is given."""
 
+import asyncio
 import inspect
 import math
 import pickle
@@ -25,15 +26,14 @@ R = TypeVar("R")
 
 MIN_PRIORITY, MAX_PRIORITY = -100, 100
 POOLS = ("processes", "threads", "coroutines", "inline")
+LIMITS = ("timeout_s", "memory_mb", "cores")
+"""The options that only a process can be held to."""
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
     [
-        "timeout_s",
-        "memory_mb",
-        "cores",
         "retry_on",
         "give_up_on",
         "unique_key",
@@ -60,6 +60,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = Backoff.exponential()
     pool: str = "processes"
+    timeout_s: float | None = None
+    """How long a run may take before its process is killed; that counts as an error. Pool `processes` only."""
+    memory_mb: float | None = None
+    """How much the process of a run may grow before it is killed; that counts as an error. Pool `processes` only."""
+    cores: int | None = None
+    """How many slots of a worker a run takes up, and threads of BLAS it may use. Pool `processes` only."""
     takes_context: bool = False
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
@@ -87,6 +93,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
+        _check_limits(where, self)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
@@ -100,6 +107,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 return now_us + round(delay.total_seconds() * US_PER_S)
             case datetime() as moment:
                 return as_us(moment)
+
+
+def _check_limits(where: str, options: Options) -> None:
+    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes")):
+        value = getattr(options, name)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        # A limit that no clock or machine can reach is a mistake: its unit was taken for another.
+        if value is not None and not (is_number and 0 < value <= LONGEST_WAIT_S):
+            raise InvalidTask(f"{where}: {name} must be a number of {unit} above 0, or None, got {value!r}")
+    if options.cores is not None:
+        _whole_number(where, "cores", options.cores, 1, 1_000_000)
 
 
 def _check_run_after(where: str, run_after: Any) -> None:
@@ -264,6 +282,25 @@ class Task(Generic[P, R]):
             raise InvalidTask(f"{where}: an async function cannot run on {pool!r}; use pool='coroutines'")
         if not self.is_async and pool == "coroutines":
             raise InvalidTask(f"{where}: 'coroutines' runs async functions; use 'processes' or 'threads'")
+        self._refuse_limits(where)
+
+    def _refuse_limits(self, where: str) -> None:
+        """A limit that cannot be kept is refused: ignoring one would be a lie."""
+        pool = self._options.pool
+        for name in LIMITS if pool != "processes" else ():
+            value = getattr(self._options, name)
+            if value is not None:
+                advice = self._advice_on(name)
+                raise InvalidTask(
+                    f"{where}: {name}={value} cannot be kept on pool {pool!r}, whose calls cannot be ended; {advice}"
+                )
+
+    def _advice_on(self, limit: str) -> str:
+        if not self.is_async:
+            return "use pool='processes'"
+        if limit == "timeout_s":
+            return "use asyncio.timeout inside the function"
+        return "make it a plain function with pool='processes'"
 
 
 class BoundTask(Generic[R]):
@@ -350,9 +387,16 @@ class Registry:
 class Context:
     """What a task that takes a context is given as its first argument."""
 
-    def __init__(self, job: Job | None, report: Callable[[Any], None], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        job: Job | None,
+        report: Callable[[Any], None],
+        clock: Clock | None = None,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._job = job
         self._report = report
+        self._is_cancelled = is_cancelled
         self._clock = clock or SystemClock()
         self._pending: Progress | None = None
         self._last_report_s = -PROGRESS_INTERVAL_S
@@ -380,8 +424,11 @@ class Context:
         """Say how far the job is.
 
         Cheap: at most 20 reports a second leave the task; those between are replaced by the next,
-        and the last one is always delivered. Raises TypeError or ValueError for what is no number.
+        and the last one is always delivered. Raises TypeError or ValueError for what is no number, and
+        asyncio.CancelledError where the job was cancelled and nothing else can end it, as in a thread.
         """
+        if self._is_cancelled():
+            raise asyncio.CancelledError("the job was cancelled")
         if not (math.isfinite(done) and (total is None or math.isfinite(total))):
             raise ValueError(f"progress takes finite numbers, got {done} of {total}")
         if not isinstance(message, str):

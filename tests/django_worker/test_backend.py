@@ -155,8 +155,10 @@ def test_wrong_options_of_a_task_are_refused():
 
     with pytest.raises(InvalidTask, match="max_attempts must be a whole number"):
         task(max_attempts=0)(tasks.not_a_task)
+    with pytest.raises(InvalidTask, match="timeout_s=5 cannot be kept on pool 'threads'"):
+        task(timeout_s=5, pool="threads")(tasks.not_a_task)
     with pytest.raises(TypeError):
-        task(timeout_s=5)(tasks.not_a_task)
+        task(unique_key="x")(tasks.not_a_task)
 
 
 def test_an_unknown_setting_is_refused_with_a_suggestion(settings):

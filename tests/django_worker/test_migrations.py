@@ -1,10 +1,15 @@
 """The tables are made by a migration, and stay as the core made them."""
 
+import sqlite3
+
 import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from tests.django_site import tasks
+from treadle.errors import SchemaMissing
 from treadle.store import migrate
+from treadle.store.sqlite import apply
 
 
 @pytest.mark.django_db
@@ -15,13 +20,43 @@ def test_no_phantom_migration_whatever_the_default_auto_field(settings, field):
     call_command("makemigrations", "django_worker", check=True, dry_run=True, verbosity=0)
 
 
-def test_the_tables_are_those_of_the_core(file_database):
-    """Every statement of the core's migration is in the schema, CHECKs and indexes included."""
+SCHEMA = "SELECT sql FROM sqlite_master WHERE name LIKE 'treadle_%' AND sql IS NOT NULL ORDER BY name"
+
+
+def schema():
     with connection.cursor() as cursor:
-        cursor.execute("SELECT sql FROM sqlite_master WHERE name LIKE 'treadle_%' AND sql IS NOT NULL")
-        made = {" ".join(row[0].split()) for row in cursor.fetchall()}
-    wanted = {" ".join(s.split()) for m in migrate.migrations("sqlite") for s in m.statements}
-    assert made == wanted
+        return cursor.execute(SCHEMA).fetchall()
+
+
+def core_schema(upto):
+    """What the core's own migrations make, up to a number."""
+    own = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in migrate.migrations("sqlite")[:upto]:
+        apply(own, migration)
+    return own.execute(SCHEMA).fetchall()
+
+
+def test_the_tables_are_those_of_the_core(file_database):
+    """The schema is what the core's migrations make, CHECKs and indexes included."""
+    assert schema() == core_schema(migrate.code_version("sqlite"))
+
+
+@pytest.mark.parametrize("number", range(1, migrate.code_version("sqlite")))
+def test_each_migration_can_be_taken_back(file_database, number):
+    """Backwards to an older schema, with the jobs that there are, and forward again."""
+    sent = tasks.string_length.enqueue("x")
+    call_command("migrate", "django_worker", f"{number:04}", verbosity=0)
+    assert schema() == core_schema(number)
+    call_command("migrate", "django_worker", verbosity=0)
+    assert schema() == core_schema(migrate.code_version("sqlite"))
+    assert tasks.string_length.get_result(sent.id).args == ["x"]
+
+
+def test_before_a_migration_the_error_names_migrate(file_database):
+    """A send on tables of an older version says what to run."""
+    call_command("migrate", "django_worker", "0001", verbosity=0)
+    with pytest.raises(SchemaMissing, match=r"an older Treadle .*manage.py migrate"):
+        tasks.string_length.enqueue("x")
 
 
 def test_the_migration_can_be_taken_back(file_database):
@@ -35,8 +70,6 @@ def test_the_migration_can_be_taken_back(file_database):
 def test_without_the_tables_the_error_names_migrate(file_database):
     """A send before `migrate` says what to run."""
     from django_worker import send_function
-    from tests.django_site import tasks
-    from treadle.errors import SchemaMissing
 
     call_command("migrate", "django_worker", "zero", verbosity=0)
     with pytest.raises(SchemaMissing, match=r"manage.py migrate"):

@@ -19,8 +19,10 @@ from django_worker import (
     sent,
 )
 from django_worker.contract import TaskResultStatus
+from django_worker.site import site
 from tests.django_site import tasks
 from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.job import Ending, Outcome
 from treadle.states import State
 
 pytestmark = pytest.mark.django_db
@@ -83,6 +85,27 @@ def test_a_job_that_has_not_started_is_cancelled():
     assert handle.cancel()
     assert run_pending() == []
     assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.FAILED
+
+
+def test_a_running_job_is_asked_to_end():
+    """cancel() of a running job is True; the framework sees it run, and then fail as cancelled."""
+    handle = send_function(tasks.string_length, "x")
+    (row,) = site().store.claim("worker", 1, 0, pool="processes", starts=True)
+    assert handle.cancel()
+    assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.RUNNING
+    assert handle.refresh().cancel_requested_at is not None
+    site().store.finish([Ending.of(row, Outcome.cancelled(), 1, 0)])
+    result = tasks.string_length.get_result(handle.id)
+    assert (result.status, [error.exception_class_path for error in result.errors]) == (
+        TaskResultStatus.FAILED, ["treadle.errors.JobCancelled"],
+    )  # fmt: skip
+
+
+def test_a_job_carries_the_limits_of_its_task():
+    """Set at decoration or for one send."""
+    assert send_function(tasks.square, 2).row.limits == {}
+    limited = tasks.square.options(timeout_s=5, memory_mb=100, cores=2)
+    assert job(send_function(limited, 2).id).row.limits == {"timeout_s": 5, "memory_mb": 100, "cores": 2}
 
 
 def test_sent_lists_the_calls_of_a_task():

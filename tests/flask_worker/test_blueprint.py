@@ -63,6 +63,7 @@ def test_status_tells_state_progress_and_messages(app, client):
     assert client.get(urls["status"]).json == {
         "id": job.id,
         "state": "succeeded",
+        "cancel_requested": False,
         "progress": {"done": 4.0, "total": 4.0, "fraction": 1.0, "message": "step 4"},
         "messages": [{"number": 1, "body": {"counted": 4}}],
         "error": None,

@@ -228,6 +228,12 @@ def test_cancel_of_a_job_not_started(app):
         job.result()
 
 
+def test_a_job_carries_the_limits_of_its_task(app):
+    """Set at decoration or for one send."""
+    limited = string_length.options(timeout_s=5, memory_mb=100, cores=2)
+    assert worker.send_function(limited, "abc").refresh().row.limits == {"timeout_s": 5, "memory_mb": 100, "cores": 2}
+
+
 def test_cancel_of_a_finished_job_does_nothing(app):
     """A job that has ended cannot be cancelled, and stays as it is."""
     worker.send_function(string_length, "abc")

@@ -241,6 +241,28 @@ def test_a_map_without_parts_is_refused(app: Treadle, parts: int) -> None:
 # Looking
 
 
+def test_a_part_may_take_as_long_as_its_items_together(app: Treadle) -> None:
+    """The limit of time is for one call; the other limits are those of the task, and what gathers has none."""
+    limited = apps.upper.options(timeout_s=2, memory_mb=100)
+    whole = app.send_map(limited, list("abcde"), parts=2).refresh()
+    parts = [job.row for job in app.jobs() if job.row.group_id == whole.id]
+    assert sorted((part.size, part.timeout_s, part.memory_mb) for part in parts) == [(2, 4, 100), (3, 6, 100)]
+    assert whole.row.limits == {}
+
+
+def test_what_reduces_has_its_own_limits(app: Treadle) -> None:
+    """It is a task like any other."""
+    whole = app.send_map(apps.upper, ["a"], reduce=apps.join_words.options(timeout_s=9)).refresh()
+    assert whole.row.limits == {"timeout_s": 9}
+
+
+def test_children_are_replaced_as_the_settings_say(tmp_path: Path) -> None:
+    """Only what is set is told to the pool."""
+    assert jobs_app(tmp_path).recycling == {}
+    chosen = {"recycle_after_tasks": 100, "recycle_over_rss_mb": 300.0}
+    assert jobs_app(tmp_path, **chosen).recycling == chosen
+
+
 @pytest.mark.parametrize(
     "job_id", ["0199", "", "x" * 64, "x" * 100_000, "\x00", "\udcff", "../../etc/passwd", None, 7, b"1"], ids=repr
 )

@@ -61,10 +61,17 @@ def test_the_result_of_a_cancelled_job_is_an_error(app: Treadle) -> None:
         job.result()
 
 
-def test_a_started_job_is_not_cancelled(app: Treadle) -> None:
-    """False, and it runs on."""
+def test_a_running_job_is_asked_to_end(app: Treadle) -> None:
+    """True, and it runs on until its worker ends it; the handle tells when that was asked."""
     job = app.send_function(apps.string_length, "abc")
-    claim(app.store, 1)
+    (row,) = claim(app.store, 1)
+    assert job.refresh().cancel_requested_at is None
+    assert job.cancel() is True
+    asked = job.refresh()
+    assert (asked.state, asked.cancel_requested_at is not None) == (State.RUNNING, True)
+    finish(app.store, row, Outcome.cancelled())
+    with pytest.raises(JobCancelled):
+        job.result()
     assert job.cancel() is False
 
 
@@ -119,7 +126,11 @@ def test_a_coroutine_waits_no_longer_than_it_says(app: Treadle) -> None:
 
 
 def test_a_map_is_cancelled_with_its_parts(app: Treadle) -> None:
-    """Those that have not started."""
+    """Those that wait at once, and those that run are asked to end."""
     job = app.send_map(apps.upper, ["a", "b"], parts=2)
+    (running,) = claim(app.store, 1)
     assert job.cancel()
-    assert {other.state for other in app.jobs()} == {State.CANCELLED}
+    states = {other.id: other.state for other in app.jobs()}
+    assert states.pop(running.id) is State.RUNNING
+    assert set(states.values()) == {State.CANCELLED}
+    assert app.job(running.id).cancel_requested_at is not None

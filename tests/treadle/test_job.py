@@ -99,6 +99,47 @@ def test_a_wait_without_end_is_an_ending_all_the_same(wait_s: float) -> None:
     assert abs(ending.run_at_us) < 2**63
 
 
+@pytest.mark.parametrize("make", [Outcome.timed_out, Outcome.out_of_memory], ids=lambda make: make.__name__)
+def test_a_limit_that_was_passed_counts_as_an_error(make: Any) -> None:
+    """Tried again while attempts are left, also where no crash is allowed; then the job fails with it."""
+    again = end(running(max_attempts=2, max_crashes=0), make(ERROR, 1.5))
+    assert (again.state, again.attempt, again.crashes) == (State.SCHEDULED, 1, 0)
+    last = end(running(), make(ERROR, None))
+    assert (last.state, last.failure) == (State.FAILED, ERROR)
+
+
+def test_a_cancelled_run_is_final_and_has_no_reason() -> None:
+    """Whatever attempts are left."""
+    ending = end(running(max_attempts=9), Outcome.cancelled(), after_s=2)
+    assert (ending.state, ending.finished_at_us, ending.failure) == (State.CANCELLED, NOW_US + 2_000_000, None)
+
+
+@pytest.mark.parametrize("max_crashes", [0, 3])
+@pytest.mark.parametrize(
+    "outcome", [Outcome.interrupted(), Outcome.crashed(ERROR), Outcome.raised(ERROR, 1.0), Outcome.unknown_task(ERROR)]
+)
+def test_a_job_that_was_to_be_cancelled_does_not_run_again(outcome: Outcome, max_crashes: int) -> None:
+    """Instead of what would have followed; a crash is still counted."""
+    job = running(max_attempts=9, max_crashes=max_crashes, cancel_requested_at_us=NOW_US)
+    ending = end(job, outcome)
+    assert (ending.state, ending.failure, ending.outcome) == (State.CANCELLED, None, outcome)
+    assert Ending.of_lost_worker(job, NOW_US).state is State.CANCELLED
+
+
+def test_an_answer_stands_although_a_cancel_was_asked_for() -> None:
+    """A value, the error of a last attempt, a limit that was passed, arguments that do not fit."""
+    job = running(cancel_requested_at_us=NOW_US)
+    assert end(job, Outcome.succeeded("1")).state is State.SUCCEEDED
+    for outcome in (Outcome.raised(ERROR, None), Outcome.timed_out(ERROR, None), Outcome.unfit(ERROR)):
+        assert (end(job, outcome).state, end(job, outcome).failure) == (State.FAILED, ERROR)
+
+
+def test_a_job_tells_the_limits_that_there_are() -> None:
+    """As a pool takes them."""
+    assert running().limits == {}
+    assert running(timeout_s=5, cores=2).limits == {"timeout_s": 5, "cores": 2}
+
+
 def test_an_unfit_job_fails_at_once() -> None:
     """There is no use in another attempt."""
     assert end(running(max_attempts=9), Outcome.unfit(ERROR)).state is State.FAILED

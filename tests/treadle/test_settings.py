@@ -47,6 +47,8 @@ def test_an_unknown_keyword_is_answered_with_the_nearest() -> None:
         ("drain_s", -1),
         ("heartbeat_s", 0),
         ("job_nice", 20),
+        ("recycle_after_tasks", 0),
+        ("recycle_over_rss_mb", 0),
         ("pool_nice", -1),
         ("queues", "default"),
         ("database_url", 7),

@@ -177,7 +177,19 @@ def test_the_pool_follows_from_the_function() -> None:
         ({"run_after": 5}, "run_after"),
         ({"labels": {"tenant": 7}}, "labels are strings by name"),
         ({"labels": None}, "labels are strings by name"),
-        ({"timeout_s": 30}, "the option 'timeout_s' is not available in this version"),
+        ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, or None, got 0"),
+        ({"timeout_s": "60"}, "timeout_s must be a number of seconds above 0, or None, got '60'"),
+        ({"timeout_s": True}, "timeout_s must be a number of seconds above 0, or None, got True"),
+        ({"timeout_s": float("inf")}, "timeout_s must be a number of seconds above 0, or None, got inf"),
+        ({"memory_mb": -1}, "memory_mb must be a number of megabytes above 0, or None, got -1"),
+        ({"memory_mb": float("nan")}, "memory_mb must be a number of megabytes above 0, or None, got nan"),
+        ({"cores": 0}, "cores must be a whole number from 1 to 1000000, got 0"),
+        ({"cores": 1.5}, "cores must be a whole number from 1 to 1000000, got 1.5"),
+        (
+            {"timeout_s": 60, "pool": "threads"},
+            "timeout_s=60 cannot be kept on pool 'threads', whose calls cannot be ended; use pool='processes'",
+        ),
+        ({"cores": 1, "pool": "inline"}, "cores=1 cannot be kept on pool 'inline'"),
         ({"unique_key": "x"}, "the option 'unique_key' is not available in this version"),
     ],
     ids=lambda value: repr(value)[:40],
@@ -194,6 +206,23 @@ def test_an_async_function_runs_as_a_coroutine() -> None:
     """Other pools cannot run it, and the message names the one that can."""
     with pytest.raises(InvalidTask, match="an async function cannot run on 'threads'; use pool='coroutines'"):
         Task(soon, pool="threads")
+
+
+def test_an_async_function_has_no_limits() -> None:
+    """The message names what to do instead."""
+    with pytest.raises(InvalidTask, match=r"timeout_s=5 .* 'coroutines', .*; use asyncio.timeout inside the function"):
+        Task(soon, timeout_s=5)
+    with pytest.raises(InvalidTask, match=r"memory_mb=5 .*; make it a plain function with pool='processes'"):
+        Task(soon, memory_mb=5)
+
+
+def test_limits_are_set_at_decoration_or_for_a_send() -> None:
+    """A send may take one away again, and cannot put one where it is not kept."""
+    task = Task(plain, timeout_s=60, memory_mb=512, cores=2)
+    assert (task.settings.timeout_s, task.settings.memory_mb, task.settings.cores) == (60, 512, 2)
+    assert task.options(timeout_s=None, cores=1).settings.timeout_s is None
+    with pytest.raises(InvalidTask, match="memory_mb=9 cannot be kept on pool 'threads'"):
+        Task(plain, pool="threads").options(memory_mb=9)
 
 
 def test_options_make_another_task() -> None:

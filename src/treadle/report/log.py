@@ -16,9 +16,11 @@ from treadle.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from treadle.job import OutcomeKind
+from treadle.job import UNANSWERED, OutcomeKind
 
 logger = logging.getLogger("treadle")
+
+WORDS = {OutcomeKind.TIMED_OUT: "ran out of time", OutcomeKind.OUT_OF_MEMORY: "ran out of memory"}
 
 
 def log_events(events: Events) -> None:
@@ -58,19 +60,25 @@ def _(event: JobStarted) -> None:
 @_line.register
 def _(event: JobEnded) -> None:
     job, outcome = event.job, event.outcome
+    will_retry = outcome.retry_after_s is not None and job.attempt < job.max_attempts
+    is_cut_off = will_retry or outcome.kind in UNANSWERED
     if outcome.kind is OutcomeKind.SUCCEEDED:
         logger.debug("job %s (%s) succeeded", job.id, job.task)
+    elif outcome.kind is OutcomeKind.CANCELLED or (is_cut_off and job.cancel_requested_at_us is not None):
+        logger.info("job %s (%s) was cancelled while it ran", job.id, job.task)
     elif outcome.kind is OutcomeKind.INTERRUPTED:
         logger.info("job %s (%s) interrupted; it will start again", job.id, job.task)
-    elif outcome.retry_after_s is not None and job.attempt < job.max_attempts:
-        logger.info("job %s (%s) raised on attempt %s of %s, and is tried again in %.1f s: %s", job.id, job.task,
-                    job.attempt, job.max_attempts, outcome.retry_after_s, outcome.failure)  # fmt: skip
+    elif will_retry:
+        level = logging.INFO if outcome.kind is OutcomeKind.RAISED else logging.WARNING
+        logger.log(level, "job %s (%s) %s on attempt %s of %s, and is tried again in %.1f s: %s", job.id, job.task,
+                   WORDS.get(outcome.kind, outcome.kind), job.attempt, job.max_attempts, outcome.retry_after_s,
+                   outcome.failure)  # fmt: skip
     elif outcome.kind is OutcomeKind.UNKNOWN_TASK:
         logger.warning("job %s waits: %s", job.id, outcome.failure and outcome.failure.message)
     else:
         logger.error(
-            "job %s (%s) %s on attempt %s: %s\n%s", job.id, job.task, outcome.kind, job.attempt, outcome.failure,
-            outcome.failure.traceback if outcome.failure else "",
+            "job %s (%s) %s on attempt %s: %s\n%s", job.id, job.task, WORDS.get(outcome.kind, outcome.kind),
+            job.attempt, outcome.failure, outcome.failure.traceback if outcome.failure else "",
         )  # fmt: skip
 
 

@@ -108,10 +108,17 @@ class Store(ABC):
 
     @abstractmethod
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
-        """Cancel those of these jobs that have not started, and the unstarted parts of wholes.
+        """Cancel those of these jobs that have not started, and ask for the end of those that run.
 
-        Returns the ids, among those given, that were cancelled.
+        With a whole that is blocked go its parts, likewise. A job that was asked to end does not run
+        again: whatever else would follow its run, it is cancelled then; only an answer of the
+        function's own, a value or an error, stands. Returns the ids, among those given, that were
+        cancelled or asked to end; not those of finished jobs.
         """
+
+    @abstractmethod
+    def cancel_requests(self, worker_id: str) -> list[Claim]:
+        """The runs of this worker that somebody has asked to end; cheap, for it is asked again and again."""
 
     @abstractmethod
     def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
@@ -162,6 +169,8 @@ class Store(ABC):
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         """Apply the endings of runs whose claim still holds, and return those claims.
 
+        Where a cancel was asked for, what is applied is `ending.or_cancelled()`.
+
         An ending whose claim does not hold changes nothing: another run was begun, or rescue was
         faster. Writes each attempt in the same transaction, and unblocks a whole whose last part
         has ended: it becomes ready, or fails where a part did not succeed.
@@ -169,7 +178,10 @@ class Store(ABC):
 
     @abstractmethod
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
-        """Give back claimed jobs that were never started, as if they had not been claimed."""
+        """Give back claimed jobs that were never started, as if they had not been claimed.
+
+        Those that somebody has asked to cancel meanwhile are cancelled.
+        """
 
     # Keeping
 

@@ -83,19 +83,27 @@ class MemoryStore(Store):
                 self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
-        cancelled = set()
         with self.transaction():
-            for job in self._all(lambda job: job.id in ids and job.state in NOT_STARTED):
-                cancelled.add(job.id)
-                self._cancel(job, now_us)
-                for part in self._parts(job.id):
-                    if part.state in NOT_STARTED:
-                        self._cancel(part, now_us)
+            wanted = self._all(lambda job: job.id in ids and not job.state.is_finished)
+            for job in wanted:
+                self._cancel(job.id, now_us)
+                for part in self._parts(job.id) if job.state in NOT_STARTED else ():
+                    self._cancel(part.id, now_us)
                 self._unblock(job.group_id, now_us)
-        return cancelled
+        return {job.id for job in wanted}
 
-    def _cancel(self, job: Job, now_us: int) -> None:
-        self._change(job, state=State.CANCELLED, finished_at_us=now_us)
+    def _cancel(self, job_id: str, now_us: int) -> None:
+        job = self._tables.jobs[job_id]
+        if job.state in NOT_STARTED:
+            self._change(job, state=State.CANCELLED, finished_at_us=now_us)
+        elif job.state is State.RUNNING and job.cancel_requested_at_us is None:
+            self._change(job, cancel_requested_at_us=now_us)
+
+    def cancel_requests(self, worker_id: str) -> list[Claim]:
+        def is_wanted(job: Job) -> bool:
+            return job.state is State.RUNNING and job.worker_id == worker_id and job.cancel_requested_at_us is not None
+
+        return [job.claim for job in self._all(is_wanted)]
 
     def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
         with self._lock:
@@ -187,6 +195,8 @@ class MemoryStore(Store):
         return accepted
 
     def _finish(self, job: Job, ending: Ending) -> None:
+        if job.cancel_requested_at_us is not None:
+            ending = ending.or_cancelled()
         started_at_us = ending.job.started_at_us
         self._tables.attempts[job.id] = (
             *self._tables.attempts.get(job.id, ()),
@@ -228,7 +238,16 @@ class MemoryStore(Store):
         with self.transaction():
             for claim in claims:
                 for job in self._held(claim):
-                    self._change(job, state=State.READY, attempt=job.attempt - 1, worker_id=None, started_at_us=None)
+                    is_wanted = job.cancel_requested_at_us is None
+                    self._change(
+                        job,
+                        state=State.READY if is_wanted else State.CANCELLED,
+                        finished_at_us=None if is_wanted else now_us,
+                        attempt=job.attempt - 1,
+                        worker_id=None,
+                        started_at_us=None,
+                    )
+                    self._unblock(job.group_id, now_us)
 
     # Keeping
 

@@ -34,18 +34,20 @@ def code_version(dialect: str) -> int:
     return migrations(dialect)[-1].number
 
 
-def check_version(dialect: str, found: int | None, min_code_version: int, where: str) -> None:
-    """Refuse a schema that this code cannot use. Raises SchemaMissing or SchemaTooNew."""
+def check_version(
+    dialect: str, found: int | None, min_code_version: int, where: str, missing: str = "run `treadle migrate`"
+) -> None:
+    """Refuse a schema that this code cannot use. Raises SchemaMissing, with `missing` as what to do, or SchemaTooNew."""
     known = code_version(dialect)
     if found is None:
-        raise SchemaMissing(f"{where} has no tables of Treadle yet")
+        raise SchemaMissing(f"{where} has no tables of Treadle yet: {missing}")
     if min_code_version > known:
         raise SchemaTooNew(
             f"{where} was migrated to schema {found} by a newer Treadle, and needs code that knows schema "
             f"{min_code_version}; this one knows {known}: upgrade the package 'treadle' here"
         )
     if found < known:
-        raise SchemaMissing(f"{where} has schema {found}, and this Treadle needs {known}")
+        raise SchemaMissing(f"{where} has schema {found}, and this Treadle needs {known}: {missing}")
 
 
 def _read(file_name: str, text: str) -> Migration:

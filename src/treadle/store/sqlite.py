@@ -60,16 +60,23 @@ class SqliteVerbs(Store):
                 connection.executemany(self._sql["insert_progress"], wholes)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
-        cancelled, wholes = set(), set()
+        cancelled, asked, wholes = set(), set(), set()
         with self._connections.writing() as connection:
             for id_ in ids:
-                for (group_id,) in connection.execute(self._sql["cancel"], {"id": id_, "now": now_us}).fetchall():
+                values = {"id": id_, "now": now_us}
+                for (group_id,) in connection.execute(self._sql["cancel"], values).fetchall():
                     cancelled.add(id_)
                     wholes.add(group_id)
+                if id_ not in cancelled and connection.execute(self._sql["request_cancel"], values).rowcount:
+                    asked.add(id_)
             for id_ in cancelled:
                 connection.execute(self._sql["cancel_parts"], {"id": id_, "now": now_us})
+                connection.execute(self._sql["request_cancel_of_parts"], {"id": id_, "now": now_us})
             self._unblock(connection, wholes - {None}, now_us)
-        return cancelled
+        return cancelled | asked
+
+    def cancel_requests(self, worker_id: str) -> list[Claim]:
+        return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
 
     def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
         found = self._rows("get_jobs", ids=codec.dump_plain(list(ids)))
@@ -142,11 +149,21 @@ class SqliteVerbs(Store):
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         with self._connections.writing() as connection:
             finish = self._sql["finish"]
+            endings = self._with_cancels(connection, endings)
             accepted = [e for e in endings if connection.execute(finish, rows.ending_values(e)).rowcount]
             attempts = [rows.attempt_values(ending) for ending in accepted]
             connection.executemany(self._sql["insert_attempt"], attempts)
             self._advance_wholes(connection, accepted)
         return {ending.job.claim for ending in accepted}
+
+    def _with_cancels(self, connection: sqlite3.Connection, endings: Sequence[Ending]) -> Sequence[Ending]:
+        """The endings, as they are where somebody has asked for a cancel that their worker had not seen yet."""
+        ids = [ending.job.id for ending in endings if ending.yields_to_cancel]
+        if not ids:
+            return endings
+        found = connection.execute(self._sql["get_to_be_cancelled"], {"ids": codec.dump_plain(ids)}).fetchall()
+        wanted = {id_ for (id_,) in found}
+        return [ending.or_cancelled() if ending.job.id in wanted else ending for ending in endings]
 
     def _advance_wholes(self, connection: sqlite3.Connection, endings: Sequence[Ending]) -> None:
         ended = [e for e in endings if e.job.group_id is not None and e.state.is_finished]
@@ -169,8 +186,13 @@ class SqliteVerbs(Store):
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self._connections.writing() as connection:
-            values = [{"id": claim.id, "token": claim.token} for claim in claims]
+            values = [{"id": claim.id, "token": claim.token, "now": now_us} for claim in claims]
             connection.executemany(self._sql["release"], values)
+            # Those that are held still: somebody has asked to cancel them.
+            left = [
+                row for value in values for row in connection.execute(self._sql["cancel_instead"], value).fetchall()
+            ]
+            self._unblock(connection, {group_id for (group_id,) in left} - {None}, now_us)
 
     # Keeping
 
@@ -242,7 +264,7 @@ class SqliteStore(SqliteVerbs):
                 if migration.number > (found or 0):
                     with immediate(connection):
                         apply(connection, migration)
-            check_schema(connection, str(self))
+            check_schema(connection, str(self), self.file.missing)
 
     def close(self) -> None:
         self.file.close()
@@ -279,11 +301,11 @@ def schema_version(connection: sqlite3.Connection) -> int | None:
     return int(_meta(connection, "schema_version"))
 
 
-def check_schema(connection: sqlite3.Connection, where: str) -> None:
+def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> None:
     """Refuse tables that this code cannot use. Raises SchemaMissing or SchemaTooNew."""
     found = schema_version(connection)
     oldest = int(_meta(connection, "min_code_version")) if found is not None else 1
-    migrate.check_version("sqlite", found, oldest, where)
+    migrate.check_version("sqlite", found, oldest, where, missing)
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:

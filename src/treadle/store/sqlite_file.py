@@ -88,7 +88,7 @@ class SqliteFile:
         """
         self.path = path.absolute()
         self._synchronous = synchronous
-        self._missing = missing
+        self.missing = missing
         _refuse_missing_folder(self.path)
         _refuse_network_file_system(self.path)
         self._forget_connections()
@@ -123,7 +123,7 @@ class SqliteFile:
             self.checkpoint()
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return explained(str(self.path), self._missing)
+        return explained(str(self.path), self.missing)
 
     @contextlib.contextmanager
     def writer_lock(self) -> Iterator[None]:
@@ -266,6 +266,8 @@ def explained(where: str, missing: str = "run `treadle migrate`", locked: str = 
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if "no such table: treadle_" in str(error):
             raise SchemaMissing(f"{where} has no tables of Treadle: {missing}") from error
+        if "no such column" in str(error) or "has no column named" in str(error):
+            raise SchemaMissing(f"{where} has tables of an older Treadle ({error}): {missing}") from error
         if code not in _EXPLANATIONS:
             raise StoreError(f"{where}: {error}") from error
         kind, advice = _EXPLANATIONS[code]

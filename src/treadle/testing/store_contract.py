@@ -61,7 +61,7 @@ class StoreContract:
         sent = make_job(
             task="reports.monthly", payload='{"args":[1,"é"],"kwargs":{}}', queue="mail", pool="threads", priority=-7,
             max_attempts=4, max_crashes=2, run_at_us=NOW_US + 5, enqueued_at_us=NOW_US + 3, alias="other",
-            labels={"tenant": "acme"}, headers={"language": "de"},
+            labels={"tenant": "acme"}, headers={"language": "de"}, timeout_s=1.5, memory_mb=256, cores=2,
         )  # fmt: skip
         with self.opened() as store:
             store.enqueue([sent])
@@ -424,6 +424,18 @@ class StoreContract:
             finish(store, again, Outcome.crashed(ERROR))
             assert (read(store, job).state, read(store, job).crashes) == (State.FAILED, 2)
 
+    def test_a_limit_that_was_passed_is_an_error_like_any_other(self) -> None:
+        """It costs an attempt; the last one fails the job with its reason."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=2)
+            finish(store, job, Outcome.timed_out(ERROR, 0.0))
+            assert (read(store, job).state, read(store, job).attempt) == (State.SCHEDULED, 1)
+            store.promote(NOW_US)
+            (again,) = claim(store, 1)
+            finish(store, again, Outcome.out_of_memory(ERROR, None))
+            assert (read(store, job).state, read(store, job).failure) == (State.FAILED, ERROR)
+            assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["timed_out", "out_of_memory"]
+
     def test_a_late_result_changes_nothing(self) -> None:
         """An ending whose claim does not hold is refused, and writes no attempt."""
         with self.opened() as store:
@@ -465,14 +477,83 @@ class StoreContract:
             assert store.promote(NOW_US * 2) == 0
             assert claim(store, 9) == []
 
-    def test_a_job_that_has_started_is_not_cancelled(self) -> None:
-        """Running and finished jobs are left as they are."""
+    def test_a_job_that_has_ended_is_not_cancelled(self) -> None:
+        """It stays as it is."""
         with self.opened() as store:
             job = self._running(store)
-            assert store.cancel([job.id], NOW_US) == set()
             finish(store, job, Outcome.succeeded("1"))
             assert store.cancel([job.id], NOW_US) == set()
-            assert read(store, job).state is State.SUCCEEDED
+            assert (read(store, job).state, read(store, job).cancel_requested_at_us) == (State.SUCCEEDED, None)
+
+    def test_a_job_that_runs_is_asked_to_end(self) -> None:
+        """It runs on, and its worker, and no other, is told which run is meant; the first request counts."""
+        with self.opened() as store:
+            job = self._running(store)
+            assert store.cancel_requests("worker") == []
+            assert store.cancel([job.id], NOW_US + 1) == {job.id}
+            asked = read(store, job)
+            assert (asked.state, asked.cancel_requested_at_us) == (State.RUNNING, NOW_US + 1)
+            assert asked.version > job.version
+            assert store.cancel([job.id], NOW_US + 2) == {job.id}
+            assert read(store, job) == asked
+            assert (store.cancel_requests("worker"), store.cancel_requests("other")) == ([job.claim], [])
+
+    def test_a_run_that_was_ended_since_somebody_cancelled_is_cancelled(self) -> None:
+        """With its time, without a reason; its attempt says so, and nothing is left to be asked for."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=5)
+            store.cancel([job.id], NOW_US)
+            assert finish(store, job, Outcome.cancelled(), at_us=NOW_US + 5) == {job.claim}
+            row = read(store, job)
+            assert (row.state, row.finished_at_us, row.failure) == (State.CANCELLED, NOW_US + 5, None)
+            assert (row.worker_id, row.started_at_us) == (None, NOW_US)
+            assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["cancelled"]
+            assert store.cancel_requests("worker") == []
+
+    def test_a_job_that_was_to_be_cancelled_does_not_run_again(self) -> None:
+        """Whatever else its run ended in; what that was stays in the attempt."""
+        ends = [Outcome.raised(ERROR, 1.0), Outcome.timed_out(ERROR, 1.0), Outcome.interrupted(),
+                Outcome.crashed(ERROR), Outcome.unknown_task(ERROR)]  # fmt: skip
+        with self.opened() as store:
+            for outcome in ends:
+                job = self._running(store, max_attempts=5)
+                store.cancel([job.id], NOW_US)
+                assert finish(store, job, outcome) == {job.claim}
+                assert (read(store, job).state, read(store, job).failure) == (State.CANCELLED, None)
+                assert store.attempts([job.id])[job.id][0].outcome == outcome.kind
+
+    def test_an_answer_that_came_before_the_cancel_stands(self) -> None:
+        """A value is kept, and so is the error of the last attempt."""
+        with self.opened() as store:
+            good, bad = self._running(store), self._running(store)
+            store.cancel([good.id, bad.id], NOW_US)
+            finish(store, good, Outcome.succeeded("1"))
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert (read(store, good).state, read(store, good).result) == (State.SUCCEEDED, "1")
+            assert (read(store, bad).state, read(store, bad).failure) == (State.FAILED, ERROR)
+
+    def test_a_released_job_that_was_to_be_cancelled_is_cancelled(self) -> None:
+        """It never ran, so there is no attempt; a whole that waits for it is told."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            (held,) = claim(store, 1, starts=False)
+            assert store.cancel([part.id], NOW_US) == {part.id}
+            store.release([held.claim], NOW_US + 3)
+            row = read(store, part)
+            assert (row.state, row.finished_at_us, row.attempt) == (State.CANCELLED, NOW_US + 3, 0)
+            assert store.attempts([part.id]) == {}
+            assert read(store, whole).state is State.FAILED
+
+    def test_a_rescued_job_that_was_to_be_cancelled_is_cancelled(self) -> None:
+        """Whether it had started or not, and whatever crashes it may have."""
+        with self.opened() as store:
+            jobs = [self._running(store), self._running(store, max_crashes=0)]
+            store.enqueue([make_job()])
+            jobs += claim(store, 1, starts=False)
+            store.cancel(ids_of(jobs), NOW_US)
+            store.rescue(["worker"], NOW_US + 1)
+            assert {row.state for row in store.jobs(ids_of(jobs)).values()} == {State.CANCELLED}
+            assert claim(store, 9) == []
 
     # Wholes and their parts
 
@@ -526,15 +607,34 @@ class StoreContract:
             assert read(store, whole).state is State.BLOCKED
 
     def test_cancelling_a_whole_cancels_its_parts(self) -> None:
-        """The parts that have not started are cancelled with the whole; the others run on, to no avail."""
+        """The parts that have not started are cancelled with the whole; the others are asked to end."""
         with self.opened() as store:
             whole, parts = self._group(store, 2)
             (running,) = claim(store, 1)
             assert store.cancel([whole.id], NOW_US) == {whole.id}
+            assert store.cancel_requests("worker") == [running.claim]
+            finish(store, running, Outcome.cancelled())
+            states = {job.state for job in store.jobs([whole.id, *ids_of(parts)]).values()}
+            assert states == {State.CANCELLED}
+
+    def test_a_part_that_ends_after_its_whole_was_cancelled_changes_nothing_of_it(self) -> None:
+        """What it answered stands; the whole stays cancelled."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            (running,) = claim(store, 1)
+            store.cancel([whole.id], NOW_US)
             finish(store, running, Outcome.succeeded("[]"))
-            states = {job.id: job.state for job in store.jobs([whole.id, *ids_of(parts)]).values()}
-            assert states.pop(running.id) is State.SUCCEEDED
-            assert set(states.values()) == {State.CANCELLED}
+            assert (read(store, running).state, read(store, whole).state) == (State.SUCCEEDED, State.CANCELLED)
+
+    def test_a_running_part_that_is_cancelled_fails_its_whole(self) -> None:
+        """Once it has ended, and not before."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            (running,) = claim(store, 1)
+            store.cancel([part.id], NOW_US)
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, running, Outcome.cancelled())
+            assert read(store, whole).state is State.FAILED
 
     def test_every_cancelled_id_is_told(self) -> None:
         """A part that is given together with its whole is among those cancelled."""

@@ -68,6 +68,8 @@ def _shown(job: JobHandle[Any], urls: Urls, debug: bool) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": job.state,
+        # A job that runs may take a moment to end, or in a thread as long as it likes.
+        "cancel_requested": job.cancel_requested_at is not None,
         "progress": {
             "done": progress.done,
             "total": progress.total,

@@ -5,6 +5,7 @@ becomes the Runner that was installed there when the child was made ready, so th
 has to be pickled.
 """
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -14,16 +15,23 @@ from typing import Any, Self
 
 import msgspec
 
+from treadle.backoff import BackoffRule
 from treadle.clock import Clock, SystemClock
-from treadle.errors import PayloadError, UnknownTask
-from treadle.job import Attempt, Failure, Job, Kind, Outcome
+from treadle.errors import MemoryLimitExceeded, PayloadError, TaskTimeout, UnknownTask
+from treadle.job import Attempt, Claim, Failure, Job, Kind, Outcome
 from treadle.pools.contract import report
 from treadle.pools.inline import run_coroutine
-from treadle.task import Context, Registry, Task
+from treadle.task import Context, Options, Registry, Task
 
 MAX_TRACEBACK_CHARACTERS = 32_000
 GATHER = "treadle.gather"
 """The task of a whole that has no `reduce`: its result is the list of all results."""
+
+
+cancelled_here: set[Claim] = set()
+"""Runs inside the worker's own process that somebody has cancelled: they end when they next report progress."""
+CANCELLED_ERROR = f"{asyncio.CancelledError.__module__}.{asyncio.CancelledError.__qualname__}"
+"""What a run raises that was ended from outside, in a coroutine or at a report of progress."""
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -73,6 +81,34 @@ class Runner:
             recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
         return recording.outcome
 
+    def outcome_of_limit(self, job: Job, error: TaskTimeout | MemoryLimitExceeded) -> Outcome:
+        """The outcome of a run that its pool has killed for passing a limit: an error like one that it raised.
+
+        The back-off rule is asked here, in the worker's process: that of the run is gone.
+        """
+        retry_after_s = self.retry_after_s(self._backoff_of(job), job, error)
+        make = Outcome.timed_out if isinstance(error, TaskTimeout) else Outcome.out_of_memory
+        return make(failure_of(error), retry_after_s)
+
+    def _backoff_of(self, job: Job) -> BackoffRule:
+        try:
+            return self.find(job).settings.backoff
+        except Exception:
+            # Its module may be importable in children only; the row says that attempts are left all the same.
+            return Options().backoff
+
+    def retry_after_s(self, backoff: BackoffRule, job: Job, error: BaseException) -> float | None:
+        """How long to wait before the next attempt; None: there is none."""
+        if job.attempt >= job.max_attempts or not isinstance(error, Exception):
+            return None
+        try:
+            wait_s = backoff(error, job)
+            return None if wait_s is None else float(wait_s)
+        except Exception as reason:
+            # A rule that fails must not hide why the job did.
+            error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")
+            return None
+
     def find(self, job: Job) -> Task[Any, Any]:
         """Raises UnknownTask."""
         return _gather if job.task == GATHER else self.registry.find(job.task)
@@ -99,7 +135,7 @@ class Runner:
     @contextmanager
     def context(self, task: Task[Any, Any], work: Work) -> Iterator[Context]:
         """What a function that takes a context is given; what it has not delivered yet goes at the end."""
-        context = Context(work.job, report, self._clock)
+        context = Context(work.job, report, self._clock, lambda: work.job.claim in cancelled_here)
         try:
             yield context
         finally:
@@ -170,16 +206,9 @@ class _Recording:
                 return Outcome.raised(failure_of(error), retry_after_s)
 
     def _retry_after_s(self, error: BaseException) -> float | None:
-        job = self.work.job
-        if self.task is None or job.attempt >= job.max_attempts or not isinstance(error, Exception):
+        if self.task is None:
             return None
-        try:
-            wait_s = self.task.settings.backoff(error, job)
-            return None if wait_s is None else float(wait_s)
-        except Exception as reason:
-            # A rule that fails must not hide why the job did.
-            error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")
-            return None
+        return self.runner.retry_after_s(self.task.settings.backoff, self.work.job, error)
 
 
 def whole_payload(part_results: Sequence[str]) -> str:

@@ -18,15 +18,17 @@ from typing import Any
 import msgspec
 
 from treadle.clock import US_PER_S, Clock, sleep_s
-from treadle.errors import PoolBroken, StoreError, WorkerCrashed
+from treadle.errors import MemoryLimitExceeded, PoolBroken, StoreError, TaskTimeout, WorkerCrashed
 from treadle.events import DutyFailed, Event, JobStarted, WorkerDraining, WorkerStarted, WorkerStopped
 from treadle.job import Job, Kind, Outcome
 from treadle.pools import current
+from treadle.pools.contract import Pool
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
+from treadle.worker import execution
 from treadle.worker.alive import AliveFolder, HeldLock
 from treadle.worker.committer import Committer
-from treadle.worker.execution import Runner, Work, failure_of, whole_payload
+from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, whole_payload
 from treadle.worker.places import Flight, Place, Rate
 from treadle.worker.upkeep import Duty, Upkeep
 
@@ -35,6 +37,9 @@ LOOK_EVERY_S = 1.0
 GIVE_BACK_AFTER_S = 0.2
 """A prefetched job that waits longer goes back to the store, where another worker may take it."""
 DRAIN_LOOK_EVERY_S = 0.1
+CANCEL_EVERY_S = 0.25
+"""How often to look for cancels of what runs. A duty beside the loop: a look at each turn would cost every
+commit a statement, and none would see it while the worker drains or is busy."""
 LONGEST_PAUSE_S = 5.0
 """Between two tries while the store is away."""
 
@@ -122,7 +127,8 @@ class Worker:
         fds = (self._lock.fd,) if self._lock else ()
         self._places = {place.name: place for place in self._make_places(fds)}
         row = self._row()
-        self._upkeep = Upkeep(row, self._store, self._alive, self._settings, self._clock, self._announce, self._duties)
+        duties = (Duty("cancel", CANCEL_EVERY_S, self._end_cancelled), *self._duties)
+        self._upkeep = Upkeep(row, self._store, self._alive, self._settings, self._clock, self._announce, duties)
         self._patiently(lambda: self._store.register(row))
         self._upkeep.start()
         self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))
@@ -274,20 +280,26 @@ class Worker:
         place = self._places[job.pool]
         flight = Flight(job, self._clock.monotonic_s())
         place.flights[job.claim] = flight
-        if flight.has_started:
-            self._announce(JobStarted(job, self.id))
+        flight.future = future = self._call(place.pool, flight, work)
+        future.add_done_callback(lambda future: self._on_done(place, flight, future))
+
+    def _call(self, pool: Pool, flight: Flight, work: Work) -> "Future[Any]":
         try:
-            future = place.pool.call(
-                self._runner.arun if job.pool == "coroutines" else self._runner.run,
+            return pool.call(
+                self._runner.arun if work.job.pool == "coroutines" else self._runner.run,
                 (work,),
+                **work.job.limits,
                 on_started=lambda: self._on_started(flight),
                 on_progress=lambda value: self._on_report(flight, value),
             )
         except (PoolBroken, RuntimeError) as error:
-            future = Future()
-            future.set_exception(error)
-        flight.future = future
-        future.add_done_callback(lambda future: self._on_done(place, flight, future))
+            refused: Future[Any] = Future()
+            refused.set_exception(error)
+        except ValueError as error:
+            # A limit that the pool cannot keep, as more cores than there are slots: it would not next time, either.
+            refused = Future()
+            refused.set_result(Outcome.unfit(failure_of(error)))
+        return refused
 
     def _work_of(self, job: Job) -> Work:
         """What the run is given beside the row: it cannot look into the store itself."""
@@ -313,15 +325,46 @@ class Worker:
                 # Whoever takes the flight out of the table tells of its end.
                 if place.flights.pop(flight.job.claim, None) is None or flight.future is None:
                     continue
-                if flight.future.cancel():
-                    self._committer.add_release(flight.job)
+                if self._has_not_begun(flight):
+                    self._committer.add_release(flight.row)
                     continue
                 if place.pool.kill(flight.future):
                     killed.append(flight.future)
                 # A thread cannot be killed: it ends with this process, which is ending now.
-                self._committer.add_ending(flight.job, Outcome.interrupted())
+                self._committer.add_ending(flight.row, Outcome.interrupted())
         # Only when the old runs are over may the store offer their jobs again.
         wait(killed, LONGEST_PAUSE_S)
+
+    def _has_not_begun(self, flight: Flight) -> bool:
+        """Whether it is certain that the function has not run, nor will."""
+        if flight.has_started or flight.future is None:
+            return False
+        if flight.job.max_crashes == 0 and not flight.is_prefetched:
+            # A pool may tell of a start a moment late. Who may run once at most does not run on a guess.
+            return False
+        # A pool that ends what runs may do so here, and tell of the start meanwhile.
+        return flight.future.cancel() and not flight.has_started
+
+    def _end_cancelled(self) -> None:
+        """End the runs that somebody has asked to cancel."""
+        if not self._is_flying:
+            return
+        for claim in self._store.cancel_requests(self.id):
+            for place in self._places.values():
+                flight = place.flights.get(claim)
+                if flight is not None:
+                    self._cancel(place, flight)
+
+    def _cancel(self, place: Place, flight: Flight) -> None:
+        flight.cancel_requested_at_us = flight.cancel_requested_at_us or self._clock.now_us()
+        claim = flight.job.claim
+        if place.pool.in_process:
+            execution.cancelled_here.add(claim)
+            if claim not in place.flights:
+                execution.cancelled_here.discard(claim)
+        if flight.future is not None and not flight.is_killed:
+            # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
+            flight.is_killed = place.pool.kill(flight.future)
 
     @property
     def _is_settled(self) -> bool:
@@ -353,8 +396,12 @@ class Worker:
             return
         flight.has_started = True
         flight.handed_over_s = self._clock.monotonic_s()
-        flight.job = msgspec.structs.replace(flight.job, started_at_us=self._clock.now_us())
-        self._committer.add_started(flight.job, flight.job.started_at_us or 0)
+        # A claim stamps the start of as many jobs as there are free slots, but one that takes up several may
+        # have to wait for them: until this correction its row says that it runs, and a worker that died then
+        # would have it count a crash that it did not suffer.
+        if flight.is_prefetched or (flight.job.cores or 1) > 1:
+            flight.job = msgspec.structs.replace(flight.job, started_at_us=self._clock.now_us())
+            self._committer.add_started(flight.job, flight.job.started_at_us or 0)
         self._announce(JobStarted(flight.job, self.id))
 
     def _on_report(self, flight: Flight, value: Any) -> None:
@@ -362,30 +409,40 @@ class Worker:
         self._wakeup.wake()
 
     def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
-        if place.flights.pop(flight.job.claim, None) is None:
-            return  # It was interrupted; nobody waits for its end.
-        if future.cancelled():
-            is_first = self._committer.add_release(flight.job)
+        is_interrupted = place.flights.pop(flight.job.claim, None) is None
+        execution.cancelled_here.discard(flight.job.claim)
+        if is_interrupted:
+            return  # Nobody waits for its end.
+        if future.cancelled() and not flight.has_started:
+            is_first = self._committer.add_release(flight.row)
         else:
             place.measure(self._clock.monotonic_s() - flight.handed_over_s)
-            is_first = self._committer.add_ending(flight.job, self._outcome_of(future))
+            is_first = self._committer.add_ending(flight.row, self._outcome_of(flight.row, future))
         if is_first or not place.has_waiting:
             # The loop knows of the batch otherwise, and will write it in time.
             self._wakeup.wake()
 
-    def _outcome_of(self, future: "Future[Any]") -> Outcome:
-        error = future.exception()
+    def _outcome_of(self, job: Job, future: "Future[Any]") -> Outcome:
+        is_wanted = job.cancel_requested_at_us is None
+        error = CancelledError() if future.cancelled() else future.exception()
         match error:
             case None:
                 outcome: Outcome = future.result()
-                return outcome
+                return outcome if is_wanted or not _was_ended(outcome) else Outcome.cancelled()
             case PoolBroken():
                 self._fatal = error
                 self._is_stopping = True
                 return Outcome.interrupted()
             case CancelledError():
-                return Outcome.interrupted()
+                return Outcome.interrupted() if is_wanted else Outcome.cancelled()
+            case TaskTimeout() | MemoryLimitExceeded():
+                return self._runner.outcome_of_limit(job, error)
             case WorkerCrashed():
                 return Outcome.crashed(failure_of(error))
             case _:
                 return Outcome.raised(failure_of(error), None)
+
+
+def _was_ended(outcome: Outcome) -> bool:
+    """Whether a function was ended from outside, in the worker's own process."""
+    return outcome.failure is not None and outcome.failure.error_class == CANCELLED_ERROR

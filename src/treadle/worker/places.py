@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import msgspec
+
 from treadle.clock import Clock
 from treadle.job import Claim, Job
 from treadle.pools.contract import Pool
@@ -49,13 +51,34 @@ class Rate:
 class Flight:
     """A job in a pool."""
 
-    __slots__ = ("future", "handed_over_s", "has_started", "job")
+    __slots__ = (
+        "cancel_requested_at_us",
+        "future",
+        "handed_over_s",
+        "has_started",
+        "is_killed",
+        "is_prefetched",
+        "job",
+    )
 
     def __init__(self, job: Job, handed_over_s: float) -> None:
         self.job = job
         self.future: Future[Any] | None = None
         self.handed_over_s = handed_over_s
-        self.has_started = job.started_at_us is not None
+        self.is_prefetched = job.started_at_us is None
+        """It was claimed to wait; else its claim says already that it starts."""
+        self.has_started = False
+        """The pool has told that the function runs."""
+        self.cancel_requested_at_us: int | None = None
+        self.is_killed = False
+
+    @property
+    def row(self) -> Job:
+        """The job with what was asked for while it flew."""
+        # Apart from `job`, which the pool's thread replaces: neither change may undo the other.
+        if self.cancel_requested_at_us is None:
+            return self.job
+        return msgspec.structs.replace(self.job, cancel_requested_at_us=self.cancel_requested_at_us)
 
 
 class Place:
@@ -78,8 +101,8 @@ class Place:
 
     @property
     def free(self) -> int:
-        """How many more jobs could start at once."""
-        return max(0, self.slots - len(self.flights))
+        """How many more jobs could start at once; one with `cores` takes up so many slots."""
+        return max(0, self.slots - sum(flight.job.cores or 1 for flight in tuple(self.flights.values())))
 
     @property
     def prefetch(self) -> int:
@@ -101,8 +124,9 @@ class Place:
         self._mean_run_s = mean_s + RECENT * (run_s - mean_s)
 
     def waiting_since(self, moment_s: float) -> Iterator[Flight]:
-        """The flights handed over before this moment that have not started."""
-        return (f for f in tuple(self.flights.values()) if not f.has_started and f.handed_over_s < moment_s)
+        """The prefetched flights handed over before this moment that have not started."""
+        waiting = (f for f in tuple(self.flights.values()) if f.is_prefetched and not f.has_started)
+        return (flight for flight in waiting if flight.handed_over_s < moment_s)
 
     def shutdown(self) -> None:
         if self._pool is not None:

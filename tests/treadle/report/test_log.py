@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
 from treadle import events as facts
@@ -13,7 +14,9 @@ from treadle.report.log import log_events, log_to_terminal, logger
 from treadle.testing.store_contract import make_job
 
 JOB = make_job(id="7", task="reports.monthly", attempt=2)
+RETRIED = make_job(id="7", task="reports.monthly", attempt=2, max_attempts=3)
 ERROR = Failure("builtins.ValueError", "bad", "Traceback …")
+LIMIT = Failure("treadle.errors.TaskTimeout", "after 5 s")
 
 LINES = [
     (facts.JobEnqueued(JOB), "DEBUG", "job 7 (reports.monthly) sent"),
@@ -28,6 +31,38 @@ LINES = [
         facts.JobEnded(JOB, Outcome.raised(ERROR, None), "w"),
         "ERROR",
         "job 7 (reports.monthly) raised on attempt 2: ValueError: bad\nTraceback …",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.timed_out(LIMIT, None), "w"),
+        "ERROR",
+        "job 7 (reports.monthly) ran out of time on attempt 2: treadle.errors.TaskTimeout: after 5 s\n",
+    ),
+    (
+        facts.JobEnded(RETRIED, Outcome.timed_out(LIMIT, 1.5), "w"),
+        "WARNING",
+        (
+            "job 7 (reports.monthly) ran out of time on attempt 2 of 3, and is tried again in 1.5 s: "
+            "treadle.errors.TaskTimeout: after 5 s"
+        ),
+    ),
+    (
+        facts.JobEnded(RETRIED, Outcome.out_of_memory(LIMIT, 0), "w"),
+        "WARNING",
+        (
+            "job 7 (reports.monthly) ran out of memory on attempt 2 of 3, and is tried again in 0.0 s: "
+            "treadle.errors.TaskTimeout: after 5 s"
+        ),
+    ),
+    (
+        facts.JobEnded(RETRIED, Outcome.raised(ERROR, 1), "w"),
+        "INFO",
+        "job 7 (reports.monthly) raised on attempt 2 of 3, and is tried again in 1.0 s: ValueError: bad",
+    ),
+    (facts.JobEnded(JOB, Outcome.cancelled(), "w"), "INFO", "job 7 (reports.monthly) was cancelled while it ran"),
+    (
+        facts.JobEnded(msgspec.structs.replace(RETRIED, cancel_requested_at_us=1), Outcome.raised(ERROR, 1), "w"),
+        "INFO",
+        "job 7 (reports.monthly) was cancelled while it ran",
     ),
     (
         facts.JobEnded(JOB, Outcome.unknown_task(Failure("x", "no task is named 'a' here")), "w"),

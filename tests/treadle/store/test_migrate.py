@@ -12,7 +12,8 @@ from treadle.store.sqlite import apply
 GOLDEN = """
 treadle_attempt: job_id token number worker_id started_at ended_at outcome error_class error_message error_traceback
 treadle_job: id kind task queue pool priority state run_at attempt max_attempts crashes max_crashes token worker_id \
-enqueued_at started_at finished_at group_id part size alias labels headers payload result failure version
+enqueued_at started_at finished_at group_id part size alias labels headers payload result failure version \
+timeout_s memory_mb cores cancel_requested_at
 treadle_message: job_id number sent_at body
 treadle_meta: name value
 treadle_progress: job_id done total message version
@@ -64,8 +65,9 @@ def test_a_store_without_tables_is_told() -> None:
 
 
 def test_an_older_schema_is_told() -> None:
-    """With both versions."""
-    with pytest.raises(SchemaMissing, match=r"^here has schema 0, and this Treadle needs 1"):
+    """With both versions and the next step."""
+    known = migrate.code_version("sqlite")
+    with pytest.raises(SchemaMissing, match=f"^here has schema 0, and this Treadle needs {known}: run `treadle"):
         migrate.check_version("sqlite", 0, 1, "here")
 
 

@@ -66,6 +66,8 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("get_bad_parts", "treadle_job_group (group_id=?)"),
         ("get_part_results", "treadle_job_group (group_id=?)"),
         ("cancel_parts", "treadle_job_group"),
+        ("request_cancel_of_parts", "treadle_job_group"),
+        ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),
         ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
     ],
 )
@@ -80,7 +82,10 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
     assert "TEMP B-TREE" not in plan(connection, name)
 
 
-@pytest.mark.parametrize("name", ["finish", "release", "mark_started", "cancel", "get_jobs", "report_progress"])
+@pytest.mark.parametrize("name", [
+    "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
+    "get_jobs", "report_progress",
+])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
     """Never by a look at every job."""
     assert "SCAN treadle_job" not in plan(connection, name)

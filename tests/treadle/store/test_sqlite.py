@@ -203,7 +203,35 @@ def test_progress_keeps_whole_numbers_whole(store: SqliteStore) -> None:
 
 def test_the_schema_version_is_that_of_the_last_migration(raw: sqlite3.Connection) -> None:
     """What `prepare` noted is what it ran."""
-    assert sqlite_store.schema_version(raw) == 1
+    assert sqlite_store.schema_version(raw) == migrate.code_version("sqlite")
+
+
+def test_a_store_of_the_first_version_is_migrated_with_its_jobs(path: Path) -> None:
+    """`prepare` adds what is missing; the jobs are there as before, without limits."""
+    first, *_ = migrate.migrations("sqlite")
+    old = SqliteFile(path)
+    with old.locked() as connection:
+        sqlite_store.apply(connection, first)
+        connection.execute(
+            "INSERT INTO treadle_job VALUES ('1', 'call', 't', 'default', 'processes', 0, 'ready', 0, 0, 1, 0, 3, 0, "
+            "NULL, 0, NULL, NULL, NULL, 0, 1, 'default', '{}', '{}', '', NULL, NULL, 1)"
+        )
+    old.close()
+    store = SqliteStore(SqliteFile(path))
+    store.prepare()
+    (job,) = claim(store, 1)
+    assert (job.id, job.limits, job.cancel_requested_at_us) == ("1", {}, None)
+    store.close()
+
+
+def test_tables_of_an_older_version_are_told_with_the_next_step(path: Path) -> None:
+    """A verb on tables that lack a column names the file and the command."""
+    file = SqliteFile(path)
+    with file.locked() as connection:
+        sqlite_store.apply(connection, migrate.migrations("sqlite")[0])
+    with pytest.raises(SchemaMissing, match=r"jobs.sqlite3 has tables of an older Treadle.*treadle migrate"):
+        SqliteStore(file).enqueue([make_job()])
+    file.close()
 
 
 def test_a_migration_that_fails_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,8 +221,8 @@ def test_a_missing_folder_is_told_at_once(tmp_path: Path) -> None:
 
 def test_any_other_error_of_sqlite_is_ours() -> None:
     """It names the file, and its cause is the error of the driver."""
-    with pytest.raises(StoreError, match=r"^jobs: no such column: nonsense$") as caught, explained("jobs"):
-        sqlite3.connect(":memory:").execute("SELECT nonsense")
+    with pytest.raises(StoreError, match=r"^jobs: no such function: nonsense$") as caught, explained("jobs"):
+        sqlite3.connect(":memory:").execute("SELECT nonsense()")
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests import apps
 
 from treadle.app import Treadle
-from treadle.job import Progress, Report
+from treadle.job import Ending, Outcome, Progress, Report
 from treadle.web import resources
 
 URLS = {"status": "/jobs/x", "result": "/jobs/x/result"}
@@ -47,6 +47,7 @@ def test_status_tells_everything_that_its_reader_may_know(app):
     assert body(answer) == {
         "id": job.id,
         "state": "succeeded",
+        "cancel_requested": False,
         "progress": {"done": 4.0, "total": 4.0, "fraction": 1.0, "message": "step 4"},
         "messages": [{"number": 1, "body": {"counted": 4}}, {"number": 2, "body": "done"}],
         "error": None,
@@ -61,6 +62,19 @@ def test_status_says_when_to_look_again(app, end, again):
     {"waits": list, "runs": lambda: claim(app), "succeeds": app.run_pending, "is cancelled": job.cancel}[end]()
     answer = resources.status(job.refresh(), URLS, None)
     assert (answer.status, answer.headers.get("Retry-After")) == (200, again)
+
+
+def test_status_of_a_running_job_tells_that_it_is_to_end(app):
+    """Who follows a job that was cancelled while it runs sees that at once, under a new ETag, and then its end."""
+    job = app.send_function(apps.string_length, "abc")
+    claimed = app.store.claim("worker", 1, 0, pool="processes", starts=True)[0]
+    seen = resources.status(job.refresh(), URLS, None).headers["ETag"]
+    job.cancel()
+    answer = resources.status(job.refresh(), URLS, seen)
+    assert (body(answer)["state"], body(answer)["cancel_requested"]) == ("running", True)
+    app.store.finish([Ending.of(claimed, Outcome.cancelled(), 0, 0)])
+    shown = body(resources.status(job.refresh(), URLS, None))
+    assert (shown["state"], shown["error"]) == ("cancelled", None)
 
 
 def test_status_of_an_unknown_total_has_no_fraction(app):

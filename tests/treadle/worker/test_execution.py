@@ -9,6 +9,7 @@ import pytest
 from tests import apps
 
 from treadle import codec
+from treadle.errors import MemoryLimitExceeded, TaskTimeout
 from treadle.job import Attempt, Job, Kind, Outcome, OutcomeKind, Progress
 from treadle.pools.contract import reporting_to
 from treadle.states import State
@@ -68,6 +69,34 @@ def test_a_back_off_that_fails_does_not_hide_the_error() -> None:
     assert failure(outcome) == ("builtins.ValueError", "first reason")
     assert outcome.failure is not None
     assert "its back-off rule raised RuntimeError('the rule is broken')" in outcome.failure.traceback
+
+
+def test_a_limit_that_was_passed_asks_the_back_off() -> None:
+    """As an error does; with the kind that it is."""
+    outcome = RUNNER.outcome_of_limit(job_of(apps.fail_and_wait, attempt=2), TaskTimeout("after 5 s"))
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.TIMED_OUT, 3600)
+    assert failure(outcome) == ("treadle.errors.TaskTimeout", "after 5 s")
+    last = RUNNER.outcome_of_limit(job_of(apps.fail_and_wait, attempt=3), MemoryLimitExceeded("grew by 9 MB"))
+    assert (last.kind, last.retry_after_s) == (OutcomeKind.OUT_OF_MEMORY, None)
+
+
+def test_a_limit_of_a_task_that_is_not_known_here_waits_as_is_usual() -> None:
+    """The children may know it, and attempts are left."""
+    job = Job(id="1", task="tests.elsewhere", state=State.RUNNING, payload="", attempt=1, max_attempts=2)
+    wait_s = RUNNER.outcome_of_limit(job, TaskTimeout("after 5 s")).retry_after_s
+    assert wait_s is not None
+    assert 0.5 < wait_s < 2
+
+
+def test_a_run_that_was_cancelled_here_ends_at_its_next_report() -> None:
+    """Only that run of the job."""
+    job = job_of(apps.count_to, 2)
+    execution.cancelled_here.add(job.claim)
+    try:
+        assert failure(RUNNER.run(Work(job)))[0] == execution.CANCELLED_ERROR
+        assert RUNNER.run(Work(job_of(apps.count_to, 2, token=5))).kind is OutcomeKind.SUCCEEDED
+    finally:
+        execution.cancelled_here.clear()
 
 
 def test_a_task_that_is_not_known_is_told() -> None:

@@ -430,8 +430,10 @@ def test_a_stopping_worker_waits_for_what_runs(app: Treadle, gate: Gate) -> None
 @pytest.mark.parametrize("task", [apps.wait_for, apps.wait_in_thread, apps.wait_soon_for], ids=lambda t: t.__name__)
 def test_an_interrupted_job_is_refunded(app: Treadle, gate: Gate, task: Any) -> None:
     """Stopped at once it is ready again: no attempt, no crash, but what happened is kept."""
+    events = listen(app)
     with working(app) as worker:
-        job = in_state(app.send_function(task, str(gate.path)), State.RUNNING)
+        job = app.send_function(task, str(gate.path))
+        eventually(lambda: any(isinstance(event, JobStarted) for event in events))
         worker.stop(at_once=True)
         again = in_state(job, State.READY)
     assert (again.row.attempt, again.row.crashes, outcomes(job)) == (0, 0, ["interrupted"])
@@ -540,8 +542,11 @@ def test_the_jobs_of_a_worker_that_failed_are_run_by_another(app: Treadle, gate:
     """A worker that ends by an error of its own leaves no job behind that nobody would ever take back."""
     clock = BreakableClock()
     failing = jobs_app(tmp_path, clock=clock)
+    events = listen(failing)
     with pytest.raises(RuntimeError, match="the clock is broken"), working(failing):
-        job = in_state(app.send_function(apps.wait_in_thread, str(gate.path)), State.RUNNING)
+        job = app.send_function(apps.wait_in_thread, str(gate.path))
+        # Not before: what the pool's own thread tells of the start would fail, too.
+        eventually(lambda: any(isinstance(event, JobStarted) for event in events))
         clock.is_broken = True
     gate.open()
     with working(app):

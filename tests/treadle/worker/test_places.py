@@ -65,6 +65,24 @@ def test_free_places_are_those_that_are_not_taken() -> None:
     assert (place.free, place.has_waiting) == (0, True)
 
 
+def test_a_job_of_several_cores_takes_as_many_places() -> None:
+    """What could not start beside it must not be claimed as if it did."""
+    place = place_with(ThreadPool(4), slots=4)
+    wide = make_job(cores=3)
+    place.flights[wide.claim] = Flight(wide, 0)
+    assert place.free == 1
+    fill(place, 2)
+    assert place.free == 0
+
+
+def test_a_flight_knows_what_was_asked_of_it() -> None:
+    """Beside its job, which the pool's thread replaces as it starts."""
+    flight = Flight(make_job(started_at_us=1), 0)
+    assert (flight.row, flight.is_prefetched, flight.has_started) == (flight.job, False, False)
+    flight.cancel_requested_at_us = 7
+    assert (flight.row.cancel_requested_at_us, flight.row.started_at_us) == (7, 1)
+
+
 def test_short_jobs_are_prefetched() -> None:
     """In large steps, and only while they are short."""
     with ProcessPool(2) as pool:

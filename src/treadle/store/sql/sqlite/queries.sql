@@ -5,7 +5,7 @@
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
 id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes, token,
 worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, result,
-failure, version
+failure, timeout_s, memory_mb, cores, cancel_requested_at, version
 
 -- name: get_meta
 -- One fact about the store itself.
@@ -20,7 +20,7 @@ INSERT INTO treadle_meta (name, value) VALUES (:name, :value) ON CONFLICT (name)
 INSERT INTO treadle_job ({job})
 VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
         NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
-        NULL, 1);
+        NULL, :timeout_s, :memory_mb, :cores, NULL, 1);
 
 -- name: insert_progress
 -- The progress of a whole, counted by the store as its parts end.
@@ -36,6 +36,27 @@ RETURNING group_id;
 -- Cancel the parts of a cancelled whole that have not started.
 UPDATE treadle_job SET state = 'cancelled', finished_at = :now, version = version + 1
 WHERE group_id = :id AND state IN ('scheduled', 'ready');
+
+-- name: request_cancel
+-- Ask the worker of a job that runs to end it.
+UPDATE treadle_job
+SET cancel_requested_at = coalesce(cancel_requested_at, :now), version = version + (cancel_requested_at IS NULL)
+WHERE id = :id AND state = 'running';
+
+-- name: request_cancel_of_parts
+-- Ask the workers of a cancelled whole's parts that run to end them.
+UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
+WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: get_cancel_requests
+-- What a worker runs and somebody has asked to cancel.
+SELECT id, token FROM treadle_job
+WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND worker_id = :worker_id;
+
+-- name: get_to_be_cancelled
+-- Those of these jobs that somebody has asked to cancel.
+SELECT id FROM treadle_job
+WHERE cancel_requested_at IS NOT NULL AND id IN (SELECT value FROM json_each(:ids));
 
 -- name: get_jobs
 -- Jobs by id, with their progress.
@@ -124,10 +145,18 @@ UPDATE treadle_job SET started_at = :started_at, version = version + 1
 WHERE id = :id AND token = :token AND state = 'running';
 
 -- name: release
--- Give back a job that was claimed and never started.
+-- Give back a job that was claimed and never started, unless it was to be cancelled meanwhile.
 UPDATE treadle_job
 SET state = 'ready', attempt = attempt - 1, worker_id = NULL, started_at = NULL, version = version + 1
-WHERE id = :id AND token = :token AND state = 'running';
+WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: cancel_instead
+-- Cancel a job that was claimed, never started, and was to be cancelled meanwhile.
+UPDATE treadle_job
+SET state = 'cancelled', attempt = attempt - 1, worker_id = NULL, started_at = NULL, finished_at = :now,
+    version = version + 1
+WHERE id = :id AND token = :token AND state = 'running'
+RETURNING group_id;
 
 -- name: finish
 -- Apply the end of a run, if its claim still holds.
