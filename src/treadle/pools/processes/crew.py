@@ -265,10 +265,15 @@ class Crew:
     def _end_for(self, call: Call, verdict: BaseException) -> None:
         """Kill the child that runs a call, which ends with this verdict."""
         member = call.member
-        if member is not None and self._forker is not None:
+        if member is None:
+            return
+        if not call.is_to_be_cancelled:
+            # A limit does not take back what `cancel` has promised.
             call.verdict = verdict
-            member.is_killed = True
-            self._schedule.forget(member)
+        member.is_killed = True
+        self._schedule.forget(member)
+        if self._forker is not None:
+            # Without a zygote it is dying already.
             self._forker.kill(member)
 
     # The listening thread
@@ -549,7 +554,8 @@ class Crew:
 
 
 def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
-    if call.cancelled():
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
         return
     try:
         value = pickling.load(frame.body)
@@ -567,7 +573,9 @@ def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
 
 
 def _fail(call: Call, code: int | None, how: str) -> None:
-    if not call.cancelled():
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
+    else:
         call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))
 
 

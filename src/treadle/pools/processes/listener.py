@@ -12,6 +12,9 @@ from collections.abc import Callable
 from math import ceil
 from typing import Protocol
 
+LONGEST_WAIT_S = 3600.0
+"""poll takes no more than 24 days, and an hour more of looking costs nothing."""
+
 
 class HasFileno(Protocol):
     def fileno(self) -> int: ...
@@ -89,7 +92,7 @@ class Listener:
         os.close(self._waker)
 
     def _listen(self, wait_s: float | None) -> None:
-        for fd, _ in self._poll.poll(None if wait_s is None else ceil(wait_s * 1000)):
+        for fd, _ in self._poll.poll(None if wait_s is None else ceil(min(wait_s, LONGEST_WAIT_S) * 1000)):
             # One handler may have ended the other's file.
             handle = self._handlers.get(fd)
             if handle is not None:
