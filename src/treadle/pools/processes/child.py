@@ -20,11 +20,11 @@ from treadle.pools import current
 from treadle.pools.contract import reporting_to
 from treadle.pools.processes import pickling, surroundings
 from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
-from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Frame, Kind
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
 
-SPIN_S = 50e-6
+SPIN_S = 100e-6
 """How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
 20 µs of looking gained nothing."""
 
@@ -107,27 +107,27 @@ class Child:
         """Do what frames say. Raises EOFError when the socket ends."""
         spin_s = 0.0
         while True:
-            frame = self._channel.receive(spin_s)
-            if frame.kind == Kind.BATCH:
-                self._run_batch(frame)
+            kind, _, _, body = self._channel.receive(spin_s)
+            if kind == Kind.BATCH:
+                self._run_batch(body)
             else:
-                self._obey(frame)
+                self._obey(kind, body)
             spin_s = SPIN_S
 
-    def _obey(self, frame: Frame) -> None:
-        if frame.kind == Kind.FENCE:
+    def _obey(self, kind: int, body: bytes) -> None:
+        if kind == Kind.FENCE:
             self._send(Kind.FENCED)
             return
         from treadle.pools.processes import shared
 
-        number = pickling.load(frame.body)
-        if frame.kind == Kind.SHARE:
+        number = pickling.load(body)
+        if kind == Kind.SHARE:
             shared.learn(number, self._channel.fds.popleft())
         else:
             shared.forget(number)
 
-    def _run_batch(self, frame: Frame) -> None:
-        functions, tasks = pickling.load(frame.body)
+    def _run_batch(self, body: bytes) -> None:
+        functions, tasks = pickling.load(body)
         self._functions.update(functions)
         for task in map(WireTask._make, tasks):
             fd = self._channel.fds.popleft() if task.parts else -1

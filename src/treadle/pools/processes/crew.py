@@ -25,6 +25,7 @@ import contextlib
 import logging
 import mmap
 import os
+import pickle
 import signal
 import threading
 import time
@@ -51,8 +52,14 @@ MAX_DEATHS_AT_START = 3
 PATIENCE_S = 2.0
 """How long a child may take to leave before it is killed."""
 ENDS = frozenset({int(Kind.RESULT), int(Kind.ERROR)})
+GATHER_S = 0.0005
+"""Measured with tiny calls on two loaded cores: 18k a second without, 34k with 0.3 ms, 42k with 1 ms."""
 LOOK_EVERY_S = 0.001
 """No more often is looked for what is due, however many frames arrive."""
+
+
+News = tuple[Callable[[Any, Any, Any], None], Any, Any, Any]
+"""A function to be called without the lock, and what with."""
 
 
 class Rules(NamedTuple):
@@ -280,6 +287,7 @@ class Crew:
 
     def tick(self, listener: Listener) -> float | None:
         """Do what is due; returns in how many seconds there may be more, None: not before somebody says so."""
+        self._gather()
         self._start_wanted(listener)
         now_s = time.monotonic()
         if now_s - self._looked_s < LOOK_EVERY_S:
@@ -299,6 +307,11 @@ class Crew:
             self._stop_forker(listener)
         due_s = [level_s, leave_s, watch_s, busy_s, self.arena.trim()]
         return min((wait_s for wait_s in due_s if wait_s is not None), default=None)
+
+    def _gather(self) -> None:
+        """Let results gather while nobody waits for more: to be woken for each one halves what the pool gets done."""
+        if self._schedule.is_saturated:
+            time.sleep(GATHER_S)
 
     def _start_wanted(self, listener: Listener) -> None:
         if not self._wanted or (self._forker is not None and not self._is_forker_needed):
@@ -339,18 +352,19 @@ class Crew:
             self._take_from_forker(frame, listener)
 
     def _take_from_forker(self, frame: Frame, listener: Listener) -> None:
-        match frame.kind:
+        kind, _, _, body = frame
+        match kind:
             case Kind.READY:
                 self._is_forker_ready = True
             case Kind.BROKEN:
-                self._break(pickling.load(frame.body))
+                self._break(pickling.load(body))
             case Kind.UNSAFE:
-                self._go_without_preload(pickling.load(frame.body))
+                self._go_without_preload(pickling.load(body))
             case Kind.FORKED:
-                number, pid = pickling.load(frame.body)
+                number, pid = pickling.load(body)
                 self._schedule.members[number].pid = pid
             case Kind.DIED:
-                number, code, reason = pickling.load(frame.body)
+                number, code, reason = pickling.load(body)
                 self._bury(self._schedule.members[number], listener, code, reason or _how(code))
 
     def _go_without_preload(self, why: str) -> None:
@@ -382,61 +396,64 @@ class Crew:
             # How it ended, its zygote will tell.
             listener.unwatch(member.channel)
             return
-        news: list[Any] = []
+        news: list[News] = []
         with self._lock:
-            for frame in frames:
-                self._take(member, frame, news)
+            self._take(member, frames, news)
             self._keep_busy(member)
             if self._waiting_for_room:
                 self._has_room.notify_all()
         self._load()
         # The children first: they must not wait for what a callback of a future does.
-        for tell, *args in news:
-            tell(*args)
+        for tell, whom, what, memory in news:
+            tell(whom, what, memory)
 
-    def _take(self, member: Member, frame: Frame, news: list[Any]) -> None:
-        kind = frame.kind
-        if kind in ENDS:
-            self._take_end(member, frame, news)
-        elif kind == Kind.STARTED:
-            self._take_start(member, news)
-        elif kind == Kind.REPORT:
-            call = member.given[0]
-            if call.on_progress is not None and not call.cancelled():
-                news.append((_report, call.on_progress, frame.body))
-        elif kind == Kind.FENCED:
-            member.is_fenced = False
-        elif kind == Kind.READY:
-            self._deaths_at_start = 0
-            member.is_ready = True
-            member.last_news_s = time.monotonic()
-        elif kind == Kind.BROKEN:
-            news.append((self._break, pickling.load(frame.body)))
-
-    def _take_end(self, member: Member, frame: Frame, news: list[Any]) -> None:
-        call = member.given.popleft()
+    def _take(self, member: Member, frames: list[Frame], news: list[News]) -> None:
+        """Note what a child says; what others must be told goes to `news`, to be told without the lock."""
         member.last_news_s = time.monotonic()
-        member.done_count += 1
-        self._runs.add(frame.seconds)
-        call.function.measure(frame.seconds)
-        memory = self.arena.adopt(member.channel.fds.popleft()) if frame.flags & IN_SEGMENT else None
-        self._let_go(call, is_held=bool(frame.flags & HOLDS_SEGMENT))
-        news.append((_conclude, call, frame, memory))
+        for frame in frames:
+            kind = frame[0]
+            if kind in ENDS:
+                news.append(self._take_end(member, frame))
+            elif kind == Kind.STARTED:
+                self._take_start(member, news)
+            elif kind == Kind.REPORT:
+                call = member.given[0]
+                if call.on_progress is not None and not call.cancelled():
+                    news.append((_report, call.on_progress, frame[3], None))
+            elif kind == Kind.FENCED:
+                member.is_fenced = False
+            elif kind == Kind.READY:
+                self._deaths_at_start = 0
+                member.is_ready = True
+            elif kind == Kind.BROKEN:
+                news.append((self._break_with, frame[3], None, None))
 
-    def _take_start(self, member: Member, news: list[Any]) -> None:
+    def _take_end(self, member: Member, frame: Frame) -> News:
+        _, flags, seconds, _ = frame
+        call = member.given.popleft()
+        member.done_count += 1
+        self._runs.add(seconds)
+        call.function.measure(seconds)
+        memory = self.arena.adopt(member.channel.fds.popleft()) if flags & IN_SEGMENT else None
+        self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
+        return _conclude, call, frame, memory
+
+    def _take_start(self, member: Member, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
             self._watch.begin(call, member.pid)
         if call.on_started is not None:
-            news.append((_safely, call.on_started))
+            news.append((_start, call.on_started, None, None))
 
     def _let_go(self, call: Call, *, is_held: bool) -> None:
         """A call has ended, however: nothing of it is kept here."""
         self._done_count += 1
         self._schedule.ended(call)
-        if call.is_limited:
-            self._watch.end(call)
-        segment, call.segment, call.parcel = call.segment, None, NOTHING
+        call.parcel = NOTHING
+        if not call.is_alone:
+            return
+        self._watch.end(call)
+        segment, call.segment = call.segment, None
         if segment is not None and not is_held:
             self.arena.give_back(segment)
 
@@ -520,6 +537,9 @@ class Crew:
             error.__cause__ = reason
             call.set_exception(error)
 
+    def _break_with(self, error: bytes, *_: None) -> None:
+        self._break(pickling.load(error))
+
     def _stop_forker(self, listener: Listener) -> None:
         forker, self._forker = self._forker, None
         if forker is not None:
@@ -554,11 +574,13 @@ class Crew:
 
 
 def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
+    """Give a future what its child has told."""
+    kind, _, _, body = frame
     if call.is_to_be_cancelled:
         call.conclude_cancelled()
         return
     try:
-        value = pickling.load(frame.body)
+        value = pickle.loads(body)
         if memory is not None:
             value = pickling.load_from(memory, value)
     except BaseException as error:
@@ -566,7 +588,7 @@ def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
         unreadable.__cause__ = error
         call.set_exception(unreadable)
         return
-    if frame.kind == Kind.RESULT:
+    if kind == Kind.RESULT:
         call.set_result(value)
     else:
         call.set_exception(value)
@@ -586,7 +608,11 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _report(on_progress: Callable[[Any], None], body: bytes) -> None:
+def _start(on_started: Callable[[], None], *_: None) -> None:
+    _safely(on_started)
+
+
+def _report(on_progress: Callable[[Any], None], body: bytes, _: None) -> None:
     _safely(lambda: on_progress(pickling.load(body)))
 
 

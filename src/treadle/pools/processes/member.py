@@ -31,6 +31,7 @@ class Member:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.number = next(_numbers)
         self.channel = Channel(ours)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.child_end = theirs
         self.permits = Permits()
         self.pid = 0

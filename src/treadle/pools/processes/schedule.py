@@ -26,6 +26,8 @@ SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
 MOST_IN_BATCH = 1024
 MOST_BYTES_IN_BATCH = 40 * 1024
+PLENTY = 64
+"""Calls that keep a child busy for half a millisecond, however tiny they are."""
 NOTHING_BEHIND_S = 0.01
 """Nothing is put behind a call of a function that takes longer than this on average."""
 STALLED_S = 0.02
@@ -57,6 +59,11 @@ class Schedule:
     @property
     def busy(self) -> int:
         return sum(member.is_busy for member in self.members.values())
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether every child has so many calls that it needs no more soon."""
+        return bool(self.members) and all(len(member.given) > PLENTY for member in self.members.values())
 
     def add(self, call: Call) -> None:
         call.is_queued = True
@@ -138,7 +145,7 @@ class Schedule:
             return []
         head, given = self.queue[0], member.given
         if head.is_alone:
-            return [] if given or not self._has_cores_for(head) else [self._pop()]
+            return [] if given or not self._has_cores_for(head) else [self.queue.popleft()]
         if not given:
             return self._batch(member, max(1, self._share)) if self._has_cores_for(head) else []
         if given[0].is_alone or max(given[0].function.mean_s, head.function.mean_s) > NOTHING_BEHIND_S:
@@ -151,23 +158,20 @@ class Schedule:
 
     def _batch(self, member: Member, most: int) -> list[Call]:
         most = min(most, MOST_IN_BATCH, member.tasks_left)
-        batch: list[Call] = []
+        queue, batch = self.queue, list[Call]()
         left_s, left_bytes = SUPPLY_S, MOST_BYTES_IN_BATCH
-        while self.queue and len(batch) < most:
-            call = self.queue[0]
+        while queue and len(batch) < most:
+            call = queue[0]
             left_s -= call.function.mean_s
             left_bytes -= len(call.parcel.body)
             if call.is_alone or (batch and (left_s < 0 or left_bytes < 0)):
                 break
-            self._pop()
+            queue.popleft()
             if call.is_queued:
                 batch.append(call)
             else:
                 self._cancelled -= 1
         return batch
-
-    def _pop(self) -> Call:
-        return self.queue.popleft()
 
     def _skip_cancelled(self) -> None:
         while self.queue and not self.queue[0].is_queued:
@@ -194,16 +198,17 @@ class Schedule:
 
     def send(self, member: Member, batch: list[Call], parts: tuple[Part, ...] = ()) -> None:
         """Give a child the calls that are its own already, with all that it must know first."""
-        functions = {}
+        functions, tasks = {}, []
         for call in batch:
-            self._introduce(call, member)
             function = call.function
             if function.number not in member.functions:
                 member.functions.add(function.number)
                 functions[function.number] = function.body
+            if call.parcel.shares:
+                self._introduce(call, member)
+            tasks.append(call.on_wire(parts))
         fd = batch[0].segment.fd if batch[0].segment is not None else None
-        body = encode_batch(functions, [call.on_wire(parts) for call in batch])
-        member.give(batch, body, (fd,) if fd is not None else ())
+        member.give(batch, encode_batch(functions, tasks), (fd,) if fd is not None else ())
 
     def _introduce(self, call: Call, member: Member) -> None:
         for segment in call.parcel.shares:
