@@ -1,5 +1,6 @@
 """Functions that child processes run: each stands at module level, where a child can import it."""
 
+import asyncio
 import contextlib
 import ctypes
 import os
@@ -240,3 +241,56 @@ def append_to(path: str) -> None:
     """A dot for each run."""
     with Path(path).open("a") as file:
         file.write(".")
+
+
+def length_of_file(path: str) -> int:
+    return len(Path(path).read_text())
+
+
+def fail_at_700(number: int) -> int:
+    if number == 700:
+        raise LookupError("at 700")
+    return number
+
+
+def fail_at_700_untold(number: int) -> int:
+    """The error can be pickled, and cannot be made again."""
+    if number == 700:
+        raise NeedsTwo("at", "700: in fail_at_700")
+    return number
+
+
+def lock_at_700(number: int) -> Any:
+    return make_lock() if number == 700 else number
+
+
+def stop_at_5(number: int, _: Any = None) -> int:
+    if number == 5:
+        raise StopIteration
+    return number
+
+
+def crash_at_20(number: int) -> int:
+    if number == 20:
+        kill_myself()
+    return number
+
+
+def crash_once(path: str, number: int) -> int:
+    if number == 3 and not Path(path).exists():
+        touch(path)
+        kill_myself()
+    return number
+
+
+def pid_of(_: Any) -> int:
+    return os.getpid()
+
+
+def all_maps_inside() -> tuple[Any, Any, Any, int]:
+    async def amap(pool: ProcessPool) -> list[int]:
+        return [value async for value in pool.amap(double, [1, 2])]
+
+    with ProcessPool(2) as pool:
+        found = list(pool.map(double, [1, 2])), list(pool.map_unordered(double, [1, 2])), asyncio.run(amap(pool))
+        return *found, len(pool.pids)

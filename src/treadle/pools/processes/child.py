@@ -16,13 +16,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from treadle.errors import Unpicklable
 from treadle.pools import current
 from treadle.pools.contract import reporting_to
 from treadle.pools.processes import pickling, surroundings
 from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
-from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
+from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
 
 SPIN_S = 100e-6
 """How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
@@ -216,14 +217,21 @@ class _Lent:
 
 
 def _answer(kind: Kind, value: Any, function: Any) -> Answer:
-    if kind is Kind.RESULT:
-        parcel = pickling.pack_value(value, f"the result of {_name(function)}")
-    else:
-        parcel = pickling.Parcel(pickling.dump_error(value))
+    parcel = _pack_result(value, function) if kind is Kind.RESULT else pickling.Parcel(pickling.dump_error(value))
     if not parcel.buffers and len(parcel.body) <= MAX_BODY_BYTES:
         return Answer(kind, parcel.body)
     segment = Segment.new(packed_size(parcel.pieces))
     return Answer(kind, pickle.dumps(segment.write(parcel.pieces)), segment)
+
+
+def _pack_result(value: Any, function: Any) -> pickling.Parcel:
+    what = f"the result of {pickling.name_of(function)}"
+    try:
+        return pickling.pack_value(value, what)
+    except Unpicklable as error:
+        if not isinstance(value, Found):
+            raise
+        return pickling.pack_value(value.up_to_what_cannot_travel(error), what)
 
 
 def _flush_output() -> None:
@@ -233,7 +241,3 @@ def _flush_output() -> None:
     except (ValueError, OSError, AttributeError):
         # The call may have closed the stream.
         return
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
