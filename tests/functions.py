@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import ctypes
 import os
 import random
@@ -294,3 +295,89 @@ def all_maps_inside() -> tuple[Any, Any, Any, int]:
     with ProcessPool(2) as pool:
         found = list(pool.map(double, [1, 2])), list(pool.map_unordered(double, [1, 2])), asyncio.run(amap(pool))
         return *found, len(pool.pids)
+
+
+kept: dict[str, Any] = {}
+
+
+def keep(name: str, value: Any) -> None:
+    kept[name] = value
+
+
+def grow(megabytes: int) -> int:
+    data = bytearray(megabytes << 20)
+    data[:: 1 << 12] = b"." * (megabytes << 8)
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return len(data) >> 20
+
+
+def grow_and_wait(megabytes: int, gate: str, grown: str | None = None) -> str:
+    data = bytearray(megabytes << 20)
+    data[:: 1 << 12] = b"." * (megabytes << 8)
+    if grown is not None:
+        touch(grown)
+    return wait_for(gate) + str(len(data))
+
+
+def sum_and_stay(array: Any) -> float:
+    total = float(array.sum())
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return total
+
+
+def sum_of_preloaded() -> int:
+    from tests import preloaded
+
+    total = sum(preloaded.data[:: 1 << 12])
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return total
+
+
+def count_beside(folder: str, path: str) -> int:
+    """How many others are here at the most while this one is."""
+    Path(path).touch()
+    most = 0
+    for _ in range(5):
+        time.sleep(0.001)
+        most = max(most, len(list(Path(folder).iterdir())) - 1)
+    Path(path).unlink()
+    return most
+
+
+def threads_of_blas() -> tuple[set[str | None], set[int]]:
+    import numpy as np
+    import threadpoolctl
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    found = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    return {os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}, found
+
+
+def call_with_limit_inside() -> None:
+    with ProcessPool(1) as pool:
+        pool.call(double, (1,), timeout_s=5)
+
+
+def report_when_it_has_ended(folder: str) -> None:
+    """Leaves a thread behind that reports once the gate is open, with all that this call had."""
+
+    def report_late() -> None:
+        wait_for(f"{folder}/open")
+        report("late")
+        touch(f"{folder}/reported")
+
+    threading.Thread(target=contextvars.copy_context().run, args=(report_late,)).start()
+    report("in time")
+
+
+def report_until(gate: str) -> None:
+    """Reports all the time until the gate is open; at once, if it is."""
+    while not Path(gate).exists():
+        report("here")
+        time.sleep(0.0005)
+
+
+def call_task_inside() -> Any:
+    from tests import apps
+
+    return apps.count_to(3)

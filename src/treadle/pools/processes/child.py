@@ -14,16 +14,18 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.errors import Unpicklable
 from treadle.pools import current
-from treadle.pools.contract import reporting_to
+from treadle.pools.contract import report, reporting_to
 from treadle.pools.processes import pickling, surroundings
 from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
+from treadle.task import Task
 
 SPIN_S = 100e-6
 """How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
@@ -100,6 +102,8 @@ class Child:
         self._permits = permits
         self._functions: dict[int, Any] = {}
         self._sending = threading.Lock()
+        self._reporting: WireTask | None = None
+        """The task that runs now, if it may report."""
         self._pid = os.getpid()
         self._has_forked = False
         os.register_at_fork(before=self._note_fork)
@@ -141,7 +145,7 @@ class Child:
         lent = _Lent(fd) if fd >= 0 else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._send(Kind.STARTED)
+            self._send(Kind.STARTED, pickle.dumps(surroundings.own_memory_mb("self")))
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -154,9 +158,14 @@ class Child:
 
     def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
         """The same, with all that a task may ask for."""
-        reporter = self._report if task.flags & WANTS_REPORTS else None
-        with reporting_to(reporter), surroundings.blas_threads(task.cores):
-            return self._try(task, lent)
+        reporter = partial(self._report, task) if task.flags & WANTS_REPORTS else None
+        self._reporting = task if reporter else None
+        try:
+            with reporting_to(reporter), surroundings.blas_threads(task.cores):
+                return self._try(task, lent)
+        finally:
+            with self._sending:
+                self._reporting = None
 
     def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
@@ -165,7 +174,11 @@ class Child:
             function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
             if task.function:
                 function = self._find(task.function)
-            return _answer(Kind.RESULT, function(*args, **kwargs), function)
+            if self._reporting is task and isinstance(function, Task):
+                value = function.run(report, *args, **kwargs)
+            else:
+                value = function(*args, **kwargs)
+            return _answer(Kind.RESULT, value, function)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
@@ -184,8 +197,12 @@ class Child:
         self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
         answer.segment.close()
 
-    def _report(self, value: Any) -> None:
-        self._send(Kind.REPORT, pickling.dump(value, "a reported value"))
+    def _report(self, task: WireTask, value: Any) -> None:
+        body = pickling.dump(value, "a reported value")
+        with self._sending:
+            # A thread that the task has left behind may report when nobody listens any more.
+            if self._reporting is task:
+                self._channel.send(Kind.REPORT, body)
 
     def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
         # The function may report from threads of its own.

@@ -415,7 +415,7 @@ class Crew:
             if kind in ENDS:
                 news.append(self._take_end(member, frame))
             elif kind == Kind.STARTED:
-                self._take_start(member, news)
+                self._take_start(member, frame[3], news)
             elif kind == Kind.REPORT:
                 call = member.given[0]
                 if call.on_progress is not None and not call.cancelled():
@@ -438,10 +438,10 @@ class Crew:
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
         return _conclude, call, frame, memory
 
-    def _take_start(self, member: Member, news: list[News]) -> None:
+    def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
-            self._watch.begin(call, member.pid)
+            self._watch.begin(call, member, pickling.load(memory_mb))
         if call.on_started is not None:
             news.append((_start, call.on_started, None, None))
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from tests import apps, functions
-from tests.helpers import PATIENCE_S, Gate, python
+from tests.helpers import PATIENCE_S, Gate, eventually, python
 
 from treadle import ProcessPool, Unpicklable
 from treadle.errors import ConfigurationError
+from treadle.job import Progress
 from treadle.pools.contract import Pool
 from treadle.testing.pool_contract import PoolContract
 
@@ -177,6 +178,41 @@ def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
     with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
         ProcessPool(0)
+
+
+# Reports
+
+
+def test_what_a_call_reports_after_its_end_is_lost(gate: Gate) -> None:
+    """Whoever runs in its child then: a thread that it left behind does not speak for another call."""
+    with ProcessPool(1) as pool:
+        told: list[str] = []
+        pool.call(functions.report_when_it_has_ended, (str(gate.folder),), on_progress=told.append).result(PATIENCE_S)
+        gate.open()
+        eventually((gate.folder / "reported").exists)
+        other: list[str] = []
+        assert pool.call(functions.double, (2,), on_progress=other.append).result(PATIENCE_S) == 4
+        assert (told, other) == (["in time"], [])
+
+
+def test_the_progress_of_a_task_arrives() -> None:
+    """A task that takes a context reports to the call that runs it, its last progress included."""
+    reports: list[object] = []
+    with ProcessPool(1) as pool:
+        pool.call(apps.count_to, (1000,), on_progress=reports.append).result(PATIENCE_S)
+    assert reports[0] == Progress(1, 1000, "step 1")
+    assert reports[-1] == Progress(1000, 1000, "step 1000")
+    assert '"done"' in reports
+    assert len(reports) < 100
+
+
+def test_a_task_inside_a_task_does_not_report_for_it() -> None:
+    """Called like any function, it reports to nobody."""
+    reports: list[object] = []
+    with ProcessPool(1) as pool:
+        assert pool.call(functions.call_task_inside, on_progress=reports.append).result(PATIENCE_S) is None
+        assert pool.submit(apps.count_to, 3).result(PATIENCE_S) is None
+    assert reports == []
 
 
 # Nested use
