@@ -381,3 +381,30 @@ def call_task_inside() -> Any:
     from tests import apps
 
     return apps.count_to(3)
+
+
+def look_at(array: Any) -> tuple[Any, bool, bool]:
+    """A copy, whether it can be written to, and whether it lies in a mapping of shared memory (True where empty)."""
+    address = array.__array_interface__["data"][0]
+    lines = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines() if "memfd" in line]
+    spans = [tuple(int(edge, 16) for edge in line[0].split("-")) for line in lines]
+    is_mapped = not array.size or any(start <= address < end for start, end in spans)
+    return array.copy(), array.flags.writeable, is_mapped
+
+
+def write_to(array: Any) -> Any:
+    array[...] = 99
+    return array.dtype.type(99)
+
+
+def make_writeable(array: Any) -> None:
+    array.flags.writeable = True
+
+
+def sums_of(value: dict[str, Any]) -> tuple[list[float], float, float]:
+    return [array.sum() for array in value["shared"]], value["large"].sum(), value["again"].sum()
+
+
+def value_of_kept(name: str) -> list[Any]:
+    """What stands in a kept array, each value once."""
+    return sorted(set(kept[name].ravel().tolist()))

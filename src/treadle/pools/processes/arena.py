@@ -97,6 +97,7 @@ class Arena:
         # Filled by finalizers, which may run in the middle of anything and so must not take a lock.
         self._given_back: deque[Segment] = deque()
         self._watched: dict[int, weakref.ref[mmap.mmap]] = {}
+        self._is_closed = False
 
     def pack(self, buffers: list[memoryview]) -> tuple[Segment, tuple[Part, ...]]:
         """Copy buffers into a segment of their own. Raises OSError where there is no memory for it."""
@@ -122,17 +123,20 @@ class Arena:
         """Nobody else has it mapped any more."""
         segment.used_s = time.monotonic()
         with self._lock:
-            self._free.append(segment)
+            if not self._is_closed:
+                self._free.append(segment)
 
     def adopt(self, fd: int) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
         segment = Segment(fd, os.fstat(fd).st_size)
         memory = map_privately(fd)
-        key = id(segment)
+        key, forks = id(segment), _forks
 
         def collect(_: object) -> None:
             self._watched.pop(key, None)
-            self._given_back.append(segment)
+            # A process that was forked meanwhile has the mapping still, and what it has not touched would change there.
+            if not self._is_closed and forks == _forks:
+                self._given_back.append(segment)
 
         self._watched[key] = weakref.ref(memory, collect)
         return memory
@@ -159,6 +163,7 @@ class Arena:
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""
         with self._lock:
+            self._is_closed = True
             self._collect()
             free, self._free = self._free, []
         for segment in free:
@@ -207,3 +212,15 @@ def nameless_file() -> int:
         return os.memfd_create("treadle", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+_forks = 0
+"""How often this process has been forked."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+
+
+os.register_at_fork(before=_count_fork)

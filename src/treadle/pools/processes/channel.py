@@ -50,7 +50,7 @@ class Kind(IntEnum):
     SHARE = 13
     """To the child: a shared segment, with its file."""
     FORGET = 14
-    """To the child: a shared segment that nobody will name again."""
+    """To the child: shared segments that nobody will name again."""
     STARTED = 15
     """From the child: a task that wants it told has started, and how much memory the child has so far."""
     REPORT = 16

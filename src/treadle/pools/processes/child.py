@@ -125,11 +125,10 @@ class Child:
             return
         from treadle.pools.processes import shared
 
-        number = pickling.load(body)
         if kind == Kind.SHARE:
-            shared.learn(number, self._channel.fds.popleft())
+            shared.learn(pickling.load(body), self._channel.fds.popleft())
         else:
-            shared.forget(number)
+            shared.forget(pickling.load(body))
 
     def _run_batch(self, body: bytes) -> None:
         functions, tasks = pickling.load(body)

@@ -86,7 +86,7 @@ class Crew:
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._waiting_for_room = 0
-        self._schedule = Schedule(self._size)
+        self._schedule = Schedule(self._size, self._note_share_gone)
         self._watch = Watch()
         self.arena = Arena()
         self._listener: Listener | None = None
@@ -94,6 +94,7 @@ class Crew:
         self._is_forker_ready = False
         self._is_forker_needed = True
         self._wanted = 0
+        self._is_share_gone = False
         self._looked_s = 0.0
         self._deaths_at_start = 0
         self._is_closing = False
@@ -269,6 +270,18 @@ class Crew:
         elif self._listener is not None:
             self._listener.wake()
 
+    def _note_share_gone(self) -> None:
+        """Called by the collector, in the middle of anything; the listener tells the children."""
+        self._is_share_gone = True
+        if self._listener is not None:
+            self._listener.wake()
+
+    def _forget_shares(self) -> None:
+        if self._is_share_gone:
+            self._is_share_gone = False
+            for member in self._schedule.members.values():
+                member.forget_shares()
+
     def _end_for(self, call: Call, verdict: BaseException) -> None:
         """Kill the child that runs a call, which ends with this verdict."""
         member = call.member
@@ -296,6 +309,7 @@ class Crew:
         with self._lock:
             for call, verdict in self._watch.verdicts(now_s):
                 self._end_for(call, verdict)
+            self._forget_shares()
             level_s = self._schedule.level(now_s)
             leave_s = self._let_leave(now_s)
             watch_s = self._watch.next_s(now_s)

@@ -1,10 +1,13 @@
 """A child as its owner sees it."""
 
 import itertools
+import pickle
 import socket
 import sys
 import time
+import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from treadle.pools.processes.call import Call
@@ -45,7 +48,8 @@ class Member:
         """A large call that is being copied for it."""
         self.given: deque[Call] = deque()
         self.functions: set[int] = set()
-        self.shares: set[int] = set()
+        self.shares: dict[int, weakref.ref[Any]] = {}
+        """The shared segments that it has mapped, by number."""
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
         self.done_count = 0
@@ -107,6 +111,20 @@ class Member:
             calls.append(self.reserved_for)
             self.reserved_for = None
         return calls
+
+    def share(self, segment: Any, when_gone: Callable[[], None]) -> None:
+        """Have it map a shared segment, if it has not; `when_gone` is called when nobody can name it any more."""
+        if segment.number not in self.shares:
+            self.shares[segment.number] = weakref.ref(segment, lambda _: when_gone())
+            self.send(Kind.SHARE, pickle.dumps(segment.number), fds=(segment.fd,))
+
+    def forget_shares(self) -> None:
+        """Have it forget the segments that nobody can name any more."""
+        gone = [number for number, segment in self.shares.items() if segment() is None]
+        for number in gone:
+            del self.shares[number]
+        if gone:
+            self.send(Kind.FORGET, pickle.dumps(gone))
 
     def dismiss(self) -> None:
         """Let it end by itself, as it does when its socket ends."""

@@ -11,14 +11,12 @@
 Nothing here takes a lock: the crew holds its own around every call.
 """
 
-import pickle
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import Call, encode_batch
-from treadle.pools.processes.channel import Kind
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.stats import Histogram
 
@@ -39,8 +37,10 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, when_share_gone: Callable[[], None]) -> None:
+        """`when_share_gone` is called when a child may forget a shared segment, in the middle of anything."""
         self.size = size
+        self._when_share_gone = when_share_gone
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
         self.to_load: deque[tuple[Member, Call]] = deque()
@@ -212,6 +212,4 @@ class Schedule:
 
     def _introduce(self, call: Call, member: Member) -> None:
         for segment in call.parcel.shares:
-            if segment.number not in member.shares:
-                member.shares.add(segment.number)
-                member.send(Kind.SHARE, pickle.dumps(segment.number), fds=(segment.fd,))
+            member.share(segment, self._when_share_gone)

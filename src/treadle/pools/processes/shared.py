@@ -9,7 +9,6 @@ such an array keeps the memory, which nobody ever writes to again.
 import itertools
 import mmap
 import os
-from pickle import PickleBuffer
 from typing import Any, Literal
 
 import numpy as np
@@ -25,13 +24,14 @@ class SharedSegment:
 
     def __init__(self, array: "np.ndarray[Any, Any]") -> None:
         segment = Segment.new(array.nbytes)
-        # NumPy says that it is a buffer from Python 3.12 on only.
-        segment.write([PickleBuffer(array).raw()])  # type: ignore[arg-type, unused-ignore]
+        # As bytes: some types, such as dates, are no buffers.
+        segment.write([array.reshape(-1, order="A").view(np.uint8).data])
         self.number = next(_numbers)
         self.fd = segment.fd
         self._segment = segment
         assert segment.memory is not None
-        self.memory = segment.memory
+        # Not the segment's any more, which would close it: arrays may look into it when this is gone.
+        self.memory, segment.memory = segment.memory, None
         self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
 
     def offset_of(self, array: "np.ndarray[Any, Any]") -> int | None:
@@ -88,9 +88,10 @@ def learn(number: int, fd: int) -> None:
     os.close(fd)
 
 
-def forget(number: int) -> None:
-    """No call will name it again; what a task has kept of it stays."""
-    _mapped.pop(number, None)
+def forget(numbers: list[int]) -> None:
+    """No call will name them again; what a task has kept of them stays."""
+    for number in numbers:
+        _mapped.pop(number, None)
 
 
 def _attach(number: int, offset: int, dtype: Any, shape: Any, strides: Any) -> Any:
