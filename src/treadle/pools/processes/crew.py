@@ -88,7 +88,7 @@ class Crew:
         self._waiting_for_room = 0
         self._schedule = Schedule(self._size, self._note_share_gone)
         self._watch = Watch()
-        self.arena = Arena()
+        self.arena = Arena(max(2, self._size))
         self._listener: Listener | None = None
         self._forker: Forker | None = None
         self._is_forker_ready = False

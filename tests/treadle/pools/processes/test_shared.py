@@ -173,15 +173,16 @@ def test_an_array_that_outlives_its_shared_one_stays_right(pool: ProcessPool) ->
     assert pool.submit(np.sum, plain).result(PATIENCE_S) == 3000
 
 
-def test_shared_arrays_leave_no_file_behind(pool: ProcessPool) -> None:
+def test_shared_arrays_leave_no_file_behind() -> None:
     """Neither here nor in /dev/shm."""
-    before = len(open_files()), sorted(Path("/dev/shm").iterdir())
-    for number in range(20):
-        shared = pool.share(np.ones(1000) * number)
-        assert pool.submit(np.sum, shared).result(PATIENCE_S) == number * 1000
-    del shared
-    gc.collect()
-    assert (len(open_files()), sorted(Path("/dev/shm").iterdir())) == before
+    with ProcessPool(1) as pool:
+        pool.submit(np.sum, pool.share(np.ones(1000))).result(PATIENCE_S)
+        gc.collect()
+        before = len(open_files()), sorted(Path("/dev/shm").iterdir())
+        for number in range(20):
+            assert pool.submit(np.sum, pool.share(np.ones(1000) * number)).result(PATIENCE_S) == number * 1000
+        gc.collect()
+        assert (len(open_files()), sorted(Path("/dev/shm").iterdir())) == before
 
 
 @pytest.mark.parametrize(
