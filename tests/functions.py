@@ -7,6 +7,8 @@ import ctypes
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -508,3 +510,111 @@ def quick_or_sleep(path: str, is_slow: bool) -> int:
     Path(path).touch(exist_ok=False)
     time.sleep(0.03 if is_slow else 0)
     return 1
+
+
+def grow_for_good(megabytes: int) -> int:
+    kept["grown"] = bytearray(b"." * (megabytes << 20))
+    return os.getpid()
+
+
+class Raises:
+    """Pickles or not, as it is told: raises in one of the methods that pickle calls."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __repr__(self) -> str:
+        if self.where == "repr":
+            raise RuntimeError("it has no repr")
+        return f"<Raises in {self.where}>"
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.where in ("reduce", "repr"):
+            raise RuntimeError("not to be reduced")
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> Any:
+        if self.where == "getstate":
+            raise RuntimeError("it has no state")
+        return {"where": self.where}
+
+    def __setstate__(self, state: Any) -> None:
+        if state["where"] == "setstate":
+            raise RuntimeError("it takes no state")
+        self.where = state["where"]
+
+
+class CannotTell(Exception):
+    """Neither pickles nor tells what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __reduce__(self) -> Any:
+        raise RuntimeError("not to be reduced")
+
+
+def raise_cannot_tell() -> NoReturn:
+    raise CannotTell
+
+
+class HoldsLocal(Exception):
+    def __init__(self, value: Any) -> None:
+        super().__init__("holds")
+        self.value = value
+
+
+def raise_holding(where: str) -> NoReturn:
+    raise HoldsLocal(Raises(where))
+
+
+def make_raising(where: str) -> Raises:
+    return Raises(where)
+
+
+def make(what: str) -> Any:
+    """Something that pickle refuses."""
+    return {
+        "generator": lambda: (n for n in range(3)),
+        "lambda": lambda: lambda: 1,
+        "lock": threading.Lock,
+        "file": lambda: Path("/dev/null").open(),
+        "socket": socket.socket,
+        "module": lambda: os,
+    }[what]()
+
+
+def names(**kwargs: Any) -> dict[str, Any]:
+    return kwargs
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def announce_once_and_wait(started: str, path: str) -> str:
+    Path(started + ".part").write_text(str(os.getpid()))
+    Path(started + ".part").rename(started)
+    return wait_for(path)
+
+
+def end_of_stopped_program() -> int:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        process.terminate()
+        return process.wait()
+
+
+def end_of_stopped_fork() -> int:
+    child = os.fork()
+    if child == 0:
+        while True:
+            signal.pause()
+    os.kill(child, signal.SIGTERM)
+    return os.waitpid(child, 0)[1]
+
+
+def draw_with_numpy(folder: str, count: int, value: int) -> float:
+    import numpy as np
+
+    meet(folder, count, value)
+    return float(np.random.random())  # noqa: NPY002

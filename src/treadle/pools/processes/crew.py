@@ -179,17 +179,20 @@ class Crew:
         schedule, member = self._schedule, call.member
         if call.is_queued:
             schedule.drop(call)
+            self._done_count += 1
             return True
         if member is None:
             return False
         if member.reserved_for is call:
             # Who copies it will see that it was taken away.
             schedule.ended(call)
+            self._done_count += 1
             return True
         taken = member.take_back()
         schedule.put_back(taken)
         if call.is_queued:
             schedule.drop(call)
+            self._done_count += 1
             schedule.feed_idle()
             return True
         # It has started. Where it is not the last that has, it has ended already, and its result is on its way.
@@ -207,6 +210,7 @@ class Crew:
         with self._lock:
             self._is_closing = True
             abandoned = self._schedule.drop_all() if cancel_queued else []
+            self._done_count += len(abandoned)
             listener = self._listener
             self._has_room.notify_all()
             self._wake()
@@ -545,6 +549,7 @@ class Crew:
         with self._lock:
             self._broken, self._wanted = reason, 0
             abandoned = self._schedule.drop_all()
+            self._done_count += len(abandoned)
             self._has_room.notify_all()
         for call in abandoned:
             error = PoolBroken(f"the children of this pool cannot be started: {reason}")

@@ -1,5 +1,7 @@
 """What cannot travel is told, by name and type, and harms nobody."""
 
+import contextlib
+import functools
 import pickle
 from collections.abc import Iterator
 
@@ -94,3 +96,99 @@ def test_an_error_has_the_remote_traceback_as_its_cause(pool: ProcessPool) -> No
     assert isinstance(error, LookupError)
     assert type(error.__cause__).__name__ == "_RemoteTraceback"
     assert "in fail_deep" in str(error.__cause__)
+
+
+KINDS = {
+    "generator": "generator",
+    "lambda": "function",
+    "lock": "_thread.lock",
+    "file": "_io.TextIOWrapper",
+    "socket": "socket.socket",
+    "module": "module",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_pickle_refuses_is_named_as_an_argument(pool: ProcessPool, kind: str) -> None:
+    """With its type and its place."""
+    value = functions.make(kind)
+    with contextlib.closing(value) if kind in ("file", "socket") else contextlib.nullcontext():
+        positional = pool.submit(functions.apply, functions.identity, value).exception(PATIENCE_S)
+        named = pool.submit(functions.identity, value=[value]).exception(PATIENCE_S)
+    assert isinstance(positional, Unpicklable)
+    assert f"a {KINDS[kind]}, which cannot be pickled" in str(positional)
+    assert "argument 1 is" in str(positional)
+    assert "argument 'value' is [" in str(named)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_pickle_refuses_is_named_as_a_result(pool: ProcessPool, kind: str) -> None:
+    """With its type and its function."""
+    error = pool.submit(functions.make, kind).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert f"the result of make is a {KINDS[kind]}, which cannot be pickled" in str(error)
+
+
+@pytest.mark.parametrize("where", ["reduce", "getstate", "repr"])
+def test_an_argument_that_raises_while_it_is_pickled_is_named(pool: ProcessPool, where: str) -> None:
+    """Also where it cannot even tell what it is; the reason is the cause."""
+    error = pool.submit(functions.identity, functions.Raises(where)).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert "argument 0 is <" in str(error)
+    assert "functions.Raises, which cannot be pickled: " in str(error)
+    assert isinstance(error.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("where", ["reduce", "getstate", "repr", "setstate"])
+def test_a_result_that_raises_while_it_travels_is_told(pool: ProcessPool, where: str) -> None:
+    """On either side."""
+    error = pool.submit(functions.make_raising, where).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+
+
+@pytest.mark.parametrize("where", ["reduce", "getstate", "repr", "setstate"])
+def test_an_exception_that_raises_while_it_travels_is_told(pool: ProcessPool, where: str) -> None:
+    """In words, with its traceback."""
+    error = pool.submit(functions.raise_holding, where).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert "HoldsLocal: holds" in str(error)
+    assert "in raise_holding" in str(error)
+
+
+def test_an_exception_that_can_neither_travel_nor_tell_is_told_by_its_type(pool: ProcessPool) -> None:
+    """And its child lives."""
+    error = pool.submit(functions.raise_cannot_tell).exception(PATIENCE_S)
+    assert isinstance(error, Unpicklable)
+    assert "functions.CannotTell" in str(error)
+
+
+def test_an_argument_that_takes_no_state_there_is_told(pool: ProcessPool) -> None:
+    """The child's error is in the future."""
+    error = pool.submit(functions.identity, functions.Raises("setstate")).exception(PATIENCE_S)
+    assert isinstance(error, RuntimeError)
+    assert "it takes no state" in str(error)
+
+
+def test_a_local_function_or_class_is_named(pool: ProcessPool) -> None:
+    """A child could import neither."""
+
+    def local() -> None: ...
+
+    class Local: ...
+
+    for function in (local, Local, functools.partial(functions.identity, local), Local().__class__):
+        error = pool.submit(function).exception(PATIENCE_S)
+        assert isinstance(error, Unpicklable)
+        assert "the function is" in str(error)
+        assert "ocal" in str(error)
+
+
+def test_what_cannot_travel_harms_no_other_call(pool: ProcessPool) -> None:
+    """Those before, behind and beside it give their results."""
+    futures = [pool.submit(functions.identity, functions.make("lock") if n % 5 == 0 else n) for n in range(50)]
+    for number, future in enumerate(futures):
+        if number % 5 == 0:
+            assert isinstance(future.exception(PATIENCE_S), Unpicklable)
+        else:
+            assert future.result(PATIENCE_S) == number
