@@ -323,7 +323,9 @@ class Crew:
             self._finish(listener)
         elif not self._is_forker_needed:
             self._stop_forker(listener)
-        due_s = [level_s, leave_s, watch_s, busy_s, self.arena.trim()]
+        # A call may have come when the zygote was to go already; its wake-up is spent.
+        wanted_s = 0.0 if self._wanted and self._forker is None else None
+        due_s = [level_s, leave_s, watch_s, busy_s, wanted_s, self.arena.trim()]
         return min((wait_s for wait_s in due_s if wait_s is not None), default=None)
 
     def _gather(self) -> None:
