@@ -47,10 +47,10 @@ class Kind(IntEnum):
     """To the child: answer when everything before this is done or skipped."""
     FENCED = 12
     """From the child: the answer."""
-    SHARE = 13
-    """To the child: a shared segment, with its file."""
+    SEGMENT = 13
+    """To the child: the number of a segment, with its file."""
     FORGET = 14
-    """To the child: a shared segment that nobody will name again."""
+    """To the child: the number of a segment that nobody will name again."""
     STARTED = 15
     """From the child: a task that wants it told has started."""
     REPORT = 16

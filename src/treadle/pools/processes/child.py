@@ -12,14 +12,13 @@ import socket
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.pools import current
 from treadle.pools.contract import reporting_to
-from treadle.pools.processes import pickling, surroundings
-from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
+from treadle.pools.processes import mappings, pickling, surroundings
+from treadle.pools.processes.arena import Segment, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
@@ -118,26 +117,21 @@ class Child:
         if kind == Kind.FENCE:
             self._send(Kind.FENCED)
             return
-        from treadle.pools.processes import shared
-
-        number = pickling.load(body)
-        if kind == Kind.SHARE:
-            shared.learn(number, self._channel.fds.popleft())
+        number, is_shared = pickling.load(body)
+        if kind == Kind.SEGMENT:
+            mappings.learn(number, self._channel.fds.popleft(), is_shared=is_shared)
         else:
-            shared.forget(number)
+            mappings.forget(number)
 
     def _run_batch(self, body: bytes) -> None:
         functions, tasks = pickling.load(body)
         self._functions.update(functions)
         for task in map(WireTask._make, tasks):
-            fd = self._channel.fds.popleft() if task.parts else -1
             if take(self._permits):
-                self._run(task, fd)
-            elif fd >= 0:
-                os.close(fd)
+                self._run(task)
 
-    def _run(self, task: WireTask, fd: int) -> None:
-        lent = _Lent(fd) if fd >= 0 else None
+    def _run(self, task: WireTask) -> None:
+        lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
             self._send(Kind.STARTED)
@@ -151,13 +145,13 @@ class Child:
         holds = lent is not None and (lent.is_held or self._has_forked)
         self._tell(answer, seconds, HOLDS_SEGMENT if holds else 0)
 
-    def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _run_aside(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """The same, with all that a task may ask for."""
         reporter = self._report if task.flags & WANTS_REPORTS else None
         with reporting_to(reporter), surroundings.blas_threads(task.cores):
             return self._try(task, lent)
 
-    def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _try(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
         function = None
         try:
@@ -193,26 +187,6 @@ class Child:
 
     def _note_fork(self) -> None:
         self._has_forked = True
-
-
-class _Lent:
-    """The segment in which the arguments of a task lie."""
-
-    def __init__(self, fd: int) -> None:
-        self._memory = map_privately(fd)
-        os.close(fd)
-        self._watch = weakref.ref(self._memory)
-
-    def load(self, parts: Sequence[Part]) -> Any:
-        memory = self._memory
-        # From here on it lives as long as what was made of it.
-        del self._memory
-        return pickling.load_from(memory, parts)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether something still looks into it."""
-        return self._watch() is not None
 
 
 def _answer(kind: Kind, value: Any, function: Any) -> Answer:

@@ -86,7 +86,7 @@ class Crew:
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._waiting_for_room = 0
-        self._schedule = Schedule(self._size)
+        self._schedule = Schedule(self._size, self._wake_listener)
         self._watch = Watch()
         self.arena = Arena()
         self._listener: Listener | None = None
@@ -266,7 +266,10 @@ class Crew:
         if self._listener is None and not self._is_closing:
             self._listener = Listener(self.tick)
             self._listener.start()
-        elif self._listener is not None:
+        self._wake_listener()
+
+    def _wake_listener(self) -> None:
+        if self._listener is not None:
             self._listener.wake()
 
     def _end_for(self, call: Call, verdict: BaseException) -> None:
@@ -300,7 +303,10 @@ class Crew:
             self._finish(listener)
         elif not self._is_forker_needed:
             self._stop_forker(listener)
-        due_s = [level_s, leave_s, watch_s, busy_s, self.arena.trim()]
+        trim_s = self.arena.trim()
+        with self._lock:
+            self._schedule.forget_gone()
+        due_s = [level_s, leave_s, watch_s, busy_s, trim_s]
         return min((wait_s for wait_s in due_s if wait_s is not None), default=None)
 
     def _gather(self) -> None:

@@ -131,7 +131,7 @@ def load(body: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
 
 def load_from(memory: mmap.mmap, parts: Sequence[Part]) -> Any:
     """The value whose pieces lie in a segment; its buffers stay there."""
-    *buffers, body = views(memory, parts)
+    *buffers, body = views(memoryview(memory), parts)
     return load(body, buffers)
 
 

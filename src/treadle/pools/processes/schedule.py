@@ -11,14 +11,13 @@
 Nothing here takes a lock: the crew holds its own around every call.
 """
 
-import pickle
 import time
+import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import Call, encode_batch
-from treadle.pools.processes.channel import Kind
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.stats import Histogram
 
@@ -39,14 +38,18 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+        """`wake` has `forget_gone` called soon."""
         self.size = size
+        self._wake = wake
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
         self.to_load: deque[tuple[Member, Call]] = deque()
         """Large calls that were assigned and must be copied, by a thread that does not hold the lock."""
         self.waits = Histogram()
         self._idle: list[Member] = []
+        self._segments: set[int] = set()
+        self._gone: deque[int] = deque()
         self._cancelled = 0
         """Calls that were cancelled and are still in the queue: to search it would take longer."""
         self._extra_cores = 0
@@ -204,14 +207,29 @@ class Schedule:
             if function.number not in member.functions:
                 member.functions.add(function.number)
                 functions[function.number] = function.body
-            if call.parcel.shares:
+            if call.segment is not None or call.parcel.shares:
                 self._introduce(call, member)
             tasks.append(call.on_wire(parts))
-        fd = batch[0].segment.fd if batch[0].segment is not None else None
-        member.give(batch, encode_batch(functions, tasks), (fd,) if fd is not None else ())
+        member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:
-        for segment in call.parcel.shares:
-            if segment.number not in member.shares:
-                member.shares.add(segment.number)
-                member.send(Kind.SHARE, pickle.dumps(segment.number), fds=(segment.fd,))
+        """The segments that a call names, each to be forgotten when it is gone."""
+        own = ((call.segment, False),) if call.segment is not None else ()
+        for segment, is_shared in (*own, *((segment, True) for segment in call.parcel.shares)):
+            if segment.number not in self._segments:
+                self._segments.add(segment.number)
+                weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+            member.introduce(segment, is_shared=is_shared)
+
+    def forget_gone(self) -> None:
+        """Tell the children of the segments that are gone."""
+        while self._gone:
+            number = self._gone.popleft()
+            self._segments.discard(number)
+            for member in self.members.values():
+                member.forget(number)
+
+    def _on_gone(self, number: int) -> None:
+        # From a finalizer, in the middle of anything: it takes no lock that is not reentrant.
+        self._gone.append(number)
+        self._wake()
