@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.pools import current
@@ -97,6 +98,8 @@ class Child:
         self._channel = channel
         self._permits = permits
         self._functions: dict[int, Any] = {}
+        self._ended = 0
+        """How many tasks have ended."""
         self._sending = threading.Lock()
         self._pid = os.getpid()
         self._has_forked = False
@@ -115,7 +118,7 @@ class Child:
 
     def _obey(self, kind: int, body: bytes) -> None:
         if kind == Kind.FENCE:
-            self._send(Kind.FENCED)
+            self._channel.send(Kind.FENCED)
             return
         number, is_shared = pickling.load(body)
         if kind == Kind.SEGMENT:
@@ -134,7 +137,7 @@ class Child:
         lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._send(Kind.STARTED)
+            self._channel.send(Kind.STARTED)
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -147,7 +150,7 @@ class Child:
 
     def _run_aside(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """The same, with all that a task may ask for."""
-        reporter = self._report if task.flags & WANTS_REPORTS else None
+        reporter = partial(self._report, self._ended) if task.flags & WANTS_REPORTS else None
         with reporting_to(reporter), surroundings.blas_threads(task.cores):
             return self._try(task, lent)
 
@@ -170,20 +173,23 @@ class Child:
         return function  # type: ignore[no-any-return]
 
     def _tell(self, answer: Answer, seconds: float, flags: int) -> None:
-        if answer.segment is None:
-            self._send(answer.kind, answer.body, flags=flags, seconds=seconds)
-            return
-        flags |= IN_SEGMENT
-        self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
-        answer.segment.close()
-
-    def _report(self, value: Any) -> None:
-        self._send(Kind.REPORT, pickling.dump(value, "a reported value"))
-
-    def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
-        # The function may report from threads of its own.
+        segment = answer.segment
         with self._sending:
-            self._channel.send(kind, body, **how)
+            self._ended += 1
+            if segment is None:
+                self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds)
+                return
+            flags |= IN_SEGMENT
+            self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(segment.fd,))
+        segment.close()
+
+    def _report(self, ended: int, value: Any) -> None:
+        """A value that a task reports, the `ended`th from the first; lost once that task has ended."""
+        body = pickling.dump(value, "a reported value")
+        # The task may report from threads of its own, which may live longer than it.
+        with self._sending:
+            if ended == self._ended:
+                self._channel.send(Kind.REPORT, body)
 
     def _note_fork(self) -> None:
         self._has_forked = True

@@ -23,7 +23,6 @@ idle child by itself: each thread between a call and its child costs a wake-up, 
 
 import contextlib
 import logging
-import mmap
 import os
 import pickle
 import signal
@@ -58,8 +57,8 @@ LOOK_EVERY_S = 0.001
 """No more often is looked for what is due, however many frames arrive."""
 
 
-News = tuple[Callable[[Any, Any, Any], None], Any, Any, Any]
-"""A function to be called without the lock, and what with."""
+News = tuple[Callable[[Any, Any, int], None], Any, Any, int]
+"""A function to be called without the lock, with whom it is about, what there is to tell, and a file or -1."""
 
 
 class Rules(NamedTuple):
@@ -132,16 +131,22 @@ class Crew:
 
     # The calling threads
 
-    def submit(self, call: Call) -> None:
-        """Give a call to an idle child, or queue it. Raises RuntimeError, or PoolBroken."""
+    def submit(self, call: Call, max_queue: int | None = None, *, may_wait: bool = False) -> bool:
+        """Give a call to an idle child, or queue it; False where `max_queue` calls wait already.
+
+        `may_wait`: wait then until there is room. Raises RuntimeError, or PoolBroken.
+        """
         call.sent_s = time.monotonic()
         with self._lock:
             self._check_open()
+            if max_queue is not None and not self._find_room(max_queue, may_wait=may_wait):
+                return False
             self._schedule.add(call)
             if call.is_queued:
                 self._want_children()
         if self._schedule.to_load:
             self._load()
+        return True
 
     def _check_open(self) -> None:
         if self._is_closing:
@@ -149,16 +154,16 @@ class Crew:
         if self._broken is not None:
             raise PoolBroken(f"the children of this pool cannot be started: {self._broken}") from self._broken
 
-    def room(self, max_queue: int, *, wait: bool) -> bool:
-        """Whether fewer than `max_queue` calls wait; with `wait`, once that is so."""
-        with self._lock:
-            while self._schedule.waiting >= max_queue and not self._is_closing and self._broken is None:
-                if not wait or self._is_listening_here:
-                    return False
-                self._waiting_for_room += 1
-                self._has_room.wait()
-                self._waiting_for_room -= 1
-            return True
+    def _find_room(self, max_queue: int, *, may_wait: bool) -> bool:
+        """Whether there is room in the queue. A child that is yet to be started has room for a call of its own."""
+        while self._schedule.waiting >= max_queue + self._size - self._schedule.ready:
+            if not may_wait or self._is_listening_here:
+                return False
+            self._waiting_for_room += 1
+            self._has_room.wait()
+            self._waiting_for_room -= 1
+            self._check_open()
+        return True
 
     @property
     def _is_listening_here(self) -> bool:
@@ -264,7 +269,7 @@ class Crew:
 
     def _wake(self) -> None:
         if self._listener is None and not self._is_closing:
-            self._listener = Listener(self.tick)
+            self._listener = Listener(self.tick, self._despair)
             self._listener.start()
         self._wake_listener()
 
@@ -390,13 +395,14 @@ class Crew:
         with self._lock:
             self._want_children()
 
-    def _hear(self, member: Member, listener: Listener) -> None:
+    def _hear(self, member: Member, listener: Listener) -> bool:
+        """Take what a child has said; returns whether there was anything."""
         try:
             frames = member.channel.receive_waiting()
         except EOFError:
             # How it ended, its zygote will tell.
             listener.unwatch(member.channel)
-            return
+            return False
         news: list[News] = []
         with self._lock:
             self._take(member, frames, news)
@@ -405,8 +411,13 @@ class Crew:
                 self._has_room.notify_all()
         self._load()
         # The children first: they must not wait for what a callback of a future does.
-        for tell, whom, what, memory in news:
-            tell(whom, what, memory)
+        for tell, whom, what, fd in news:
+            try:
+                tell(whom, what, fd)
+            except BaseException:
+                # All calls depend on this thread.
+                logging.getLogger("treadle.pools").exception("a callback of a call raised")
+        return bool(frames)
 
     def _take(self, member: Member, frames: list[Frame], news: list[News]) -> None:
         """Note what a child says; what others must be told goes to `news`, to be told without the lock."""
@@ -420,14 +431,14 @@ class Crew:
             elif kind == Kind.REPORT:
                 call = member.given[0]
                 if call.on_progress is not None and not call.cancelled():
-                    news.append((_report, call.on_progress, frame[3], None))
+                    news.append((_report, call.on_progress, frame[3], -1))
             elif kind == Kind.FENCED:
                 member.is_fenced = False
             elif kind == Kind.READY:
                 self._deaths_at_start = 0
                 member.is_ready = True
             elif kind == Kind.BROKEN:
-                news.append((self._break_with, frame[3], None, None))
+                news.append((self._break_with, frame[3], None, -1))
 
     def _take_end(self, member: Member, frame: Frame) -> News:
         _, flags, seconds, _ = frame
@@ -435,16 +446,15 @@ class Crew:
         member.done_count += 1
         self._runs.add(seconds)
         call.function.measure(seconds)
-        memory = self.arena.adopt(member.channel.fds.popleft()) if flags & IN_SEGMENT else None
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
-        return _conclude, call, frame, memory
+        return _conclude, call, frame, member.channel.fds.popleft() if flags & IN_SEGMENT else -1
 
     def _take_start(self, member: Member, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
             self._watch.begin(call, member.pid)
         if call.on_started is not None:
-            news.append((_start, call.on_started, None, None))
+            news.append((_start, call.on_started, None, -1))
 
     def _let_go(self, call: Call, *, is_held: bool) -> None:
         """A call has ended, however: nothing of it is kept here."""
@@ -502,7 +512,9 @@ class Crew:
         with self._lock:
             member.is_killed = True
             self._schedule.forget(member)
-        self._hear(member, listener)
+        # Again and again: one look ends where a file came along.
+        while self._hear(member, listener):
+            pass
         listener.unwatch(member.channel)
         with self._lock:
             self._schedule.put_back(member.calls_not_started())
@@ -538,7 +550,19 @@ class Crew:
             error.__cause__ = reason
             call.set_exception(error)
 
-    def _break_with(self, error: bytes, *_: None) -> None:
+    def _despair(self, error: BaseException) -> None:
+        """The listener has failed, which is a bug of ours: nobody may wait for ever."""
+        self._break(error)
+        with self._lock:
+            members = list(self._schedule.members.values())
+            calls = [call for member in members for call in member.given]
+        for call in calls:
+            if not call.done():
+                call.set_exception(PoolBroken(f"the pool has failed: {error!r}"))
+        if self._forker is not None:
+            self._forker.stop(at_once=True)
+
+    def _break_with(self, error: bytes, *_: Any) -> None:
         self._break(pickling.load(error))
 
     def _stop_forker(self, listener: Listener) -> None:
@@ -574,15 +598,17 @@ class Crew:
         self._forget()
 
 
-def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
-    """Give a future what its child has told."""
+def _conclude(call: Call, frame: Frame, fd: int) -> None:
+    """Give a future what its child has told; `fd`: the segment in which it lies, or -1."""
     kind, _, _, body = frame
     if call.cancelled():
+        if fd >= 0:
+            os.close(fd)
         return
     try:
         value = pickle.loads(body)
-        if memory is not None:
-            value = pickling.load_from(memory, value)
+        if fd >= 0:
+            value = pickling.load_from(call.crew.arena.adopt(fd), value)
     except BaseException as error:
         unreadable = Unpicklable(f"what the function gave cannot be unpickled here: {error!r}")
         unreadable.__cause__ = error
@@ -606,20 +632,12 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _start(on_started: Callable[[], None], *_: None) -> None:
-    _safely(on_started)
+def _start(on_started: Callable[[], None], *_: Any) -> None:
+    on_started()
 
 
-def _report(on_progress: Callable[[Any], None], body: bytes, _: None) -> None:
-    _safely(lambda: on_progress(pickling.load(body)))
-
-
-def _safely(callback: Callable[[], None]) -> None:
-    """A callback that raises must not end the thread that all calls depend on."""
-    try:
-        callback()
-    except Exception:
-        logging.getLogger("treadle.pools").exception("a callback of a call raised")
+def _report(on_progress: Callable[[Any], None], body: bytes, _: int) -> None:
+    on_progress(pickling.load(body))
 
 
 _crews: "WeakSet[Crew]" = WeakSet()

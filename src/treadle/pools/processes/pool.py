@@ -115,16 +115,15 @@ class ProcessPool(Pool, Executor):
                 on_started=on_started, on_progress=on_progress,
             )  # fmt: skip
         limits_.check(limits, self._size)
-        if self._max_queue is not None and not self._crew.room(self._max_queue, wait=self._when_full == "wait"):
-            return self._overflow(function, args, kwargs or {})
         try:
             call = self._new_call(function, args, dict(kwargs or {}))
         except Unpicklable as error:
             return _failed(error)
         call.limit(limits)
         call.on_started, call.on_progress = on_started, on_progress
-        self._crew.submit(call)
-        return call
+        if self._crew.submit(call, self._max_queue, may_wait=self._when_full == "wait"):
+            return call
+        return self._overflow(function, args, kwargs or {})
 
     def _new_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         entry = self._functions.find(function)

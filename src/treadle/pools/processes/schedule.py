@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from treadle.pools.processes.arena import Part
-from treadle.pools.processes.call import Call, encode_batch
+from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.stats import Histogram
 
@@ -60,6 +60,11 @@ class Schedule:
         return len(self.queue) - self._cancelled
 
     @property
+    def ready(self) -> int:
+        """How many children have made themselves ready."""
+        return sum(member.is_ready for member in self.members.values())
+
+    @property
     def busy(self) -> int:
         return sum(member.is_busy for member in self.members.values())
 
@@ -85,6 +90,7 @@ class Schedule:
     def drop(self, call: Call) -> None:
         """A call in the queue was cancelled."""
         call.is_queued = False
+        call.parcel = NOTHING
         self._cancelled += 1
 
     def drop_all(self) -> list[Call]:
