@@ -32,7 +32,7 @@ class Listener:
         self._tick = tick
         self._despair = despair
         self._poll = select.poll()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -63,7 +63,7 @@ class Listener:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._waker, b"!")
 
-    def watch(self, file: HasFileno, handle: Callable[[], None]) -> None:
+    def watch(self, file: HasFileno, handle: Callable[[], object]) -> None:
         """Call `handle` when the file can be read."""
         self._handlers[file.fileno()] = handle
         self._poll.register(file, select.POLLIN)

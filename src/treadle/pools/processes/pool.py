@@ -14,10 +14,11 @@ from treadle.pools.contract import Limits, Pool, Reporter, run_into
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import limits as limits_
 from treadle.pools.processes.call import Call
-from treadle.pools.processes.crew import Crew, Rules
+from treadle.pools.processes.crew import Crew
 from treadle.pools.processes.functions import Functions
 from treadle.pools.processes.launch import Recipe, find_python
 from treadle.pools.processes.mapping import MapRun, run_chunk, run_star_chunk
+from treadle.pools.processes.nursery import Rules
 from treadle.pools.processes.pickling import dump, pack_call
 from treadle.pools.processes.stats import Stats
 
