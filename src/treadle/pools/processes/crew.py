@@ -360,9 +360,10 @@ class Crew:
     def _lose_forker(self, forker: Forker, listener: Listener) -> None:
         listener.unwatch(forker)
         forker.stop()
-        self._deaths_at_start += not self._is_forker_ready
-        self._forker, self._is_forker_ready = None, False
         members = list(self._schedule.members.values())
+        # One death, however many children it was starting.
+        self._deaths_at_start += not (self._is_forker_ready and all(m.is_ready or m.is_leaving for m in members))
+        self._forker, self._is_forker_ready = None, False
         end_orphans(member.pid for member in members if member.pid)
         for member in members:
             self._bury(member, listener, None, "killed with the process that had forked it")
@@ -493,10 +494,14 @@ class Crew:
         for call in failed:
             _fail(call, code, how)
         self._check_deaths_at_start(how)
+        if self._broken is not None:
+            # What came back has nobody to go to.
+            self._break(self._broken)
 
     def _count_death(self, member: Member) -> None:
         del self._schedule.members[member.number]
-        self._deaths_at_start += not (member.is_ready or member.is_leaving)
+        if self._forker is not None:
+            self._deaths_at_start += not (member.is_ready or member.is_leaving)
         self._restarts += not member.is_leaving
         # The last one has left because there is nothing to do: nobody needs a zygote then.
         self._is_forker_needed = not member.is_leaving or bool(self._schedule.members or self._schedule.waiting)
