@@ -27,6 +27,12 @@ def _nothing_is_left() -> Iterator[None]:
         yield
 
 
+def learn_that_it_is_quick(pool: ProcessPool) -> None:
+    """Only calls of a function that was quick so far are given in batches."""
+    for _ in range(30):
+        pool.submit(functions.apply, functions.double, 0).result(PATIENCE_S)
+
+
 def double_all(futures: list[Any]) -> bool:
     """Whether these futures of `double` have the results of 0, 1, 2, ..."""
     return [future.result(PATIENCE_S) for future in futures] == [2 * number for number in range(len(futures))]
@@ -80,7 +86,7 @@ def one_running(pool: ProcessPool, gate: Gate, submit: Callable[[Any], Any]) -> 
 
 def full_batch(pool: ProcessPool, gate: Gate, submit: Callable[[Any], Any]) -> tuple[Any, list[Any]]:
     """It stands in the middle of many tiny calls, whose function is known to be quick."""
-    pool.submit(functions.apply, functions.double, 0).result(PATIENCE_S)
+    learn_that_it_is_quick(pool)
     busy = [begin(pool, gate)[0] for _ in range(2)]
     tiny = [pool.submit(functions.apply, functions.double, number) for number in range(100)]
     dying = submit(functions.apply)
@@ -214,7 +220,8 @@ def test_what_comes_back_to_a_broken_pool_fails(gate: Gate) -> None:
 def test_the_death_of_the_zygote_fails_only_what_ran(situation: str, gate: Gate) -> None:
     """Its children die with it; what had not started goes to those of a new one."""
     with ProcessPool(2) as pool:
-        child = pool.submit(functions.apply, functions.pid).result(PATIENCE_S)
+        learn_that_it_is_quick(pool)
+        child = pool.submit(functions.pid).result(PATIENCE_S)
         apply = functions.apply_inside if situation == "nested" else functions.apply
         running = [] if situation == "idle" else [begin(pool, gate)[0]]
         running += [begin(pool, gate)[0]] if situation in ("full_batch", "nested") else []
@@ -242,14 +249,17 @@ def test_the_death_of_the_zygote_while_many_children_start_breaks_nothing(gate: 
 def test_what_was_told_before_a_death_is_heard() -> None:
     """All of it, although a large result, whose memory came along, stands before it."""
     with ProcessPool(1) as pool, Gate() as gate:
-        pool.submit(functions.apply, functions.double, 0).result(PATIENCE_S)
+        learn_that_it_is_quick(pool)
+        died: list[bool] = []
         first, child = begin(pool, gate)
         large = [pool.submit(functions.apply, functions.make_bytes, 1_000_000) for _ in range(2)]
         small = [pool.submit(functions.apply, functions.double, number) for number in range(3)]
         dying = pool.submit(functions.apply, functions.kill_myself)
         behind = [pool.submit(functions.apply, functions.double, number) for number in range(20)]
-        first.add_done_callback(lambda _: eventually(lambda: not is_alive(child)))
+        first.add_done_callback(lambda _: died.append(eventually(lambda: not is_alive(child))))
         gate.open()
+        # The pool's own thread stood still meanwhile: nobody has read what the child told.
+        eventually(lambda: died)
         assert [len(future.result(PATIENCE_S)) for future in large] == [1_000_000] * 2
         assert double_all(small)
         assert isinstance(dying.exception(PATIENCE_S), WorkerCrashed)
