@@ -358,3 +358,9 @@ def wait_at_start(folder: str, count: int, path: str) -> None:
 
 def touch_and_forget(path: str, _: Any) -> None:
     touch(path)
+
+
+def meet_and_draw(folder: str, count: int, value: int, draw: Callable[[], float]) -> tuple[int, float]:
+    """In a process of its own each, as `count` of them meet."""
+    meet(folder, count, value)
+    return os.getpid(), draw()

@@ -544,13 +544,14 @@ class Crew:
 
     def close_inherited(self) -> None:
         """In a forked process: let go of what belongs to the parent, and begin anew."""
-        for member in self._schedule.members.values():
-            member.close()
+        self._schedule.abandon()
         if self._forker is not None:
             self._forker.abandon()
         if self._listener is not None:
             self._listener.abandon()
+        is_closing = self._is_closing
         self._forget()
+        self._is_closing = is_closing
 
 
 def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
