@@ -368,6 +368,9 @@ class Crew:
         self._load()
         for call in failed:
             endings.fail(call, code, how)
+        if self._broken is not None:
+            # What came back has nobody to go to.
+            self._give_up(self._broken)
 
     def _give_up(self, reason: BaseException) -> None:
         """No child can be started: every call that waits fails with the reason, and every later one."""
@@ -408,7 +411,9 @@ class Crew:
         self._nursery.abandon()
         if self._listener is not None:
             self._listener.abandon()
+        is_closing = self._is_closing
         self._forget()
+        self._is_closing = is_closing
 
 
 _crews: "WeakSet[Crew]" = WeakSet()

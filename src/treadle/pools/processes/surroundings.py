@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,15 +111,34 @@ def ignore_stopping_signals() -> None:
     By a handler and not by SIG_IGN, which the programs that a task starts would inherit; what a task forks has the
     default again.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         signal.signal(number, _ignore)
-    os.register_at_fork(after_in_child=_heed_stopping_signals)
+    os.register_at_fork(
+        before=_hold_back_signals, after_in_parent=_let_signals_come, after_in_child=_heed_stopping_signals
+    )
 
 
 def _ignore(number: int, frame: object) -> None:
     pass
 
 
+def _hold_back_signals() -> None:
+    # What is forked may be sent one before it has the default again, and must not ignore that one.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    _masks.stack = [*getattr(_masks, "stack", ()), before]
+
+
+def _let_signals_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.stack.pop())
+
+
 def _heed_stopping_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _let_signals_come()
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_masks = threading.local()
+"""`stack`: the signals that this thread held back before each fork that is under way; the hooks are there twice in a
+child, once from its zygote."""
