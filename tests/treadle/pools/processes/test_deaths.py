@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 from tests import functions
@@ -111,9 +111,7 @@ def test_a_death_fails_exactly_what_ran(name: str, situation: Callable[..., Any]
     """Its call ends with the right error, all others with their results, and the pool serves on."""
     death = DEATHS[name]
     with ProcessPool(2) as pool:
-        dying, others = situation(
-            pool, gate, lambda apply: pool.submit(apply, death.function, *death.args(gate))
-        )
+        dying, others = situation(pool, gate, lambda apply: pool.submit(apply, death.function, *death.args(gate)))
         if death.is_struck:
             strike(gate)
         error = dying.exception(PATIENCE_S)
@@ -154,7 +152,7 @@ class Copying:
     def _run(self) -> None:
         self.future = self._pool.submit(*self._call)
 
-    def __enter__(self) -> "Copying":
+    def __enter__(self) -> Self:
         before = segments("self")
         self._thread.start()
         eventually(lambda: segments("self") > before)
@@ -309,7 +307,7 @@ class Killer:
         os.kill(child, signal.SIGKILL)
         self.kills += 1
 
-    def __enter__(self) -> "Killer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
