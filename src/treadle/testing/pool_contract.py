@@ -173,6 +173,19 @@ class PoolContract:
             pool.shutdown()
             assert not (gate.folder / "touched").exists()
 
+    def test_only_a_call_that_waits_is_cancelled_as_waiting(self) -> None:
+        """`cancel_waiting` cancels what has not started, and lets go on what runs, whatever the pool can end."""
+        if not self.waits:
+            return
+        with Gate() as gate, self.make_pool() as pool:
+            running, *_, waiting = self._fill(pool, gate)
+            assert pool.cancel_waiting(running) is False
+            assert pool.cancel_waiting(waiting) is True
+            gate.open()
+            assert running.result(PATIENCE_S) == "open"
+            assert pool.cancel_waiting(running) is False
+            assert waiting.cancelled()
+
     def test_a_call_that_has_ended_cannot_be_killed(self) -> None:
         """`kill` of a finished call is False and leaves its result."""
         with self.make_pool() as pool:

@@ -203,6 +203,9 @@ class ProcessPool(Pool, Executor):
     def kill(self, future: Future[Any]) -> bool:
         return future.cancel()
 
+    def cancel_waiting(self, future: Future[Any]) -> bool:
+        return future.cancel_if_waiting() if isinstance(future, Call) else future.cancel()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._crew.close(wait=wait, cancel_queued=cancel_futures)
 
