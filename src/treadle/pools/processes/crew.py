@@ -45,7 +45,7 @@ from treadle.pools.processes.limits import Watch, resident_mb
 from treadle.pools.processes.listener import Listener
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.schedule import STALLED_S, Schedule
-from treadle.pools.processes.stats import Histogram, Stats
+from treadle.pools.stats import Histogram, Stats
 
 MAX_DEATHS_AT_START = 3
 PATIENCE_S = 2.0
