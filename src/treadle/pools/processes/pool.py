@@ -58,7 +58,9 @@ class ProcessPool(Pool, Executor):
         """`max_workers`: the usable cores where None. `initializer(*initargs)` runs once in each child.
 
         `preload`: modules (`package.module`), or functions to be called (`module:function()`), that are
-        imported once, before children are forked; they must neither start threads nor open sockets.
+        imported once, before children are forked; they must neither start threads nor leave sockets or
+        databases open (else children start without them, with a warning). Where the import fails no child is
+        started, but for a name that ends in `?` children start without it.
         `max_queue`: how many calls may wait; when so many do, `when_full` says whether a further one
         raises QueueFull, waits for room, or runs in the caller (QueueFull where it has limits, which cannot be
         kept there). `nice`: how much the children stand back
