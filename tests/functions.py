@@ -178,6 +178,10 @@ def _report_and_return(value: int) -> int:
     return os.getpid() if value else 0
 
 
+def has_imported(module: str) -> bool:
+    return module in sys.modules
+
+
 def is_child() -> bool:
     return current.is_child
 

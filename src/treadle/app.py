@@ -27,11 +27,12 @@ from treadle.errors import (
 from treadle.events import Events, JobEnqueued
 from treadle.handle import JobHandle, refuse_in_event_loop
 from treadle.job import Job, Kind, new_id
-from treadle.locate import load_target, target_of
+from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
 from treadle.pools.coroutines import CoroutinePool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
+from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
 from treadle.settings import Embedded, Mode, Settings
@@ -332,7 +333,7 @@ class Treadle:
             initializer, initargs = self.pool_initializer()
             return ProcessPool(
                 self.settings.concurrency, nice=self.settings.pool_nice, python=self.settings.python,
-                initializer=initializer, initargs=initargs,
+                initializer=initializer, initargs=initargs, preload=self.pool_preload(),
             )  # fmt: skip
 
     @property
@@ -382,7 +383,8 @@ class Treadle:
         def processes() -> ProcessPool:
             return ProcessPool(
                 slots, nice=self.settings.job_nice, python=self.settings.python,
-                initializer=initializer[0], initargs=initializer[1], held_fds=held_fds, **self.recycling,
+                initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
+                **self.recycling,
             )  # fmt: skip
 
         threads, coroutines = self.settings.threads, self.settings.coroutines
@@ -467,6 +469,24 @@ class Treadle:
     def pool_initializer(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
         """What makes a child of `pool` ready."""
         return None, ()
+
+    def preload(self) -> tuple[str, ...]:
+        """What a worker's children all need, imported once before they are forked: the application's module.
+
+        Where that fails, or would make forks unsafe, each child imports it itself, and tells what is wrong.
+        """
+        try:
+            module = importable_module(self.target())
+        except AppNotFound:
+            return ()
+        return (module + MAY_FAIL,) if module else ()
+
+    def pool_preload(self) -> tuple[str, ...]:
+        """The same for the children of `pool`: only what this process has imported, too.
+
+        Else a script without `if __name__ == "__main__"` would run a second time for a mere `pool.map`.
+        """
+        return tuple(name for name in self.preload() if is_imported(name.removesuffix(MAY_FAIL)))
 
     def target(self) -> str:
         """`module:name` under which a child finds this application. Raises AppNotFound."""

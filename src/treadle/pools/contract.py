@@ -110,6 +110,13 @@ class Pool(ABC):
         Its future ends with CancelledError, whichever way it was told.
         """
 
+    def cancel_waiting(self, future: Future[Any]) -> bool:
+        """Cancel a call that has not started: True means that it never will; a call that runs goes on.
+
+        `Future.cancel` is this very promise in `concurrent.futures`; a pool whose futures end what runs keeps it here.
+        """
+        return future.cancel()
+
     @abstractmethod
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; with `wait` return when those taken have ended.

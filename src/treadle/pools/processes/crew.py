@@ -41,7 +41,7 @@ from treadle.pools.processes.listener import Listener
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.nursery import Crewing, Nursery, Rules
 from treadle.pools.processes.schedule import STALLED_S, Schedule
-from treadle.pools.processes.stats import Histogram, Stats
+from treadle.pools.stats import Histogram, Stats
 
 ENDS = frozenset({int(Kind.RESULT), int(Kind.ERROR)})
 GATHER_S = 0.0005

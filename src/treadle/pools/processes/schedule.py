@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
-from treadle.pools.processes.stats import Histogram
+from treadle.pools.stats import Histogram
 
 SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""

@@ -11,6 +11,9 @@ TELLS_START = 1
 WANTS_REPORTS = 2
 """Flag of a task: somebody listens to what it reports."""
 
+MAY_FAIL = "?"
+"""The end of a preloaded module's name: where its import fails, children start without it."""
+
 
 class WireTask(NamedTuple):
     """One task of a batch."""
@@ -39,7 +42,7 @@ class Preparation(NamedTuple):
     argv: list[str]
     main: dict[str, str] | None
     preload: tuple[str, ...]
-    """`module`, or `module:function` to be called."""
+    """`module`, `module?` whose import may fail, or `module:function()` to be called."""
     held_fds: tuple[int, ...]
     """Descriptors that each child keeps open as long as it lives, and hands on to nobody."""
     initializer: bytes

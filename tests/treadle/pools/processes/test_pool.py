@@ -14,6 +14,7 @@ from tests.helpers import PATIENCE_S, Gate, eventually, python
 from treadle import ProcessPool, Unpicklable
 from treadle.errors import ConfigurationError
 from treadle.job import Progress
+from treadle.pools.bounds import WhenFull
 from treadle.pools.contract import Pool
 from treadle.testing.pool_contract import PoolContract
 
@@ -32,10 +33,13 @@ if __name__ == "__main__":
 
 
 class TestProcessPool(PoolContract):
-    kills = True
+    kills = maps = tells = bounds = True
 
     def make_pool(self) -> Pool:
         return ProcessPool(2)
+
+    def make_bounded_pool(self, max_queue: int, when_full: WhenFull) -> Pool:
+        return ProcessPool(1, max_queue=max_queue, when_full=when_full)
 
 
 @pytest.fixture(scope="module")
