@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from treadle.errors import Unreadable
 from treadle.pools import current
 from treadle.pools.contract import reporting_to
 from treadle.pools.processes import pickling, surroundings
@@ -161,13 +162,19 @@ class Child:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
         function = None
         try:
-            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
-            if task.function:
-                function = self._find(task.function)
+            function, args, kwargs = self._read(task, lent)
             return _answer(Kind.RESULT, function(*args, **kwargs), function)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
+
+    def _read(self, task: WireTask, lent: "_Lent | None") -> Any:
+        """The function, its arguments, its named arguments. Raises Unreadable."""
+        try:
+            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
+            return (self._find(task.function) if task.function else function), args, kwargs
+        except BaseException as error:
+            raise Unreadable(f"the call cannot be unpickled in the child: {error!r}") from error
 
     def _find(self, number: int) -> Callable[..., Any]:
         function = self._functions[number]

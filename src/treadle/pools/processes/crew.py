@@ -34,7 +34,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
-from treadle.errors import PoolBroken, PoolError, Unpicklable, WorkerCrashed
+from treadle.errors import PoolBroken, PoolError, Unreadable, WorkerCrashed
 from treadle.pools.processes import pickling
 from treadle.pools.processes.arena import Arena
 from treadle.pools.processes.call import NOTHING, Call
@@ -556,7 +556,7 @@ def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
         if memory is not None:
             value = pickling.load_from(memory, value)
     except BaseException as error:
-        unreadable = Unpicklable(f"what the function gave cannot be unpickled here: {error!r}")
+        unreadable = Unreadable(f"what the function gave cannot be unpickled here: {error!r}")
         unreadable.__cause__ = error
         call.set_exception(unreadable)
         return

@@ -12,7 +12,7 @@ import pytest
 from tests import apps, functions
 from tests.helpers import PATIENCE_S, Gate, eventually, python
 
-from treadle import ProcessPool, Unpicklable
+from treadle import ProcessPool, Unpicklable, Unreadable
 from treadle.errors import ConfigurationError
 from treadle.pools.contract import Pool
 from treadle.testing.pool_contract import PoolContract
@@ -260,14 +260,18 @@ def test_an_exception_that_cannot_travel_is_told(pool: ProcessPool, function: ob
 def test_a_result_that_cannot_be_read_here_is_told(pool: ProcessPool) -> None:
     """With the reason as its cause, and the pool goes on."""
     error = pool.submit(functions.make_stubborn).exception(PATIENCE_S)
-    assert isinstance(error, Unpicklable)
+    assert isinstance(error, Unreadable)
     assert isinstance(error.__cause__, ValueError)
     assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
 
 
 def test_an_argument_that_cannot_be_read_there_is_told(pool: ProcessPool) -> None:
-    """The child's error is in the future."""
-    assert isinstance(pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S), ValueError)
+    """The child's error is the cause, so that it is not taken for one that the function raised."""
+    error = pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S)
+    assert isinstance(error, Unreadable)
+    assert "ValueError('not here')" in str(error)
+    assert "in _refuse" in str(error.__cause__)
+    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
 
 
 def test_a_report_that_cannot_travel_is_an_error_of_the_function(pool: ProcessPool) -> None:
