@@ -24,7 +24,7 @@ class ThreadPool(Pool, Executor):
     def __init__(self, max_workers: int = 8, *, name: str = "treadle") -> None:
         """Raises ValueError for `max_workers` < 1."""
         if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, got {max_workers}")
+            raise ValueError(f"max_workers must be greater than 0, got {max_workers}")
         self._max_workers = max_workers
         self._name = name
         self._is_shut_down = False
@@ -66,7 +66,7 @@ class ThreadPool(Pool, Executor):
 
         with self._changed:
             if self._is_shut_down:
-                raise RuntimeError("cannot call a function after the pool was shut down")
+                raise RuntimeError("cannot schedule new futures after the pool was shut down")
             self._waiting.append((future, run))
             if self._idle < len(self._waiting) and len(self._threads) < self._max_workers:
                 self._start_thread()

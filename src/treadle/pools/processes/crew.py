@@ -138,7 +138,7 @@ class Crew:
 
     def _check_open(self) -> None:
         if self._is_closing:
-            raise RuntimeError("cannot call a function after the pool was shut down")
+            raise RuntimeError("cannot schedule new futures after the pool was shut down")
         if self._broken is not None:
             raise PoolBroken(f"the children of this pool cannot be started: {self._broken}") from self._broken
 
@@ -506,6 +506,9 @@ class Crew:
             self._break(WorkerCrashed(f"{MAX_DEATHS_AT_START} children died while starting, the last one {how}"))
 
     def _break(self, reason: BaseException) -> None:
+        # Said also here: nobody may look at the futures. First, so that who finds the crew broken finds it said.
+        if self._broken is None:
+            logging.getLogger("treadle.pools").critical("the children of a pool cannot be started", exc_info=reason)
         with self._lock:
             self._broken, self._wanted = reason, 0
             abandoned = self._schedule.drop_all()

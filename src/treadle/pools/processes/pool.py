@@ -223,7 +223,7 @@ class ProcessPool(Pool, Executor):
 def _check_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and number <= 0:
-            raise ValueError(f"{name} must be {'more than 0' if name.endswith('_s') else 'at least 1'}, got {number}")
+            raise ValueError(f"{name} must be greater than 0, got {number}")
 
 
 def _failed(error: BaseException) -> Future[Any]:

@@ -246,6 +246,15 @@ def test_children_that_die_while_starting_break_the_pool() -> None:
         assert "died while starting, the last one exit code 7" in str(error)
 
 
+def test_why_a_pool_is_broken_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody may look at the futures; however many children fail, there is one record, with the remote error."""
+    with ProcessPool(3, initializer=functions.fail_to_prepare) as pool:
+        for future in [pool.submit(functions.double, number) for number in range(3)]:
+            assert isinstance(future.exception(PATIENCE_S), PoolBroken)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    assert "no licence for this machine" in caplog.text
+
+
 def test_a_broken_pool_shuts_down() -> None:
     """And leaves nothing behind."""
     pool = ProcessPool(2, initializer=functions.fail_to_prepare)

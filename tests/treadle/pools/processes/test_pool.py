@@ -317,7 +317,7 @@ def test_an_interpreter_can_be_chosen() -> None:
 
 def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
-    with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, got 0"):
         ProcessPool(0)
 
 
