@@ -4,12 +4,12 @@ A value is pickled with its buffers apart (protocol 5), copied into a segment, a
 segments for reuse: copying 100 MB into a warm one takes as long as any copy, into a new one three times as long, for
 the kernel must find and clear its pages first.
 
-What is authoritative: whoever writes to a segment may do so only while nobody else has it mapped. A reader maps it
-for itself (privately: what it writes stays its own) and watches that mapping with a weak reference: the mapping lives
-as long as any array, slice, cache or traceback that looks into it, whoever holds it. Only when it is gone does the
-segment go back to the free ones; else it is retired: closed here, and gone when its last reader is.
+What is authoritative: whoever writes to a segment may do so only while nobody else looks into it. A child says with the
+end of a task whether anything of the task's segment is still in use (`mappings.py`), and the owner watches what it made
+of a result with a weak reference. Only then does the segment go back to the free ones; else it is retired: closed here,
+and gone when its last reader is.
 
-    free ──pack──► lent to a child ──the mapping is gone──► free
+    free ──pack──► lent to a child ──nothing looks into it──► free
       │                 └── something is still held ──► retired
       └── unused for a while ──► closed
 
@@ -17,6 +17,7 @@ The other way, a child makes a segment for a large result and hands it over; the
 the result is gone. Nothing of this has a name, so nothing is left in /dev/shm, whoever is killed.
 """
 
+import itertools
 import mmap
 import os
 import tempfile
@@ -36,6 +37,7 @@ _COPY_BYTES = 4 * 1024 * 1024
 """Copied at once; between two copies other threads may have the GIL."""
 _ALIGNMENT = 64
 _PAGE = mmap.ALLOCATIONGRANULARITY
+_numbers = itertools.count(1)
 
 
 class Part(NamedTuple):
@@ -49,10 +51,12 @@ class Part(NamedTuple):
 class Segment:
     """A file without a name, as its writer has it mapped."""
 
-    __slots__ = ("fd", "memory", "size", "used_s")
+    __slots__ = ("__weakref__", "fd", "memory", "number", "size", "used_s")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
+        self.number = next(_numbers)
+        """Its name between an owner and those children to which it was introduced."""
         self.size = size
         self.memory: mmap.mmap | None = None
         self.used_s = 0.0
@@ -175,9 +179,8 @@ def map_privately(fd: int) -> mmap.mmap:
     return mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-def views(memory: mmap.mmap, parts: Iterable[Part]) -> list[memoryview]:
-    """The buffers in a mapping; each keeps the mapping alive."""
-    whole = memoryview(memory)
+def views(whole: memoryview, parts: Iterable[Part]) -> list[memoryview]:
+    """The buffers in a segment; each keeps alive what `whole` is a view of."""
     found = [whole[part.offset : part.offset + part.length] for part in parts]
     return [view.toreadonly() if part.is_read_only else view for view, part in zip(found, parts, strict=True)]
 

@@ -34,6 +34,7 @@ class Call(LightFuture):
     verdict: BaseException | None = None
     """Why its child was killed, where that was for its sake."""
     sent_s = 0.0
+    cores = 1
 
     def __init__(self, crew: "Crew", function: Function, parcel: Parcel) -> None:
         super().__init__()
@@ -48,11 +49,8 @@ class Call(LightFuture):
         """Before it is sent."""
         if limits != NO_LIMITS:
             self.limits = limits
+            self.cores = limits.cores or 1
             self.is_alone = True
-
-    @property
-    def cores(self) -> int:
-        return self.limits.cores or 1
 
     def cancel(self) -> bool:
         """Cancel it, and kill the child that runs it where it has started; False where it has ended."""
@@ -73,8 +71,12 @@ class Call(LightFuture):
 
     def on_wire(self, parts: tuple[Part, ...] = ()) -> RawTask:
         """A WireTask, as a plain tuple: those pickle in a third of the time."""
-        flags = (TELLS_START if self.on_started or self.is_limited else 0) | (WANTS_REPORTS if self.on_progress else 0)
-        return self.function.number, flags, self.cores, b"" if parts else self.parcel.body, parts
+        flags = TELLS_START if self.on_started or self.is_limited else 0
+        if self.on_progress:
+            flags |= WANTS_REPORTS
+        if self.segment is None:
+            return self.function.number, flags, self.cores, self.parcel.body, 0, ()
+        return self.function.number, flags, self.cores, b"", self.segment.number, parts
 
     @property
     def is_limited(self) -> bool:

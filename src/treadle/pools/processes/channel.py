@@ -11,9 +11,8 @@ import time
 from array import array
 from collections import deque
 from enum import IntEnum
-from typing import NamedTuple
 
-HEADER = struct.Struct("<BBIf")
+HEADER = struct.Struct("<BBfI")
 MAX_BODY_BYTES = 64 * 1024 - HEADER.size
 _READ_BYTES = 256 * 1024
 _FD_BYTES = array("i").itemsize
@@ -48,10 +47,10 @@ class Kind(IntEnum):
     """To the child: answer when everything before this is done or skipped."""
     FENCED = 12
     """From the child: the answer."""
-    SHARE = 13
-    """To the child: a shared segment, with its file."""
+    SEGMENT = 13
+    """To the child: the number of a segment, with its file."""
     FORGET = 14
-    """To the child: a shared segment that nobody will name again."""
+    """To the child: the number of a segment that nobody will name again."""
     STARTED = 15
     """From the child: a task that wants it told has started."""
     REPORT = 16
@@ -68,12 +67,8 @@ HOLDS_SEGMENT = 2
 """Flag: something of the task's own segment is still in use in the child."""
 
 
-class Frame(NamedTuple):
-    kind: int
-    flags: int
-    seconds: float
-    """How long the task ran, in a frame that ends it."""
-    body: bytes
+Frame = tuple[int, int, float, bytes]
+"""Kind, flags, how many seconds the task ran (in a frame that ends it), body. A plain tuple: there are many."""
 
 
 class Channel:
@@ -95,7 +90,7 @@ class Channel:
         self, kind: int, body: bytes = b"", *, flags: int = 0, seconds: float = 0.0, fds: tuple[int, ...] = ()
     ) -> None:
         """Write a frame, waiting for the other side to read. Raises OSError where it is gone."""
-        data = HEADER.pack(kind, flags, len(body), seconds) + body
+        data = HEADER.pack(kind, flags, seconds, len(body)) + body
         if fds:
             sent = socket.send_fds(self._socket, [data], list(fds))
             data = data[sent:]
@@ -140,19 +135,21 @@ class Channel:
         for level, kind, data in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.fds.extend(array("i", data[: len(data) - len(data) % _FD_BYTES]))
-        self._cut(self._rest + self._buffer[:length].tobytes() if self._rest else self._buffer[:length].tobytes())
+        data = self._buffer[:length].tobytes()
+        self._cut(self._rest + data if self._rest else data)
         return length
 
     def _cut(self, data: bytes) -> None:
         """Cut what was read into frames, and keep the rest."""
-        start, length = 0, len(data)
-        while length - start >= HEADER.size:
-            kind, flags, size, seconds = HEADER.unpack_from(data, start)
-            end = start + HEADER.size + size
-            if end > length:
+        start, length, size_of_header = 0, len(data), HEADER.size
+        unpack, append = HEADER.unpack_from, self._frames.append
+        while length - start >= size_of_header:
+            kind, flags, seconds, size = unpack(data, start)
+            body = start + size_of_header
+            if body + size > length:
                 break
-            self._frames.append(Frame(kind, flags, seconds, data[start + HEADER.size : end]))
-            start = end
+            start = body + size
+            append((kind, flags, seconds, data[body:start]))
         self._rest = data[start:]
 
     def hang_up(self) -> None:

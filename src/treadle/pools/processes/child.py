@@ -12,20 +12,20 @@ import socket
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.errors import Unreadable
 from treadle.pools import current
 from treadle.pools.contract import reporting_to
-from treadle.pools.processes import pickling, surroundings
-from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
-from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Frame, Kind
+from treadle.pools.processes import mappings, pickling, surroundings
+from treadle.pools.processes.arena import Segment, packed_size
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
 
-SPIN_S = 50e-6
+SPIN_S = 100e-6
 """How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
 20 µs of looking gained nothing."""
 
@@ -99,6 +99,8 @@ class Child:
         self._channel = channel
         self._permits = permits
         self._functions: dict[int, Any] = {}
+        self._ended = 0
+        """How many tasks have ended."""
         self._sending = threading.Lock()
         self._pid = os.getpid()
         self._has_forked = False
@@ -108,40 +110,35 @@ class Child:
         """Do what frames say. Raises EOFError when the socket ends."""
         spin_s = 0.0
         while True:
-            frame = self._channel.receive(spin_s)
-            if frame.kind == Kind.BATCH:
-                self._run_batch(frame)
+            kind, _, _, body = self._channel.receive(spin_s)
+            if kind == Kind.BATCH:
+                self._run_batch(body)
             else:
-                self._obey(frame)
+                self._obey(kind, body)
             spin_s = SPIN_S
 
-    def _obey(self, frame: Frame) -> None:
-        if frame.kind == Kind.FENCE:
-            self._send(Kind.FENCED)
+    def _obey(self, kind: int, body: bytes) -> None:
+        if kind == Kind.FENCE:
+            self._channel.send(Kind.FENCED)
             return
-        from treadle.pools.processes import shared
-
-        number = pickling.load(frame.body)
-        if frame.kind == Kind.SHARE:
-            shared.learn(number, self._channel.fds.popleft())
+        number, is_shared = pickling.load(body)
+        if kind == Kind.SEGMENT:
+            mappings.learn(number, self._channel.fds.popleft(), is_shared=is_shared)
         else:
-            shared.forget(number)
+            mappings.forget(number)
 
-    def _run_batch(self, frame: Frame) -> None:
-        functions, tasks = pickling.load(frame.body)
+    def _run_batch(self, body: bytes) -> None:
+        functions, tasks = pickling.load(body)
         self._functions.update(functions)
         for task in map(WireTask._make, tasks):
-            fd = self._channel.fds.popleft() if task.parts else -1
             if take(self._permits):
-                self._run(task, fd)
-            elif fd >= 0:
-                os.close(fd)
+                self._run(task)
 
-    def _run(self, task: WireTask, fd: int) -> None:
-        lent = _Lent(fd) if fd >= 0 else None
+    def _run(self, task: WireTask) -> None:
+        lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._send(Kind.STARTED)
+            self._channel.send(Kind.STARTED)
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -152,29 +149,26 @@ class Child:
         holds = lent is not None and (lent.is_held or self._has_forked)
         self._tell(answer, seconds, HOLDS_SEGMENT if holds else 0)
 
-    def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _run_aside(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """The same, with all that a task may ask for."""
-        reporter = self._report if task.flags & WANTS_REPORTS else None
+        reporter = partial(self._report, self._ended) if task.flags & WANTS_REPORTS else None
         with reporting_to(reporter), surroundings.blas_threads(task.cores):
             return self._try(task, lent)
 
-    def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _try(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
         function = None
         try:
-            function, args, kwargs = self._read(task, lent)
+            try:
+                function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
+                if task.function:
+                    function = self._find(task.function)
+            except BaseException as error:
+                raise Unreadable(f"the call cannot be unpickled in the child: {error!r}") from error
             return _answer(Kind.RESULT, function(*args, **kwargs), function)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
-
-    def _read(self, task: WireTask, lent: "_Lent | None") -> Any:
-        """The function, its arguments, its named arguments. Raises Unreadable."""
-        try:
-            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
-            return (self._find(task.function) if task.function else function), args, kwargs
-        except BaseException as error:
-            raise Unreadable(f"the call cannot be unpickled in the child: {error!r}") from error
 
     def _find(self, number: int) -> Callable[..., Any]:
         function = self._functions[number]
@@ -183,43 +177,26 @@ class Child:
         return function  # type: ignore[no-any-return]
 
     def _tell(self, answer: Answer, seconds: float, flags: int) -> None:
-        if answer.segment is None:
-            self._send(answer.kind, answer.body, flags=flags, seconds=seconds)
-            return
-        flags |= IN_SEGMENT
-        self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
-        answer.segment.close()
-
-    def _report(self, value: Any) -> None:
-        self._send(Kind.REPORT, pickling.dump(value, "a reported value"))
-
-    def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
-        # The function may report from threads of its own.
+        segment = answer.segment
         with self._sending:
-            self._channel.send(kind, body, **how)
+            self._ended += 1
+            if segment is None:
+                self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds)
+                return
+            flags |= IN_SEGMENT
+            self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(segment.fd,))
+        segment.close()
+
+    def _report(self, ended: int, value: Any) -> None:
+        """A value that a task reports, the `ended`th from the first; lost once that task has ended."""
+        body = pickling.dump(value, "a reported value")
+        # The task may report from threads of its own, which may live longer than it.
+        with self._sending:
+            if ended == self._ended:
+                self._channel.send(Kind.REPORT, body)
 
     def _note_fork(self) -> None:
         self._has_forked = True
-
-
-class _Lent:
-    """The segment in which the arguments of a task lie."""
-
-    def __init__(self, fd: int) -> None:
-        self._memory = map_privately(fd)
-        os.close(fd)
-        self._watch = weakref.ref(self._memory)
-
-    def load(self, parts: Sequence[Part]) -> Any:
-        memory = self._memory
-        # From here on it lives as long as what was made of it.
-        del self._memory
-        return pickling.load_from(memory, parts)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether something still looks into it."""
-        return self._watch() is not None
 
 
 def _answer(kind: Kind, value: Any, function: Any) -> Answer:

@@ -1,12 +1,14 @@
 """A child as its owner sees it."""
 
 import itertools
+import pickle
 import socket
 import sys
 import time
 from collections import deque
 from typing import Any
 
+from treadle.pools.processes.arena import Segment
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.channel import Channel, Kind
 from treadle.pools.processes.permits import Permits
@@ -31,6 +33,7 @@ class Member:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.number = next(_numbers)
         self.channel = Channel(ours)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.child_end = theirs
         self.permits = Permits()
         self.pid = 0
@@ -44,7 +47,8 @@ class Member:
         """A large call that is being copied for it."""
         self.given: deque[Call] = deque()
         self.functions: set[int] = set()
-        self.shares: set[int] = set()
+        self.segments: set[int] = set()
+        """Those that it has mapped."""
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
         self.done_count = 0
@@ -76,7 +80,7 @@ class Member:
     def is_reserved(self) -> bool:
         return self.reserved_for is not None
 
-    def give(self, calls: list[Call], frame: bytes, fds: tuple[int, ...] = ()) -> None:
+    def give(self, calls: list[Call], frame: bytes) -> None:
         """Hand calls over. Permits first: a child that finds no permit takes the call for taken back.
 
         A child that is gone keeps its permits unread, so its calls are found not started when its death is told.
@@ -87,7 +91,19 @@ class Member:
         self.permits.grant(len(calls))
         self.given.extend(calls)
         self.refill_at = len(self.given) // 2
-        self.send(Kind.BATCH, frame, fds=fds)
+        self.send(Kind.BATCH, frame)
+
+    def introduce(self, segment: Segment, *, is_shared: bool) -> None:
+        """Before a call names it."""
+        if segment.number not in self.segments:
+            self.segments.add(segment.number)
+            self.send(Kind.SEGMENT, pickle.dumps((segment.number, is_shared)), fds=(segment.fd,))
+
+    def forget(self, number: int) -> None:
+        """A segment is gone: have it unmapped."""
+        if number in self.segments:
+            self.segments.remove(number)
+            self.send(Kind.FORGET, pickle.dumps((number, False)))
 
     def take_back(self) -> list[Call]:
         """The calls that it has not started and never will, in their order."""

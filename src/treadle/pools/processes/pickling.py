@@ -50,11 +50,11 @@ def dump(value: Any, what: str) -> bytes:
         raise Unpicklable(f"{what} is a {_type(value)}, which cannot be pickled: {error}") from error
 
 
-def pack(value: Any, shares: Sequence[Any] = ()) -> Parcel:
-    """`shares`: filled meanwhile. Raises whatever pickling raises."""
+def pack(value: Any) -> Parcel:
+    """Raises whatever pickling raises."""
     apart = _Apart()
     body = pickle.dumps(value, PROTOCOL, buffer_callback=apart)
-    return Parcel(body, tuple(apart), tuple(shares))
+    return Parcel(body, tuple(apart)) if apart else Parcel(body)
 
 
 class _Apart(list[pickle.PickleBuffer]):
@@ -72,11 +72,19 @@ class _Apart(list[pickle.PickleBuffer]):
 
 def pack_call(function: Callable[..., Any] | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Parcel:
     """A call; `function` is None where it goes by its number. Raises Unpicklable, naming what cannot travel."""
-    shares = travelling.shares = []
     try:
-        return pack((function, args, kwargs), shares)
+        # Only that module makes arrays that look for who is packing them.
+        if "treadle.pools.processes.shared" in sys.modules:
+            return _pack_with_shares((function, args, kwargs))
+        return pack((function, args, kwargs))
     except Exception as error:
         raise Unpicklable(_blame(function, args, kwargs, error)) from error
+
+
+def _pack_with_shares(value: Any) -> Parcel:
+    shares = travelling.shares = []
+    try:
+        return pack(value)._replace(shares=tuple(shares))
     finally:
         travelling.shares = None
 
@@ -123,7 +131,7 @@ def load(body: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
 
 def load_from(memory: mmap.mmap, parts: Sequence[Part]) -> Any:
     """The value whose pieces lie in a segment; its buffers stay there."""
-    *buffers, body = views(memory, parts)
+    *buffers, body = views(memoryview(memory), parts)
     return load(body, buffers)
 
 

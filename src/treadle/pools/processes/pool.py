@@ -14,10 +14,11 @@ from treadle.pools.contract import Limits, Pool, Reporter, run_into
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import limits as limits_
 from treadle.pools.processes.call import Call
-from treadle.pools.processes.crew import Crew, Rules
+from treadle.pools.processes.crew import Crew
 from treadle.pools.processes.functions import Functions
 from treadle.pools.processes.launch import Recipe, find_python
 from treadle.pools.processes.mapping import MapRun, run_chunk, run_star_chunk
+from treadle.pools.processes.nursery import Rules
 from treadle.pools.processes.pickling import dump, pack_call
 from treadle.pools.processes.stats import Stats
 
@@ -115,16 +116,15 @@ class ProcessPool(Pool, Executor):
                 on_started=on_started, on_progress=on_progress,
             )  # fmt: skip
         limits_.check(limits, self._size)
-        if self._max_queue is not None and not self._crew.room(self._max_queue, wait=self._when_full == "wait"):
-            return self._overflow(function, args, kwargs or {})
         try:
             call = self._new_call(function, args, dict(kwargs or {}))
         except Unpicklable as error:
             return _failed(error)
         call.limit(limits)
         call.on_started, call.on_progress = on_started, on_progress
-        self._crew.submit(call)
-        return call
+        if self._crew.submit(call, self._max_queue, may_wait=self._when_full == "wait"):
+            return call
+        return self._overflow(function, args, kwargs or {})
 
     def _new_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         entry = self._functions.find(function)

@@ -11,14 +11,13 @@
 Nothing here takes a lock: the crew holds its own around every call.
 """
 
-import pickle
 import time
+import weakref
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from treadle.pools.processes.arena import Part
-from treadle.pools.processes.call import Call, encode_batch
-from treadle.pools.processes.channel import Kind
+from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.stats import Histogram
 
@@ -26,6 +25,8 @@ SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
 MOST_IN_BATCH = 1024
 MOST_BYTES_IN_BATCH = 40 * 1024
+PLENTY = 64
+"""Calls that keep a child busy for half a millisecond, however tiny they are."""
 NOTHING_BEHIND_S = 0.01
 """Nothing is put behind a call of a function that takes longer than this on average."""
 STALLED_S = 0.02
@@ -37,14 +38,18 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+        """`wake` has `forget_gone` called soon."""
         self.size = size
+        self._wake = wake
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
         self.to_load: deque[tuple[Member, Call]] = deque()
         """Large calls that were assigned and must be copied, by a thread that does not hold the lock."""
         self.waits = Histogram()
         self._idle: list[Member] = []
+        self._segments: set[int] = set()
+        self._gone: deque[int] = deque()
         self._cancelled = 0
         """Calls that were cancelled and are still in the queue: to search it would take longer."""
         self._extra_cores = 0
@@ -55,8 +60,18 @@ class Schedule:
         return len(self.queue) - self._cancelled
 
     @property
+    def ready(self) -> int:
+        """How many children have made themselves ready."""
+        return sum(member.is_ready for member in self.members.values())
+
+    @property
     def busy(self) -> int:
         return sum(member.is_busy for member in self.members.values())
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether every child has so many calls that it needs no more soon."""
+        return bool(self.members) and all(len(member.given) > PLENTY for member in self.members.values())
 
     def add(self, call: Call) -> None:
         call.is_queued = True
@@ -75,6 +90,7 @@ class Schedule:
     def drop(self, call: Call) -> None:
         """A call in the queue was cancelled."""
         call.is_queued = False
+        call.parcel = NOTHING
         self._cancelled += 1
 
     def drop_all(self) -> list[Call]:
@@ -138,7 +154,7 @@ class Schedule:
             return []
         head, given = self.queue[0], member.given
         if head.is_alone:
-            return [] if given or not self._has_cores_for(head) else [self._pop()]
+            return [] if given or not self._has_cores_for(head) else [self.queue.popleft()]
         if not given:
             return self._batch(member, max(1, self._share)) if self._has_cores_for(head) else []
         if given[0].is_alone or max(given[0].function.mean_s, head.function.mean_s) > NOTHING_BEHIND_S:
@@ -151,23 +167,20 @@ class Schedule:
 
     def _batch(self, member: Member, most: int) -> list[Call]:
         most = min(most, MOST_IN_BATCH, member.tasks_left)
-        batch: list[Call] = []
+        queue, batch = self.queue, list[Call]()
         left_s, left_bytes = SUPPLY_S, MOST_BYTES_IN_BATCH
-        while self.queue and len(batch) < most:
-            call = self.queue[0]
+        while queue and len(batch) < most:
+            call = queue[0]
             left_s -= call.function.mean_s
             left_bytes -= len(call.parcel.body)
             if call.is_alone or (batch and (left_s < 0 or left_bytes < 0)):
                 break
-            self._pop()
+            queue.popleft()
             if call.is_queued:
                 batch.append(call)
             else:
                 self._cancelled -= 1
         return batch
-
-    def _pop(self) -> Call:
-        return self.queue.popleft()
 
     def _skip_cancelled(self) -> None:
         while self.queue and not self.queue[0].is_queued:
@@ -194,19 +207,35 @@ class Schedule:
 
     def send(self, member: Member, batch: list[Call], parts: tuple[Part, ...] = ()) -> None:
         """Give a child the calls that are its own already, with all that it must know first."""
-        functions = {}
+        functions, tasks = {}, []
         for call in batch:
-            self._introduce(call, member)
             function = call.function
             if function.number not in member.functions:
                 member.functions.add(function.number)
                 functions[function.number] = function.body
-        fd = batch[0].segment.fd if batch[0].segment is not None else None
-        body = encode_batch(functions, [call.on_wire(parts) for call in batch])
-        member.give(batch, body, (fd,) if fd is not None else ())
+            if call.segment is not None or call.parcel.shares:
+                self._introduce(call, member)
+            tasks.append(call.on_wire(parts))
+        member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:
-        for segment in call.parcel.shares:
-            if segment.number not in member.shares:
-                member.shares.add(segment.number)
-                member.send(Kind.SHARE, pickle.dumps(segment.number), fds=(segment.fd,))
+        """The segments that a call names, each to be forgotten when it is gone."""
+        own = ((call.segment, False),) if call.segment is not None else ()
+        for segment, is_shared in (*own, *((segment, True) for segment in call.parcel.shares)):
+            if segment.number not in self._segments:
+                self._segments.add(segment.number)
+                weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+            member.introduce(segment, is_shared=is_shared)
+
+    def forget_gone(self) -> None:
+        """Tell the children of the segments that are gone."""
+        while self._gone:
+            number = self._gone.popleft()
+            self._segments.discard(number)
+            for member in self.members.values():
+                member.forget(number)
+
+    def _on_gone(self, number: int) -> None:
+        # From a finalizer, in the middle of anything: it takes no lock that is not reentrant.
+        self._gone.append(number)
+        self._wake()

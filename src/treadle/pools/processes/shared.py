@@ -6,32 +6,25 @@ else it is an ordinary array. When it is gone in the owner, children are told to
 such an array keeps the memory, which nobody ever writes to again.
 """
 
-import itertools
-import mmap
-import os
 from pickle import PickleBuffer
 from typing import Any, Literal
 
 import numpy as np
 
 from treadle.pools.processes.arena import Segment
+from treadle.pools.processes.mappings import mapped
 from treadle.pools.processes.pickling import travelling
-
-_numbers = itertools.count(1)
 
 
 class SharedSegment:
     """The memory of one shared array, in its owner."""
 
     def __init__(self, array: "np.ndarray[Any, Any]") -> None:
-        segment = Segment.new(array.nbytes)
+        self.segment = Segment.new(array.nbytes)
         # NumPy says that it is a buffer from Python 3.12 on only.
-        segment.write([PickleBuffer(array).raw()])  # type: ignore[arg-type, unused-ignore]
-        self.number = next(_numbers)
-        self.fd = segment.fd
-        self._segment = segment
-        assert segment.memory is not None
-        self.memory = segment.memory
+        self.segment.write([PickleBuffer(array).raw()])  # type: ignore[arg-type, unused-ignore]
+        assert self.segment.memory is not None
+        self.memory = self.segment.memory
         self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
 
     def offset_of(self, array: "np.ndarray[Any, Any]") -> int | None:
@@ -57,9 +50,9 @@ class SharedArray(np.ndarray[Any, Any]):
         offset = self.segment.offset_of(self) if self.segment is not None else None
         if shares is None or offset is None:
             return self.view(np.ndarray).__reduce_ex__(protocol)
-        shares.append(self.segment)
         assert self.segment is not None
-        return _attach, (self.segment.number, offset, self.dtype, self.shape, self.strides)
+        shares.append(self.segment.segment)
+        return _attach, (self.segment.segment.number, offset, self.dtype, self.shape, self.strides)
 
 
 def share(array: Any) -> SharedArray:
@@ -77,21 +70,6 @@ def share(array: Any) -> SharedArray:
     return shared
 
 
-# In a child
-
-_mapped: dict[int, mmap.mmap] = {}
-
-
-def learn(number: int, fd: int) -> None:
-    """Map a segment that calls will name."""
-    _mapped[number] = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-    os.close(fd)
-
-
-def forget(number: int) -> None:
-    """No call will name it again; what a task has kept of it stays."""
-    _mapped.pop(number, None)
-
-
 def _attach(number: int, offset: int, dtype: Any, shape: Any, strides: Any) -> Any:
-    return np.ndarray(shape, dtype, _mapped[number], offset, strides)
+    """In a child: the array that lies there."""
+    return np.ndarray(shape, dtype, mapped(number), offset, strides)

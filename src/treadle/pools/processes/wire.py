@@ -18,11 +18,13 @@ class WireTask(NamedTuple):
     flags: int
     cores: int
     body: bytes
+    segment: int
+    """The number of the segment in which it lies; 0: the body is here."""
     parts: tuple[Part, ...]
-    """Where body and buffers lie in the segment that came along; empty: the body is here."""
+    """Where body and buffers lie in it."""
 
 
-RawTask = tuple[int, int, int, bytes, tuple[Part, ...]]
+RawTask = tuple[int, int, int, bytes, int, tuple[Part, ...]]
 
 
 class Preparation(NamedTuple):

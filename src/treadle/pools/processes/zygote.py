@@ -44,7 +44,7 @@ def main(fd: int) -> None:
     """The program: be told, make ready, serve."""
     os.set_inheritable(fd, False)
     channel = Channel(socket.socket(fileno=fd))
-    owner_pid, preparation = pickling.load(channel.receive().body)
+    owner_pid, preparation = pickling.load(channel.receive()[3])
     # A module may take long to import, or hang; there are no children to end yet.
     surroundings.end_with_parent(owner_pid)
     try:
@@ -127,9 +127,9 @@ class Zygote:
             self._kill_all()
 
     def _obey(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            number = pickling.load(frame.body)
-            if frame.kind == Kind.FORK:
+        for kind, _, _, body in frames:
+            number = pickling.load(body)
+            if kind == Kind.FORK:
                 self._make_child(number, self._channel.fds.popleft(), self._channel.fds.popleft())
             else:
                 self._kill(number)
