@@ -226,3 +226,7 @@ def not_async(number: int) -> int:
 
 def apply(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
+
+
+def set_event(event: Any) -> None:
+    event.set()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import current_process
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.errors import Unreadable
@@ -62,6 +63,7 @@ def _make_ready(preparation: Preparation) -> None:
     surroundings.hold(preparation.held_fds)
     surroundings.stand_back(preparation.nice)
     surroundings.reseed()
+    current_process().authkey = preparation.authkey
     if preparation.main is not None:
         sys.modules["__main__"] = pickling.LateMain(preparation.main)
     first_call = pickling.load(preparation.initializer)

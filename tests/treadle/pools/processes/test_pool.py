@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import pickle
 import sys
@@ -319,6 +320,14 @@ def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
     with pytest.raises(ValueError, match="max_workers must be greater than 0, got 0"):
         ProcessPool(0)
+
+
+def test_a_child_may_use_a_manager_of_its_owner(pool: ProcessPool) -> None:
+    """Children know the key of multiprocessing's connections, as its own children do."""
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        event = manager.Event()
+        pool.submit(functions.set_event, event).result(PATIENCE_S)
+        assert event.is_set()
 
 
 # Nested use
