@@ -82,6 +82,14 @@ def make_bytes(count: int) -> bytes:
     return bytes(count)
 
 
+class Weak:
+    """Can be referred to weakly."""
+
+
+def make_weak(_: Any) -> Weak:
+    return Weak()
+
+
 def make_lock() -> Any:
     return threading.Lock()
 

@@ -80,7 +80,7 @@ class MapRun:
     def values(self, timeout_s: float | None) -> Iterator[Any]:
         """The results in the order of the items. Raises TimeoutError where one is not there in time."""
         for found in self.lists(timeout_s):
-            yield from found
+            yield from _handing_over(found)
 
     def lists(self, timeout_s: float | None) -> Iterator[list[Any]]:
         """The same, as many at a time as there are."""
@@ -102,8 +102,11 @@ class MapRun:
                 self._in_order.remove(chunk)
                 index = chunk.start
                 for values in self._results(chunk, None):
-                    yield from enumerate(values, index)
-                    index += len(values)
+                    values.reverse()
+                    # Not `enumerate`, which keeps the pair that it gave last.
+                    while values:
+                        yield index, values.pop()
+                        index += 1
         finally:
             self.abandon()
 
@@ -170,6 +173,13 @@ class MapRun:
             self._flying.extend(singles)
         while singles:
             yield from self._results(singles.popleft(), deadline_s)
+
+
+def _handing_over(values: list[Any]) -> Iterator[Any]:
+    """Each value, which is kept here no longer; a chunk of large ones would stay until its last was asked for."""
+    values.reverse()
+    while values:
+        yield values.pop()
 
 
 def _left_s(deadline_s: float | None) -> float | None:

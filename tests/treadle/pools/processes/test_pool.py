@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -286,6 +287,15 @@ def test_an_error_has_the_remote_traceback_as_its_cause(pool: ProcessPool) -> No
     assert isinstance(error, LookupError)
     assert type(error.__cause__).__name__ == "_RemoteTraceback"
     assert "in fail_deep" in str(error.__cause__)
+
+
+@pytest.mark.parametrize("way", ["map", "map_unordered"])
+def test_a_result_of_a_map_is_kept_no_longer_than_its_user_does(pool: ProcessPool, way: str) -> None:
+    """Also where many came in one chunk."""
+    for found in getattr(pool, way)(functions.make_weak, range(6), chunksize=6):
+        value = weakref.ref(found if way == "map" else found[1])
+        del found
+        assert value() is None
 
 
 # Making ready
