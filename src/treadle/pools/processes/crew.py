@@ -39,6 +39,7 @@ from treadle.pools.processes.endings import News
 from treadle.pools.processes.launch import Recipe
 from treadle.pools.processes.limits import Watch
 from treadle.pools.processes.listener import Listener
+from treadle.pools.processes.mapping import MapRun
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.nursery import Crewing, Nursery, Rules
 from treadle.pools.processes.schedule import STALLED_S, Schedule
@@ -78,6 +79,8 @@ class Crew:
         self._looked_s = 0.0
         self._is_closing = False
         self._broken: BaseException | None = None
+        self.maps: WeakSet[MapRun] = WeakSet()
+        """Those that may have something left to send."""
         self._done_count = 0
         self._runs = Histogram()
 
@@ -188,6 +191,10 @@ class Crew:
             return call.member is not None and bool(call.member.given) and call.member.given[0] is call
 
     def close(self, *, wait: bool, cancel_queued: bool) -> None:
+        for run in tuple(self.maps):
+            # Where it cannot be sent, who asks for the results is told.
+            with contextlib.suppress(PoolError):
+                run.send_rest()
         with self._lock:
             self._is_closing = True
             abandoned = self._schedule.drop_all() if cancel_queued else []

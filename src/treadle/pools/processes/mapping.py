@@ -70,6 +70,7 @@ class MapRun:
         self._in_flight = CHUNKS_PER_WORKER * workers if chunksize is None else len(items)
         self._item_s: float | None = None
         self._next = 0
+        self._is_last_chance = False
         # Reentrant: a call that ends at once calls back before it was sent.
         self._lock = threading.RLock()
         self._flying: deque[Chunk] = deque()
@@ -110,6 +111,13 @@ class MapRun:
         finally:
             self.abandon()
 
+    def send_rest(self) -> None:
+        """All that is left, at once and in few chunks: the pool will take no more calls."""
+        with self._lock:
+            self._is_last_chance = True
+            self._in_flight = len(self._items)
+            self._fly()
+
     def abandon(self) -> None:
         """Cut no more, and cancel what has not started: nobody will ask for it."""
         with self._lock:
@@ -139,9 +147,11 @@ class MapRun:
         chunk.call.add_done_callback(lambda _: self._on_end(chunk))
 
     def _good_size(self) -> int:
+        fair = ceil((len(self._items) - self._next) / (2 * self._workers))
+        if self._is_last_chance:
+            return fair
         if self._item_s is None:
             return 1
-        fair = ceil((len(self._items) - self._next) / (2 * self._workers))
         return max(1, min(fair, int(CHUNK_S / max(self._item_s, 1e-9))))
 
     def _on_end(self, chunk: Chunk) -> None:

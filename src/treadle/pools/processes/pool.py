@@ -187,7 +187,9 @@ class ProcessPool(Pool, Executor):
             self._crew.submit(call)
             return call
 
-        return MapRun(send, items, workers=self._size, chunksize=chunksize)
+        map_run = MapRun(send, items, workers=self._size, chunksize=chunksize)
+        self._crew.maps.add(map_run)
+        return map_run
 
     def share(self, array: Any) -> Any:
         """A read-only copy of a NumPy array in shared memory.
