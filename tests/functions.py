@@ -87,6 +87,14 @@ def make_bytes(count: int) -> bytes:
     return bytes(count)
 
 
+class Weak:
+    """Can be referred to weakly."""
+
+
+def make_weak(_: Any) -> Weak:
+    return Weak()
+
+
 def make_lock() -> Any:
     return threading.Lock()
 
@@ -522,3 +530,7 @@ def call_task_inside() -> Any:
     from tests import apps
 
     return apps.count_to(3)
+
+
+def set_event(event: Any) -> None:
+    event.set()

@@ -46,7 +46,7 @@ class ThreadPool(Pool, Executor):
         Raises ValueError for a number below 1, or another `when_full`.
         """
         if max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, got {max_workers}")
+            raise ValueError(f"max_workers must be greater than 0, got {max_workers}")
         bounds.check(max_queue, when_full)
         self._max_workers = max_workers
         self._name = name
@@ -108,7 +108,7 @@ class ThreadPool(Pool, Executor):
 
     def _add(self, call: "_ThreadCall") -> None:
         if self._is_shut_down:
-            raise RuntimeError("cannot call a function after the pool was shut down")
+            raise RuntimeError("cannot schedule new futures after the pool was shut down")
         self._waiting[call] = None
         if self._idle < len(self._waiting) and len(self._threads) < self._max_workers:
             self._start_thread()

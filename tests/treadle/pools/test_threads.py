@@ -88,7 +88,7 @@ def test_a_call_may_shut_its_pool_down() -> None:
 
 def test_a_pool_without_threads_is_refused() -> None:
     """ValueError, with the number."""
-    with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, got 0"):
         ThreadPool(0)
 
 

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import current_process
 from typing import Any, NamedTuple, NoReturn
 
-from treadle.errors import Unpicklable
+from treadle.errors import Unpicklable, Unreadable
 from treadle.pools import current
 from treadle.pools.contract import report, reporting_to
 from treadle.pools.processes import mappings, pickling, surroundings
@@ -63,6 +64,7 @@ def _make_ready(preparation: Preparation) -> None:
     surroundings.hold(preparation.held_fds)
     surroundings.stand_back(preparation.nice)
     surroundings.reseed()
+    current_process().authkey = preparation.authkey
     if preparation.main is not None:
         sys.modules["__main__"] = pickling.LateMain(preparation.main)
     first_call = pickling.load(preparation.initializer)
@@ -160,9 +162,7 @@ class Child:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
         function = None
         try:
-            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
-            if task.function:
-                function = self._find(task.function)
+            function, args, kwargs = self._unpack(task, lent)
             if task.flags & WANTS_REPORTS and isinstance(function, Task):
                 value = function.run(report, *args, **kwargs)
             else:
@@ -171,6 +171,15 @@ class Child:
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
+
+    def _unpack(self, task: WireTask, lent: mappings.Lent | None) -> tuple[Any, Any, Any]:
+        try:
+            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
+            return self._find(task.function) if task.function else function, args, kwargs
+        except BaseException as error:
+            unreadable = Unreadable(f"the call cannot be unpickled in the child: {error!r}")
+            unreadable.has_run = False
+            raise unreadable from error
 
     def _find(self, number: int) -> Callable[..., Any]:
         function = self._functions[number]

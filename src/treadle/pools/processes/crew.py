@@ -22,6 +22,7 @@ idle child by itself: each thread between a call and its child costs a wake-up, 
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ from treadle.pools.processes.endings import News
 from treadle.pools.processes.launch import Recipe
 from treadle.pools.processes.limits import Watch
 from treadle.pools.processes.listener import Listener
+from treadle.pools.processes.mapping import MapRun
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.nursery import Crewing, Nursery, Rules
 from treadle.pools.processes.schedule import STALLED_S, Schedule
@@ -77,6 +79,8 @@ class Crew:
         self._looked_s = 0.0
         self._is_closing = False
         self._broken: BaseException | None = None
+        self.maps: WeakSet[MapRun] = WeakSet()
+        """Those that may have something left to send."""
         self._done_count = 0
         self._runs = Histogram()
 
@@ -129,7 +133,7 @@ class Crew:
 
     def _check_open(self) -> None:
         if self._is_closing:
-            raise RuntimeError("cannot call a function after the pool was shut down")
+            raise RuntimeError("cannot schedule new futures after the pool was shut down")
         if self._broken is not None:
             raise PoolBroken(f"the children of this pool cannot be started: {self._broken}") from self._broken
 
@@ -187,6 +191,10 @@ class Crew:
             return call.member is not None and bool(call.member.given) and call.member.given[0] is call
 
     def close(self, *, wait: bool, cancel_queued: bool) -> None:
+        for run in tuple(self.maps):
+            # Where it cannot be sent, who asks for the results is told.
+            with contextlib.suppress(PoolError):
+                run.send_rest()
         with self._lock:
             self._is_closing = True
             abandoned = self._schedule.drop_all() if cancel_queued else []
@@ -378,6 +386,9 @@ class Crew:
 
     def _give_up(self, reason: BaseException) -> None:
         """No child can be started: every call that waits fails with the reason, and every later one."""
+        # Said also in the log: nobody may look at the futures. First, so that who finds the crew broken finds it said.
+        if self._broken is None:
+            logging.getLogger("treadle.pools").critical("the children of a pool cannot be started", exc_info=reason)
         with self._lock:
             self._broken = reason
             self._nursery.start_no_more()

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from treadle.errors import Unpicklable, WorkerCrashed
+from treadle.errors import Unreadable, WorkerCrashed
 from treadle.pools.processes import pickling
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.channel import Frame, Kind
@@ -45,7 +45,7 @@ def conclude(call: Call, frame: Frame, fd: int) -> None:
         if fd >= 0:
             value = pickling.load_from(call.crew.arena.adopt(fd), value)
     except BaseException as error:
-        unreadable = Unpicklable(f"what the function gave cannot be unpickled here: {error!r}")
+        unreadable = Unreadable(f"what the function gave cannot be unpickled here: {error!r}")
         unreadable.__cause__ = error
         call.set_exception(unreadable)
         return

@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from multiprocessing import current_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ class Recipe(NamedTuple):
             main=main_module(),
             preload=self.preload,
             held_fds=self.held_fds,
+            authkey=bytes(current_process().authkey),
             initializer=self.initializer,
         )
 

@@ -185,7 +185,9 @@ class ProcessPool(Pool, Executor):
             self._crew.submit(call)
             return call
 
-        return MapRun(send, items, workers=self._size, chunksize=chunksize)
+        map_run = MapRun(send, items, workers=self._size, chunksize=chunksize)
+        self._crew.maps.add(map_run)
+        return map_run
 
     def share(self, array: Any) -> Any:
         """A read-only copy of a NumPy array in shared memory.
@@ -224,7 +226,7 @@ class ProcessPool(Pool, Executor):
 def _check_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and number <= 0:
-            raise ValueError(f"{name} must be {'more than 0' if name.endswith('_s') else 'at least 1'}, got {number}")
+            raise ValueError(f"{name} must be greater than 0, got {number}")
 
 
 def _failed(error: BaseException) -> Future[Any]:

@@ -45,6 +45,8 @@ class Preparation(NamedTuple):
     """`module`, `module?` whose import may fail, or `module:function()` to be called."""
     held_fds: tuple[int, ...]
     """Descriptors that each child keeps open as long as it lives, and hands on to nobody."""
+    authkey: bytes
+    """By which multiprocessing's managers and connections know each other."""
     initializer: bytes
     """A pickled pair of function and arguments, or None; read only once `path` is in force."""
 

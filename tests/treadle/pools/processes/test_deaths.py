@@ -15,7 +15,7 @@ import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, parent_of, segments
 
-from treadle import PoolBroken, ProcessPool, Unpicklable, WorkerCrashed
+from treadle import PoolBroken, ProcessPool, Unpicklable, Unreadable, WorkerCrashed
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
 LARGE_BYTES = 200_000_000
@@ -59,7 +59,7 @@ DEATHS = {
     "killed": Death(functions.announce_and_wait, announced, WorkerCrashed, -signal.SIGKILL, is_struck=True),
     "segfault": Death(functions.segfault, lambda _: (), WorkerCrashed, -signal.SIGSEGV),
     "exit": Death(functions.exit_at_once, lambda _: (7,), WorkerCrashed, 7),
-    "argument": Death(functions.identity, lambda _: (functions.Stubborn(),), ValueError),
+    "argument": Death(functions.identity, lambda _: (functions.Stubborn(),), Unreadable),
     "result": Death(functions.make_lock, lambda _: (), Unpicklable),
     "killed while receiving": Death(
         functions.identity,

@@ -2,8 +2,10 @@
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -150,6 +152,15 @@ def test_an_async_caller_can_await(pool: ProcessPool) -> None:
     assert asyncio.run(call()) == 8
 
 
+@pytest.mark.parametrize("way", ["map", "map_unordered"])
+def test_a_result_of_a_map_is_kept_no_longer_than_its_user_does(pool: ProcessPool, way: str) -> None:
+    """Also where many came in one chunk."""
+    for found in getattr(pool, way)(functions.make_weak, range(6), chunksize=6):
+        value = weakref.ref(found if way == "map" else found[1])
+        del found
+        assert value() is None
+
+
 # Making ready
 
 
@@ -180,7 +191,7 @@ def test_an_interpreter_can_be_chosen() -> None:
 
 def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
-    with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, got 0"):
         ProcessPool(0)
 
 
@@ -217,6 +228,14 @@ def test_a_task_inside_a_task_does_not_report_for_it() -> None:
         assert pool.call(functions.call_task_inside, on_progress=reports.append).result(PATIENCE_S) is None
         assert pool.submit(apps.count_to, 3).result(PATIENCE_S) is None
     assert reports == []
+
+
+def test_a_child_may_use_a_manager_of_its_owner(pool: ProcessPool) -> None:
+    """Children know the key of multiprocessing's connections, as its own children do."""
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        event = manager.Event()
+        pool.submit(functions.set_event, event).result(PATIENCE_S)
+        assert event.is_set()
 
 
 # Nested use
