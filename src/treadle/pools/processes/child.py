@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 from treadle.pools import current
@@ -101,6 +102,8 @@ class Child:
         self._sending = threading.Lock()
         self._pid = os.getpid()
         self._has_forked = False
+        self._reporting: object = None
+        """Stands for the task whose reports are sent now."""
         os.register_at_fork(before=self._note_fork)
 
     def serve(self) -> NoReturn:
@@ -153,9 +156,14 @@ class Child:
 
     def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
         """The same, with all that a task may ask for."""
-        reporter = self._report if task.flags & WANTS_REPORTS else None
-        with reporting_to(reporter), surroundings.blas_threads(task.cores):
-            return self._try(task, lent)
+        self._reporting = this = object()
+        reporter = partial(self._report, this) if task.flags & WANTS_REPORTS else None
+        try:
+            with reporting_to(reporter), surroundings.blas_threads(task.cores):
+                return self._try(task, lent)
+        finally:
+            with self._sending:
+                self._reporting = None
 
     def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
@@ -183,8 +191,12 @@ class Child:
         self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
         answer.segment.close()
 
-    def _report(self, value: Any) -> None:
-        self._send(Kind.REPORT, pickling.dump(value, "a reported value"))
+    def _report(self, reporting: object, value: Any) -> None:
+        body = pickling.dump(value, "a reported value")
+        with self._sending:
+            # A thread of a call that has ended must not report for the next one.
+            if reporting is self._reporting:
+                self._channel.send(Kind.REPORT, body)
 
     def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
         # The function may report from threads of its own.
