@@ -338,7 +338,7 @@ class Crew:
             case Kind.READY:
                 self._is_forker_ready = True
             case Kind.BROKEN:
-                self._break(pickling.load(frame.body))
+                self._break(_reason(frame.body))
             case Kind.UNSAFE:
                 self._go_without_preload(pickling.load(frame.body))
             case Kind.FORKED:
@@ -407,7 +407,7 @@ class Crew:
             member.is_ready = True
             member.last_news_s = time.monotonic()
         elif kind == Kind.BROKEN:
-            news.append((self._break, pickling.load(frame.body)))
+            news.append((self._break, _reason(frame.body)))
 
     def _take_end(self, member: Member, frame: Frame, news: list[Any]) -> None:
         call = member.given.popleft()
@@ -570,6 +570,14 @@ def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
         call.set_result(value)
     else:
         call.set_exception(value)
+
+
+def _reason(body: bytes) -> BaseException:
+    """Why a zygote or a child could not make itself ready."""
+    try:
+        return pickling.load(body)  # type: ignore[no-any-return]
+    except BaseException as error:
+        return Unpicklable(f"the error at its start cannot be unpickled here: {error!r}")
 
 
 def _fail(call: Call, code: int | None, how: str) -> None:
