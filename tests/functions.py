@@ -319,7 +319,7 @@ def terminate_a_program() -> int:
 def draw_with_numpy() -> float:
     import numpy as np
 
-    return float(np.random.random_sample())
+    return float(np.random.random_sample())  # noqa: NPY002 (the generator that forks share)
 
 
 def place() -> dict[str, Any]:
@@ -364,3 +364,20 @@ def meet_and_draw(folder: str, count: int, value: int, draw: Callable[[], float]
     """In a process of its own each, as `count` of them meet."""
     meet(folder, count, value)
     return os.getpid(), draw()
+
+
+class UnreadableIn(Exception):
+    """Pickles, and can be made again in any process but one."""
+
+    def __reduce__(self) -> Any:
+        return _make_unless_in, (self.args[0],)
+
+
+def _make_unless_in(process: int) -> UnreadableIn:
+    if os.getpid() == process:
+        raise ValueError("not readable here")
+    return UnreadableIn(process)
+
+
+def fail_unreadably(process: int) -> NoReturn:
+    raise UnreadableIn(process)

@@ -17,7 +17,20 @@ from treadle.app import Treadle
 from treadle.testing.pool_contract import Gate
 from treadle.worker.loop import Worker
 
-__all__ = ["Gate", "begin", "eventually", "is_alive", "jobs_app", "leaving_nothing", "open_files", "parent_of", "python", "running", "segments", "working"]
+__all__ = [
+    "Gate",
+    "begin",
+    "eventually",
+    "is_alive",
+    "jobs_app",
+    "leaving_nothing",
+    "open_files",
+    "parent_of",
+    "python",
+    "running",
+    "segments",
+    "working",
+]
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 20.0

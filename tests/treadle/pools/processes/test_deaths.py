@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import pytest
 from tests import functions
@@ -111,9 +111,7 @@ def test_a_death_fails_exactly_what_ran(name: str, situation: Callable[..., Any]
     """Its call ends with the right error, all others with their results, and the pool serves on."""
     death = DEATHS[name]
     with ProcessPool(2) as pool:
-        dying, others = situation(
-            pool, gate, lambda apply: pool.submit(apply, death.function, *death.args(gate))
-        )
+        dying, others = situation(pool, gate, lambda apply: pool.submit(apply, death.function, *death.args(gate)))
         if death.is_struck:
             strike(gate)
         error = dying.exception(PATIENCE_S)
@@ -154,7 +152,7 @@ class Copying:
     def _run(self) -> None:
         self.future = self._pool.submit(*self._call)
 
-    def __enter__(self) -> "Copying":
+    def __enter__(self) -> Self:
         before = segments("self")
         self._thread.start()
         eventually(lambda: segments("self") > before)
@@ -309,7 +307,7 @@ class Killer:
         os.kill(child, signal.SIGKILL)
         self.kills += 1
 
-    def __enter__(self) -> "Killer":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -346,3 +344,26 @@ def test_chaos_loses_nothing_and_runs_nothing_twice(killer: type[Killer], tmp_pa
     assert len(failed) <= chaos.kills
     assert all(runs[number] <= 1 for number in failed)
     assert all(runs[number] == 1 for number in set(range(len(futures))) - set(failed))
+
+
+# What a task leaves behind in its child
+
+
+def test_a_report_that_comes_after_its_call_is_lost(gate: Gate) -> None:
+    """A thread of the task may send one when the task has ended; the pool serves on."""
+    reports: list[Any] = []
+    with ProcessPool(1) as pool:
+        call = pool.call(functions.report_late, (str(gate.path),), on_progress=reports.append)
+        assert call.result(PATIENCE_S) == "returned"
+        gate.open()
+        eventually(Path(f"{gate.path}-reported").exists)
+        assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
+    assert reports == []
+
+
+def test_an_error_at_the_start_that_cannot_be_read_here_breaks_the_pool() -> None:
+    """It is told in words, and ends nobody's thread."""
+    with ProcessPool(1, initializer=functions.fail_unreadably, initargs=(os.getpid(),)) as pool:
+        error = pool.submit(functions.double, 1).exception(PATIENCE_S)
+        assert isinstance(error, PoolBroken)
+        assert "not readable here" in str(error)

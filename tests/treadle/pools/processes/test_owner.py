@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, parent_of, python
+from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, leaving_nothing, parent_of, python
 
 from treadle import PoolBroken, ProcessPool, WorkerCrashed
 
@@ -125,7 +125,9 @@ def test_what_a_task_forks_heeds_sigterm_from_its_first_moment() -> None:
 
 def test_closing_the_pool_in_a_fork_harms_nobody() -> None:
     """Used or not; what the parent's children run goes on."""
-    run(FORK + """
+    run(
+        FORK
+        + """
 with ProcessPool(2) as pool, Gate() as gate:
     running, mine = begin(pool, gate)
     in_a_fork(lambda: pool.shutdown())
@@ -137,23 +139,29 @@ with ProcessPool(2) as pool, Gate() as gate:
     assert running.result(10) == "open"
     assert pool.submit(functions.double, 2).result(10) == 4
     assert mine in pool.pids
-""")
+"""
+    )
 
 
 def test_a_pool_that_has_ended_closes_nothing_in_a_fork() -> None:
     """Its numbers of files are others' by then."""
-    run(FORK + """
+    run(
+        FORK
+        + """
 pool = ProcessPool(1)
 pool.submit(functions.pid).result(10)
 pool.shutdown()
 pipes = [os.pipe() for _ in range(20)]
 in_a_fork(lambda: [os.fstat(fd) for pipe in pipes for fd in pipe])
-""")
+"""
+    )
 
 
 def test_a_pool_that_was_shut_down_is_so_in_a_fork() -> None:
     """It takes no calls there either."""
-    run(FORK + """
+    run(
+        FORK
+        + """
 pool = ProcessPool(1)
 pool.submit(functions.pid).result(10)
 pool.shutdown()
@@ -164,12 +172,15 @@ def call():
         return
     raise AssertionError
 in_a_fork(call)
-""")
+"""
+    )
 
 
 def test_a_fork_cannot_cancel_the_calls_of_its_parent() -> None:
     """They run on there, and its own pool is none the worse for the attempt."""
-    run(FORK + """
+    run(
+        FORK
+        + """
 with ProcessPool(1) as pool, Gate() as gate:
     running, _ = begin(pool, gate)
     queued = [pool.submit(functions.double, number) for number in range(3)]
@@ -184,12 +195,15 @@ with ProcessPool(1) as pool, Gate() as gate:
     assert running.result(10) == "open"
     assert [future.result(10) for future in queued] == [0, 2, 4]
     assert list(mapped) == [0, 2, 4]
-""")
+"""
+    )
 
 
 def test_a_fork_holds_no_child_of_its_parent() -> None:
     """Its copies of their sockets are closed, so they leave when the parent lets them."""
-    run(FORK + """
+    run(
+        FORK
+        + """
 pool = ProcessPool(2)
 pool.submit(functions.pid).result(10)
 def check():
@@ -197,7 +211,8 @@ def check():
     assert not any(link.startswith("socket:") for link in links), links
 in_a_fork(check)
 pool.shutdown()
-""")
+"""
+    )
 
 
 # How children stand beside their owner
@@ -227,7 +242,9 @@ def test_the_kernel_takes_a_child_before_its_owner() -> None:
     with ProcessPool(1) as pool:
         place = pool.submit(functions.place).result(PATIENCE_S)
         assert place["oom_score_adj"] == 500 > int(Path("/proc/self/oom_score_adj").read_text())
-        assert Path(f"/proc/{place['parent']}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
+        assert (
+            Path(f"/proc/{place['parent']}/oom_score_adj").read_text() == Path("/proc/self/oom_score_adj").read_text()
+        )
 
 
 @pytest.mark.parametrize("draw", [functions.draw, functions.draw_with_numpy], ids=["random", "numpy"])
