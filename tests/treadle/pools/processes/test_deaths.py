@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, parent_of, segments
+from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, segments, zygote_of
 
 from treadle import PoolBroken, ProcessPool, Unpicklable, WorkerCrashed
 
@@ -224,7 +224,7 @@ def test_the_death_of_the_zygote_fails_only_what_ran(situation: str, gate: Gate)
         running = [] if situation == "idle" else [begin(pool, gate)[0]]
         running += [begin(pool, gate)[0]] if situation in ("full_batch", "nested") else []
         tiny = [pool.submit(apply, functions.double, n) for n in range(200)] if len(running) == 2 else []
-        os.kill(parent_of(child), signal.SIGKILL)
+        os.kill(zygote_of(child), signal.SIGKILL)
         assert all(isinstance(future.exception(PATIENCE_S), WorkerCrashed) for future in running)
         assert double_all(tiny)
         eventually(lambda: not is_alive(child))
@@ -236,7 +236,7 @@ def test_the_death_of_the_zygote_while_many_children_start_breaks_nothing(gate: 
     with ProcessPool(4, initializer=functions.wait_at_start, initargs=(str(gate.folder), 4, str(gate.path))) as pool:
         futures = [pool.submit(functions.double, number) for number in range(8)]
         eventually(lambda: len(pool.pids) == 4)
-        os.kill(parent_of(pool.pids[0]), signal.SIGKILL)
+        os.kill(zygote_of(pool.pids[0]), signal.SIGKILL)
         gate.open()
         assert double_all(futures)
 
@@ -300,7 +300,7 @@ class Killer:
         while not self._is_over.wait(0.01):
             victims = [child for child in self._pool.pids if (self._folder / str(child)).exists()]
             if victims:
-                with suppress(ProcessLookupError):
+                with suppress(OSError):
                     self.strike(random.choice(victims))
 
     def strike(self, child: int) -> None:
@@ -321,7 +321,7 @@ class ZygoteKiller(Killer):
 
     def strike(self, child: int) -> None:
         if random.random() < 0.05:
-            os.kill(parent_of(child), signal.SIGKILL)
+            os.kill(zygote_of(child), signal.SIGKILL)
             self.kills += 2
         else:
             super().strike(child)
