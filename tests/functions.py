@@ -534,3 +534,20 @@ def call_task_inside() -> Any:
 
 def set_event(event: Any) -> None:
     event.set()
+
+
+class UnreadableIn(Exception):
+    """Pickles, and can be made again in any process but one."""
+
+    def __reduce__(self) -> Any:
+        return _make_unless_in, (self.args[0],)
+
+
+def _make_unless_in(process: int) -> UnreadableIn:
+    if os.getpid() == process:
+        raise ValueError("not readable here")
+    return UnreadableIn(process)
+
+
+def fail_unreadably(process: int) -> NoReturn:
+    raise UnreadableIn(process)

@@ -25,11 +25,11 @@ __all__ = [
     "jobs_app",
     "leaving_nothing",
     "open_files",
-    "parent_of",
     "python",
     "running",
     "segments",
     "working",
+    "zygote_of",
 ]
 
 ROOT = Path(__file__).parent.parent
@@ -118,8 +118,15 @@ def open_files(process: int | str = "self") -> list[str]:
     return names
 
 
-def parent_of(pid: int) -> int:
-    """The process that has started it; of a pool's child, the zygote."""
+def zygote_of(child: int, owner: int | None = None) -> int:
+    """The process that has forked a pool's child. Raises ProcessLookupError where that is gone, and another is parent."""
+    zygote = _parent_of(child)
+    if _parent_of(zygote) != (owner or os.getpid()):
+        raise ProcessLookupError(f"{child} has lost its zygote")
+    return zygote
+
+
+def _parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 

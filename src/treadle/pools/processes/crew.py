@@ -400,7 +400,7 @@ class Crew:
             call.set_exception(error)
 
     def _give_up_with(self, error: bytes, *_: Any) -> None:
-        self._give_up(pickling.load(error))
+        self._give_up(pickling.load_reason(error))
 
     def _despair(self, error: BaseException) -> None:
         """The listener has failed, which is a bug of ours: nobody may wait for ever."""

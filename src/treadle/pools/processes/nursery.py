@@ -183,7 +183,7 @@ class Nursery:
             case Kind.READY:
                 self._is_forker_ready = True
             case Kind.BROKEN:
-                self._crew.give_up(pickling.load(body))
+                self._crew.give_up(pickling.load_reason(body))
             case Kind.UNSAFE:
                 self._go_without_preload(pickling.load(body))
             case Kind.FORKED:

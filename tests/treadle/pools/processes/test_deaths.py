@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, parent_of, segments
+from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, segments, zygote_of
 
 from treadle import PoolBroken, ProcessPool, Unpicklable, Unreadable, WorkerCrashed
 
@@ -224,7 +224,7 @@ def test_the_death_of_the_zygote_fails_only_what_ran(situation: str, gate: Gate)
         running = [] if situation == "idle" else [begin(pool, gate)[0]]
         running += [begin(pool, gate)[0]] if situation in ("full_batch", "nested") else []
         tiny = [pool.submit(apply, functions.double, n) for n in range(200)] if len(running) == 2 else []
-        os.kill(parent_of(child), signal.SIGKILL)
+        os.kill(zygote_of(child), signal.SIGKILL)
         assert all(isinstance(future.exception(PATIENCE_S), WorkerCrashed) for future in running)
         assert double_all(tiny)
         eventually(lambda: not is_alive(child))
@@ -236,7 +236,7 @@ def test_the_death_of_the_zygote_while_many_children_start_breaks_nothing(gate: 
     with ProcessPool(4, initializer=functions.wait_at_start, initargs=(str(gate.folder), 4, str(gate.path))) as pool:
         futures = [pool.submit(functions.double, number) for number in range(8)]
         eventually(lambda: len(pool.pids) == 4)
-        os.kill(parent_of(pool.pids[0]), signal.SIGKILL)
+        os.kill(zygote_of(pool.pids[0]), signal.SIGKILL)
         gate.open()
         assert double_all(futures)
 
@@ -300,7 +300,7 @@ class Killer:
         while not self._is_over.wait(0.01):
             victims = [child for child in self._pool.pids if (self._folder / str(child)).exists()]
             if victims:
-                with suppress(ProcessLookupError):
+                with suppress(OSError):
                     self.strike(random.choice(victims))
 
     def strike(self, child: int) -> None:
@@ -321,7 +321,7 @@ class ZygoteKiller(Killer):
 
     def strike(self, child: int) -> None:
         if random.random() < 0.05:
-            os.kill(parent_of(child), signal.SIGKILL)
+            os.kill(zygote_of(child), signal.SIGKILL)
             self.kills += 2
         else:
             super().strike(child)
@@ -344,3 +344,26 @@ def test_chaos_loses_nothing_and_runs_nothing_twice(killer: type[Killer], tmp_pa
     assert len(failed) <= chaos.kills
     assert all(runs[number] <= 1 for number in failed)
     assert all(runs[number] == 1 for number in set(range(len(futures))) - set(failed))
+
+
+# What a task leaves behind in its child
+
+
+def test_a_report_that_comes_after_its_call_is_lost(gate: Gate) -> None:
+    """A thread of the task may send one when the task has ended; the pool serves on."""
+    reports: list[Any] = []
+    with ProcessPool(1) as pool:
+        call = pool.call(functions.report_late, (str(gate.path),), on_progress=reports.append)
+        assert call.result(PATIENCE_S) == "returned"
+        gate.open()
+        eventually(Path(f"{gate.path}-reported").exists)
+        assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
+    assert reports == []
+
+
+def test_an_error_at_the_start_that_cannot_be_read_here_breaks_the_pool() -> None:
+    """It is told in words, and ends nobody's thread."""
+    with ProcessPool(1, initializer=functions.fail_unreadably, initargs=(os.getpid(),)) as pool:
+        error = pool.submit(functions.double, 1).exception(PATIENCE_S)
+        assert isinstance(error, PoolBroken)
+        assert "not readable here" in str(error)

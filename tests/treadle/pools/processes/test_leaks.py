@@ -16,8 +16,8 @@ from treadle import ProcessPool
 from treadle.pools.processes.limits import resident_mb
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
-CYCLES = 500 if IS_SOAK else 30
-WARM_UP = 100 if IS_SOAK else 10
+CYCLES = 500 if IS_SOAK else 20
+WARM_UP = 100 if IS_SOAK else 5
 GROWTH_MB = 4
 """What the memory of this process may grow by after the first cycles: less than 10 KB a cycle in the long run."""
 

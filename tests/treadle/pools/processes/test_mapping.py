@@ -11,7 +11,7 @@ import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S, Gate, eventually
 
-from treadle import ProcessPool, Unpicklable, WorkerCrashed
+from treadle import ProcessPool, Unpicklable, Unreadable, WorkerCrashed
 
 
 @pytest.fixture(scope="module")

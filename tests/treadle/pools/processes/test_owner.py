@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, leaving_nothing, parent_of, python
+from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, leaving_nothing, python, zygote_of
 
 from treadle import PoolBroken, ProcessPool, WorkerCrashed
 
@@ -80,17 +80,14 @@ def run(program: str, *arguments: str) -> None:
 # The end of the owner
 
 
-@pytest.mark.parametrize("has_zygote", [True, False], ids=["zygote lives", "zygote dies first"])
-def test_children_and_grandchildren_die_with_their_owner(gate: Gate, has_zygote: bool) -> None:
+@pytest.mark.parametrize("victim", ["owner", "zygote"])
+def test_children_and_grandchildren_die_with_owner_or_zygote(gate: Gate, victim: str) -> None:
     """Within a second of its SIGKILL, also in a C call that holds the GIL."""
     files = [gate.folder / "one", gate.folder / "two"]
     with python("-c", OWNER, "compute_with_a_grandchild", *map(str, files)) as owner:
         family = [int(pid) for file in files for pid in eventually(lambda file=file: read(file)).split()]
         assert len(family) == 4
-        if not has_zygote:
-            os.kill(parent_of(family[0]), signal.SIGKILL)
-        else:
-            owner.kill()
+        os.kill(owner.pid if victim == "owner" else zygote_of(family[0], owner.pid), signal.SIGKILL)
         eventually(lambda: not any(is_alive(pid) for pid in family), timeout_s=1)
 
 
@@ -99,7 +96,7 @@ def test_what_all_processes_are_sent_at_a_stop_does_not_end_children(gate: Gate)
     started = [gate.folder / "one", gate.folder / "two"]
     with python("-c", DRAINING_OWNER, *map(str, started), str(gate.path)) as owner:
         children = [int(eventually(lambda file=file: read(file))) for file in started]
-        for pid in [parent_of(children[0]), *children, owner.pid]:
+        for pid in [zygote_of(children[0], owner.pid), *children, owner.pid]:
             os.kill(pid, signal.SIGTERM)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "stopping\n"
@@ -300,7 +297,7 @@ def test_a_preload_is_imported_once_for_all_children(tmp_path: Path, monkeypatch
     with ProcessPool(1, preload=("preloaded", "preloaded:make()")) as pool:
         for _ in range(2):
             child = pool.submit(functions.pid).result(PATIENCE_S)
-            zygote = parent_of(child)
+            zygote = zygote_of(child)
             assert pool.submit(functions.value_in, "preloaded", "pid").result(PATIENCE_S) == zygote
             assert pool.submit(functions.value_in, "preloaded", "calls").result(PATIENCE_S) == [zygote]
             assert isinstance(pool.submit(functions.kill_myself).exception(PATIENCE_S), WorkerCrashed)
