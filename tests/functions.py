@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -551,3 +552,114 @@ def _make_unless_in(process: int) -> UnreadableIn:
 
 def fail_unreadably(process: int) -> NoReturn:
     raise UnreadableIn(process)
+
+
+def look_at(array: Any) -> tuple[Any, bool, bool]:
+    """A copy, whether it can be written to, and whether it lies in a mapping of shared memory (True where empty)."""
+    address = array.__array_interface__["data"][0]
+    lines = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines() if "memfd" in line]
+    spans = [tuple(int(edge, 16) for edge in line[0].split("-")) for line in lines]
+    is_mapped = not array.size or any(start <= address < end for start, end in spans)
+    return array.copy(), array.flags.writeable, is_mapped
+
+
+def write_to(array: Any) -> Any:
+    array[...] = 99
+    return array.dtype.type(99)
+
+
+def make_writeable(array: Any) -> None:
+    array.flags.writeable = True
+
+
+def sums_of(value: dict[str, Any]) -> tuple[list[float], float, float]:
+    return [array.sum() for array in value["shared"]], value["large"].sum(), value["again"].sum()
+
+
+def value_of_kept(name: str) -> list[Any]:
+    """What stands in a kept array, each value once."""
+    return sorted(set(kept[name].ravel().tolist()))
+
+
+def set_column(frame: Any) -> Any:
+    frame["a"] = 5
+    frame.loc[:, "b"] = 1.0
+    return frame
+
+
+def keep_in(how: str, array: Any) -> None:
+    """Keep an array, or what looks into it, in one of many ways."""
+    match how:
+        case "slice":
+            kept[how] = array[5:50]
+        case "view":
+            kept[how] = array.reshape(-1, 10).T
+        case "memoryview":
+            kept[how] = memoryview(array)
+        case "closure":
+            kept[how] = lambda: array
+        case "traceback":
+            try:
+                raise LookupError
+            except LookupError as error:
+                kept[how] = error
+        case "thread":
+            _keep_in_thread(array)
+        case "cycle":
+            cycle = [array]
+            cycle.append(cycle)
+            kept[how] = weakref.ref(array)
+        case _:
+            kept[how] = array
+
+
+def _keep_in_thread(array: Any) -> None:
+    asked, answer = threading.Event(), []
+
+    def wait_and_look(array: Any) -> None:
+        asked.wait()
+        answer.append(array.copy())
+
+    thread = threading.Thread(target=wait_and_look, args=(array,), daemon=True)
+    thread.start()
+    kept["thread"] = asked, thread, answer
+
+
+def value_kept_in(how: str) -> list[Any]:
+    """What stands in what was kept, each value once."""
+    value = kept[how]
+    match how:
+        case "memoryview":
+            return sorted(set(value.tolist()))
+        case "closure":
+            array = value()
+        case "traceback":
+            array = value.__traceback__.tb_frame.f_locals["array"]
+        case "thread":
+            value[0].set()
+            value[1].join()
+            (array,) = value[2]
+        case "cycle":
+            # It may have been collected; then there is nothing that could have changed.
+            array = value()
+            return [7.0] if array is None else sorted(set(array.ravel().tolist()))
+        case _:
+            array = value
+    return sorted(set(array.ravel().tolist()))
+
+
+def keep_and_return(name: str, array: Any) -> Any:
+    kept[name] = array
+    return array
+
+
+def fork_and_look_later(array: Any, gate: str, path: str) -> None:
+    if os.fork() == 0:
+        wait_for(gate)
+        Path(path + ".part").write_text(str(sorted(set(array.tolist()))))
+        Path(path + ".part").rename(path)
+        os._exit(0)
+
+
+def sums_of_all(arrays: list[Any]) -> list[float]:
+    return [float(array.sum()) for array in arrays]

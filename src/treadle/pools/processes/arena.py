@@ -127,17 +127,19 @@ class Arena:
         """Nobody else has it mapped any more."""
         segment.used_s = time.monotonic()
         with self._lock:
-            self._free.append(segment)
+            if not self._is_closed:
+                self._free.append(segment)
 
     def adopt(self, fd: int) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
         segment = Segment(fd, os.fstat(fd).st_size)
         memory = map_privately(fd)
-        key = id(segment)
+        key, forks = id(segment), _forks
 
         def collect(_: object) -> None:
             self._watched.pop(key, None)
-            if not self._is_closed:
+            # A process that was forked meanwhile has the mapping still; what it has not touched would change there.
+            if not self._is_closed and forks == _forks:
                 self._given_back.append(segment)
 
         self._watched[key] = weakref.ref(memory, collect)
@@ -164,8 +166,8 @@ class Arena:
 
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""
-        self._is_closed = True
         with self._lock:
+            self._is_closed = True
             self._collect()
             free, self._free = self._free, []
         for segment in free:
@@ -213,3 +215,15 @@ def nameless_file() -> int:
         return os.memfd_create("treadle", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
+
+
+_forks = 0
+"""How often this process has forked."""
+
+
+def _count_fork() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+
+
+os.register_at_fork(before=_count_fork)

@@ -119,7 +119,10 @@ def dump_error(error: BaseException) -> bytes:
         # Many exceptions pickle and cannot be made again, for want of an argument.
         pickle.loads(data)
     except Exception as reason:
-        stand_in = Unpicklable(f"the function raised {_type(error)}: {error}; it cannot be pickled: {reason}\n{told}")
+        what = _safely(str, error)
+        stand_in = Unpicklable(
+            f"the function raised {_type(error)}: {what}; it cannot be pickled: {_safely(str, reason)}\n{told}"
+        )
         return pickle.dumps(stand_in, PROTOCOL)
     return data
 
@@ -181,8 +184,17 @@ def _blame(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: 
         try:
             pickle.dumps(value, PROTOCOL)
         except Exception as reason:
-            return f"{what} is {value!r:.100}, a {_type(value)}, which cannot be pickled: {reason}"
-    return f"the call cannot be pickled: {error}"
+            told = _safely(repr, value)[:100]
+            return f"{what} is {told}, a {_type(value)}, which cannot be pickled: {_safely(str, reason)}"
+    return f"the call cannot be pickled: {_safely(str, error)}"
+
+
+def _safely(tell: Callable[[Any], str], value: Any) -> str:
+    """What cannot be pickled may not be able to tell of itself either."""
+    try:
+        return tell(value)
+    except Exception:
+        return f"<a {_type(value)}>"
 
 
 def name_of(function: Any) -> str:

@@ -6,7 +6,6 @@ else it is an ordinary array. When it is gone in the owner, children are told to
 such an array keeps the memory, which nobody ever writes to again.
 """
 
-from pickle import PickleBuffer
 from typing import Any, Literal
 
 import numpy as np
@@ -21,10 +20,11 @@ class SharedSegment:
 
     def __init__(self, array: "np.ndarray[Any, Any]") -> None:
         self.segment = Segment.new(array.nbytes)
-        # NumPy says that it is a buffer from Python 3.12 on only.
-        self.segment.write([PickleBuffer(array).raw()])  # type: ignore[arg-type, unused-ignore]
+        # As bytes: some types, such as dates, are no buffers.
+        self.segment.write([array.reshape(-1, order="A").view(np.uint8).data])
         assert self.segment.memory is not None
-        self.memory = self.segment.memory
+        # Not the segment's any more, which would close it: arrays may look into it when this is gone.
+        self.memory, self.segment.memory = self.segment.memory, None
         self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
 
     def offset_of(self, array: "np.ndarray[Any, Any]") -> int | None:

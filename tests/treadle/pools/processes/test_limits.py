@@ -117,15 +117,14 @@ def test_a_call_that_grows_over_its_limit_is_killed(pool: ProcessPool, gate: Gat
     assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
 
 
-def test_growth_counts_from_the_start_although_the_pool_hears_of_it_late(gate: Gate) -> None:
+def test_growth_counts_from_the_start_although_the_pool_hears_of_it_late(pool: ProcessPool, gate: Gate) -> None:
     """A callback of somebody's may keep the pool's thread; what the call takes meanwhile is counted all the same."""
-    with ProcessPool(1) as pool:
-        grown = gate.folder / "grown"
-        first = pool.submit(functions.wait_for, str(gate.folder / "go"))
-        first.add_done_callback(lambda _: eventually(grown.exists))
-        (gate.folder / "go").touch()
-        future = pool.call(functions.grow_and_wait, (200, str(gate.path), str(grown)), memory_mb=50)
-        assert isinstance(future.exception(PATIENCE_S), MemoryLimitExceeded)
+    grown = gate.folder / "grown"
+    first = pool.submit(functions.wait_for, str(gate.folder / "go"))
+    first.add_done_callback(lambda _: eventually(grown.exists))
+    (gate.folder / "go").touch()
+    future = pool.call(functions.grow_and_wait, (200, str(gate.path), str(grown)), memory_mb=50)
+    assert isinstance(future.exception(PATIENCE_S), MemoryLimitExceeded)
 
 
 @pytest.mark.parametrize("grown_before", [0, 150], ids=["in a new child", "in one that has grown before"])
