@@ -1,10 +1,15 @@
 """Functions that child processes run: each stands at module level, where a child can import it."""
 
+import asyncio
 import contextlib
+import contextvars
 import ctypes
+import multiprocessing
 import os
+import pickle
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -230,3 +235,290 @@ def not_async(number: int) -> int:
 
 def apply(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
+
+
+# Deaths
+
+
+def apply_inside(function: Callable[..., Any], *args: Any) -> Any:
+    """In a pool inside a child."""
+    with ProcessPool(2) as pool:
+        return pool.submit(function, *args).result()
+
+
+class SlowToUnpickle:
+    """A large argument: where it is unpickled this is announced, and goes on when the gate opens."""
+
+    def __init__(self, size: int, started: str, path: str) -> None:
+        self.data = bytearray(size)
+        self.where = started, path
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _unpickle_slowly, (pickle.PickleBuffer(self.data), *self.where)
+
+
+def _unpickle_slowly(data: Any, started: str, path: str) -> str:
+    return announce_and_wait(started, path)
+
+
+def die_at_start(folder: str, which: int) -> None:
+    """An initializer that ends the child which comes as number `which`."""
+    if _number_of_arrival(folder) == which:
+        os._exit(7)
+
+
+def fail_at_start(folder: str, which: int, path: str) -> None:
+    """An initializer that fails in the child which comes as number `which`, when the gate opens."""
+    if _number_of_arrival(folder) == which:
+        wait_for(path)
+        raise RuntimeError("no licence for another one")
+
+
+def _number_of_arrival(folder: str) -> int:
+    arrivals = Path(folder) / "arrivals"
+    with arrivals.open("ab") as file:
+        file.write(b".")
+        file.flush()
+        return arrivals.stat().st_size
+
+
+_records: dict[str, int] = {}
+
+
+def record(folder: str, number: int) -> int:
+    """Written by each process to a file of its own, before the call ends."""
+    if folder not in _records:
+        _records[folder] = os.open(Path(folder) / str(os.getpid()), os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    os.write(_records[folder], b"%d\n" % number)
+    return number
+
+
+def compute_with_a_grandchild(started: str) -> int:
+    """Announces two processes: the child and what it has started."""
+    grandchild = start_grandchild()
+    Path(started).write_text(f"{os.getpid()} {grandchild}")
+    return int(pow(7, 1 << 27) > 0)
+
+
+def terminate_what_i_start(count: int) -> list[int | None]:
+    """The exit codes of processes that are terminated as soon as they were forked."""
+    codes = []
+    for _ in range(count):
+        process = multiprocessing.get_context("fork").Process(target=signal.pause)
+        process.start()
+        process.terminate()
+        process.join(5)
+        codes.append(process.exitcode)
+        process.kill()
+    return codes
+
+
+def terminate_a_program() -> int:
+    with subprocess.Popen([sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"],
+                          stdout=subprocess.PIPE) as process:  # fmt: skip
+        process.stdout.readline()  # type: ignore[union-attr]
+        process.terminate()
+    return process.returncode
+
+
+def draw_with_numpy() -> float:
+    import numpy as np
+
+    return float(np.random.random_sample())
+
+
+def place() -> dict[str, Any]:
+    """Where this process stands in the system."""
+    return {
+        "parent": os.getppid(),
+        "group": os.getpgid(0),
+        "session": os.getsid(0),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+    }
+
+
+def value_in(module: str, name: str) -> Any:
+    """A value of a module that was imported here already."""
+    return getattr(sys.modules[module], name)
+
+
+def report_late(path: str) -> str:
+    """Reports from a thread of its own, after it has returned."""
+    context = contextvars.copy_context()
+
+    def wait_and_report() -> None:
+        wait_for(path)
+        context.run(report, "too late")
+        Path(path + "-reported").touch()
+
+    threading.Thread(target=wait_and_report).start()
+    return "returned"
+
+
+def wait_at_start(folder: str, count: int, path: str) -> None:
+    """An initializer that waits for the gate in the first `count` children."""
+    if _number_of_arrival(folder) <= count:
+        wait_for(path)
+
+
+def touch_and_forget(path: str, _: Any) -> None:
+    touch(path)
+
+
+def meet_and_draw(folder: str, count: int, value: int, draw: Callable[[], float]) -> tuple[int, float]:
+    """In a process of its own each, as `count` of them meet."""
+    meet(folder, count, value)
+    return os.getpid(), draw()
+
+
+def touch_or_wait(path: str, gate: str | None) -> int:
+    """Quick without a gate: the same function may take no time, and very long. Raises where it has run before."""
+    Path(path).touch(exist_ok=gate is not None or path.endswith("warm"))
+    if gate is not None:
+        wait_for(gate)
+    return 1
+
+
+def append_to(path: str) -> None:
+    """A dot for each run."""
+    with Path(path).open("a") as file:
+        file.write(".")
+
+
+def length_of_file(path: str) -> int:
+    return len(Path(path).read_text())
+
+
+def fail_at_700(number: int) -> int:
+    if number == 700:
+        raise LookupError("at 700")
+    return number
+
+
+def fail_at_700_untold(number: int) -> int:
+    """The error can be pickled, and cannot be made again."""
+    if number == 700:
+        raise NeedsTwo("at", "700: in fail_at_700")
+    return number
+
+
+def lock_at_700(number: int) -> Any:
+    return make_lock() if number == 700 else number
+
+
+def stop_at_5(number: int, _: Any = None) -> int:
+    if number == 5:
+        raise StopIteration
+    return number
+
+
+def crash_at_20(number: int) -> int:
+    if number == 20:
+        kill_myself()
+    return number
+
+
+def crash_once(path: str, number: int) -> int:
+    if number == 3 and not Path(path).exists():
+        touch(path)
+        kill_myself()
+    return number
+
+
+def pid_of(_: Any) -> int:
+    return os.getpid()
+
+
+def all_maps_inside() -> tuple[Any, Any, Any, int]:
+    async def amap(pool: ProcessPool) -> list[int]:
+        return [value async for value in pool.amap(double, [1, 2])]
+
+    with ProcessPool(2) as pool:
+        found = list(pool.map(double, [1, 2])), list(pool.map_unordered(double, [1, 2])), asyncio.run(amap(pool))
+        return *found, len(pool.pids)
+
+
+kept: dict[str, Any] = {}
+
+
+def keep(name: str, value: Any) -> None:
+    kept[name] = value
+
+
+def grow(megabytes: int) -> int:
+    data = bytearray(megabytes << 20)
+    data[:: 1 << 12] = b"." * (megabytes << 8)
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return len(data) >> 20
+
+
+def grow_and_wait(megabytes: int, gate: str, grown: str | None = None) -> str:
+    data = bytearray(megabytes << 20)
+    data[:: 1 << 12] = b"." * (megabytes << 8)
+    if grown is not None:
+        touch(grown)
+    return wait_for(gate) + str(len(data))
+
+
+def sum_and_stay(array: Any) -> float:
+    total = float(array.sum())
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return total
+
+
+def sum_of_preloaded() -> int:
+    from tests import preloaded
+
+    total = sum(preloaded.data[:: 1 << 12])
+    time.sleep(0.15)  # Longer than the watch looks away.
+    return total
+
+
+def count_beside(folder: str, path: str) -> int:
+    """How many others are here at the most while this one is."""
+    Path(path).touch()
+    most = 0
+    for _ in range(5):
+        time.sleep(0.001)
+        most = max(most, len(list(Path(folder).iterdir())) - 1)
+    Path(path).unlink()
+    return most
+
+
+def threads_of_blas() -> tuple[set[str | None], set[int]]:
+    import numpy as np
+    import threadpoolctl
+
+    np.ones((2, 2)) @ np.ones((2, 2))
+    found = {library["num_threads"] for library in threadpoolctl.threadpool_info()}
+    return {os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}, found
+
+
+def call_with_limit_inside() -> None:
+    with ProcessPool(1) as pool:
+        pool.call(double, (1,), timeout_s=5)
+
+
+def report_when_it_has_ended(folder: str) -> None:
+    """Leaves a thread behind that reports once the gate is open, with all that this call had."""
+
+    def report_late() -> None:
+        wait_for(f"{folder}/open")
+        report("late")
+        touch(f"{folder}/reported")
+
+    threading.Thread(target=contextvars.copy_context().run, args=(report_late,)).start()
+    report("in time")
+
+
+def report_until(gate: str) -> None:
+    """Reports all the time until the gate is open; at once, if it is."""
+    while not Path(gate).exists():
+        report("here")
+        time.sleep(0.0005)
+
+
+def call_task_inside() -> Any:
+    from tests import apps
+
+    return apps.count_to(3)

@@ -204,6 +204,16 @@ class Task(Generic[P, R]):
             raise TypeError(f"{self.name}{self.signature}: {error}") from None
         return BoundTask(self, args, kwargs)
 
+    def run(self, report: Callable[[Any], None], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here; what its context says goes to `report`, the last progress at the end."""
+        if not self._options.takes_context:
+            return self.function(*args, **kwargs)
+        context = Context(None, report)
+        try:
+            return self.function(context, *args, **kwargs)
+        finally:
+            context.flush()
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here. A task that takes a context gets one that reports to nobody."""
         if self._options.takes_context:

@@ -101,6 +101,7 @@ class Arena:
         # Filled by finalizers, which may run in the middle of anything and so must not take a lock.
         self._given_back: deque[Segment] = deque()
         self._watched: dict[int, weakref.ref[mmap.mmap]] = {}
+        self._is_closed = False
 
     def pack(self, buffers: list[memoryview]) -> tuple[Segment, tuple[Part, ...]]:
         """Copy buffers into a segment of their own. Raises OSError where there is no memory for it."""
@@ -136,7 +137,8 @@ class Arena:
 
         def collect(_: object) -> None:
             self._watched.pop(key, None)
-            self._given_back.append(segment)
+            if not self._is_closed:
+                self._given_back.append(segment)
 
         self._watched[key] = weakref.ref(memory, collect)
         return memory
@@ -162,6 +164,7 @@ class Arena:
 
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""
+        self._is_closed = True
         with self._lock:
             self._collect()
             free, self._free = self._free, []

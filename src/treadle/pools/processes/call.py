@@ -2,6 +2,8 @@
 
 import pickle
 from collections.abc import Callable
+from concurrent.futures import CancelledError
+from concurrent.futures._base import CANCELLED
 from typing import TYPE_CHECKING
 
 from treadle.pools.contract import NO_LIMITS, Limits, Reporter
@@ -61,13 +63,21 @@ class Call(LightFuture):
         return self.crew.cancel(self, even_if_running=False)
 
     def running(self) -> bool:
-        return self.crew.is_running(self)
+        return not self.done() and self.crew.is_running(self)
 
     def conclude_cancelled(self) -> None:
-        """Tell everybody who waits; the crew has let go of it."""
-        if super().cancel():
-            # This tells `wait` and `as_completed`.
-            self.set_running_or_notify_cancel()
+        """Tell everybody who waits, once, whoever comes first: who cancels, or who buries the child."""
+        if not super().cancel():
+            return
+        with self._condition:
+            if self._state == CANCELLED:
+                # This tells `wait` and `as_completed`.
+                self.set_running_or_notify_cancel()
+
+    @property
+    def is_to_be_cancelled(self) -> bool:
+        """It was cancelled while it ran; who did so may not have told the future yet."""
+        return self.verdict is not None and isinstance(self.verdict, CancelledError)
 
     def on_wire(self, parts: tuple[Part, ...] = ()) -> RawTask:
         """A WireTask, as a plain tuple: those pickle in a third of the time."""

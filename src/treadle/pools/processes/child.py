@@ -16,13 +16,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
+from treadle.errors import Unpicklable
 from treadle.pools import current
-from treadle.pools.contract import reporting_to
+from treadle.pools.contract import report, reporting_to
 from treadle.pools.processes import mappings, pickling, surroundings
 from treadle.pools.processes.arena import Segment, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
-from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Preparation, WireTask
+from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
+from treadle.task import Task
 
 SPIN_S = 100e-6
 """How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
@@ -137,7 +139,7 @@ class Child:
         lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._channel.send(Kind.STARTED)
+            self._channel.send(Kind.STARTED, pickle.dumps(surroundings.own_memory_mb("self")))
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -161,7 +163,11 @@ class Child:
             function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
             if task.function:
                 function = self._find(task.function)
-            return _answer(Kind.RESULT, function(*args, **kwargs), function)
+            if task.flags & WANTS_REPORTS and isinstance(function, Task):
+                value = function.run(report, *args, **kwargs)
+            else:
+                value = function(*args, **kwargs)
+            return _answer(Kind.RESULT, value, function)
         except BaseException as error:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
@@ -196,14 +202,21 @@ class Child:
 
 
 def _answer(kind: Kind, value: Any, function: Any) -> Answer:
-    if kind is Kind.RESULT:
-        parcel = pickling.pack_value(value, f"the result of {_name(function)}")
-    else:
-        parcel = pickling.Parcel(pickling.dump_error(value))
+    parcel = _pack_result(value, function) if kind is Kind.RESULT else pickling.Parcel(pickling.dump_error(value))
     if not parcel.buffers and len(parcel.body) <= MAX_BODY_BYTES:
         return Answer(kind, parcel.body)
     segment = Segment.new(packed_size(parcel.pieces))
     return Answer(kind, pickle.dumps(segment.write(parcel.pieces)), segment)
+
+
+def _pack_result(value: Any, function: Any) -> pickling.Parcel:
+    what = f"the result of {pickling.name_of(function)}"
+    try:
+        return pickling.pack_value(value, what)
+    except Unpicklable as error:
+        if not isinstance(value, Found):
+            raise
+        return pickling.pack_value(value.up_to_what_cannot_travel(error), what)
 
 
 def _flush_output() -> None:
@@ -213,7 +226,3 @@ def _flush_output() -> None:
     except (ValueError, OSError, AttributeError):
         # The call may have closed the stream.
         return
-
-
-def _name(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)

@@ -246,9 +246,13 @@ class Crew:
 
     def _end_for(self, call: Call, verdict: BaseException) -> None:
         """Kill the child that runs a call, which ends with this verdict."""
-        if call.member is not None:
+        member = call.member
+        if member is None:
+            return
+        if not call.is_to_be_cancelled:
+            # A limit does not take back what `cancel` has promised.
             call.verdict = verdict
-            self._nursery.kill(call.member)
+        self._nursery.kill(member)
 
     # The listening thread
 
@@ -315,7 +319,7 @@ class Crew:
             if kind in ENDS:
                 news.append(self._take_end(member, frame))
             elif kind == Kind.STARTED:
-                self._take_start(member, news)
+                self._take_start(member, frame[3], news)
             elif kind == Kind.REPORT:
                 call = member.given[0]
                 if call.on_progress is not None and not call.cancelled():
@@ -337,10 +341,10 @@ class Crew:
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
         return endings.conclude, call, frame, member.channel.fds.popleft() if flags & IN_SEGMENT else -1
 
-    def _take_start(self, member: Member, news: list[News]) -> None:
+    def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
-            self._watch.begin(call, member.pid)
+            self._watch.begin(call, member, pickling.load(memory_mb))
         if call.on_started is not None:
             news.append((endings.start, call.on_started, None, -1))
 
@@ -368,6 +372,9 @@ class Crew:
         self._load()
         for call in failed:
             endings.fail(call, code, how)
+        if self._broken is not None:
+            # What came back has nobody to go to.
+            self._give_up(self._broken)
 
     def _give_up(self, reason: BaseException) -> None:
         """No child can be started: every call that waits fails with the reason, and every later one."""
@@ -408,7 +415,9 @@ class Crew:
         self._nursery.abandon()
         if self._listener is not None:
             self._listener.abandon()
+        is_closing = self._is_closing
         self._forget()
+        self._is_closing = is_closing
 
 
 _crews: "WeakSet[Crew]" = WeakSet()

@@ -35,7 +35,8 @@ def report(on_progress: Callable[[Any], None], body: bytes, _: int) -> None:
 def conclude(call: Call, frame: Frame, fd: int) -> None:
     """Give a future what its child has told; `fd`: the segment in which it lies, or -1."""
     kind, _, _, body = frame
-    if call.cancelled():
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
         if fd >= 0:
             os.close(fd)
         return
@@ -56,5 +57,7 @@ def conclude(call: Call, frame: Frame, fd: int) -> None:
 
 def fail(call: Call, code: int | None, how: str) -> None:
     """The child has died under the call: by our own verdict, or by itself."""
-    if not call.cancelled():
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
+    else:
         call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))

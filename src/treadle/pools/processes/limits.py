@@ -12,9 +12,10 @@ from typing import NamedTuple
 from treadle.errors import LimitNotKept, MemoryLimitExceeded, TaskTimeout
 from treadle.pools.contract import Limits
 from treadle.pools.processes.call import Call
+from treadle.pools.processes.member import Member
+from treadle.pools.processes.surroundings import PAGE_MB, own_memory_mb
 
 MEMORY_EVERY_S = 0.05
-_PAGE_MB = 4096 / 1024 / 1024
 MEASURES_MEMORY = sys.platform == "linux"
 
 
@@ -31,7 +32,7 @@ def check(limits: Limits, size: int) -> None:
 class Watched(NamedTuple):
     """A call that has started."""
 
-    pid: int
+    member: Member
     deadline_s: float | None
     memory_before_mb: float
 
@@ -42,11 +43,11 @@ class Watch:
     def __init__(self) -> None:
         self._watched: dict[Call, Watched] = {}
 
-    def begin(self, call: Call, pid: int) -> None:
-        """The call starts now, in this process."""
+    def begin(self, call: Call, member: Member, memory_before_mb: float) -> None:
+        """The call starts now; its child has told its memory, for by now it may have grown already."""
         timeout_s = call.limits.timeout_s
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        self._watched[call] = Watched(pid, deadline_s, own_memory_mb(pid) if call.limits.memory_mb else 0.0)
+        self._watched[call] = Watched(member, deadline_s, memory_before_mb)
 
     def end(self, call: Call) -> None:
         self._watched.pop(call, None)
@@ -71,7 +72,7 @@ def _verdict(call: Call, seen: Watched, now_s: float) -> BaseException | None:
         return TaskTimeout(f"the call ran longer than timeout_s={call.limits.timeout_s} and was killed")
     limit_mb = call.limits.memory_mb
     if limit_mb is not None:
-        grown_mb = own_memory_mb(seen.pid) - seen.memory_before_mb
+        grown_mb = own_memory_mb(seen.member.pid) - seen.memory_before_mb
         if grown_mb > limit_mb:
             return MemoryLimitExceeded(
                 f"the call took {grown_mb:.0f} MB, more than memory_mb={limit_mb}, and was killed"
@@ -79,16 +80,8 @@ def _verdict(call: Call, seen: Watched, now_s: float) -> BaseException | None:
     return None
 
 
-def own_memory_mb(pid: int) -> float:
-    """What a process has in memory that it shares with nobody by a file: resident minus shared; 0 where it is gone."""
-    with contextlib.suppress(OSError, ValueError):
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-        return (int(resident) - int(shared)) * _PAGE_MB
-    return 0.0
-
-
 def resident_mb(pid: int) -> float:
     """What a process has in memory; 0 where that cannot be told."""
     with contextlib.suppress(OSError, ValueError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_MB
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MB
     return 0.0

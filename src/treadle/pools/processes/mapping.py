@@ -6,6 +6,7 @@ chunks shrink towards the end and all children finish together. Results are list
 A chunk whose child dies is run again item by item: only the item that kills fails.
 """
 
+import itertools
 import threading
 import time
 from collections import deque
@@ -14,43 +15,52 @@ from math import ceil
 from queue import SimpleQueue
 from typing import Any
 
-from treadle.errors import WorkerCrashed
+from treadle.errors import PoolBroken, Unpicklable
+from treadle.pools.processes import pickling
 from treadle.pools.processes.call import Call
-from treadle.pools.processes.pickling import with_traceback
+from treadle.pools.processes.future import LightFuture
+from treadle.pools.processes.wire import Found
 
 CHUNK_S = 0.005
 CHUNKS_PER_WORKER = 2
 """In flight at once: one runs, and one waits so that nobody idles."""
 
-Found = tuple[list[Any], BaseException | None, float]
-
 
 def run_chunk(function: Callable[..., Any], items: Sequence[Any]) -> Found:
     """In a child: the values, what ended them early, and how many seconds they took."""
-    return _collect(map(function, items))
+    return _collect(function, map(function, items), len(items))
 
 
 def run_star_chunk(function: Callable[..., Any], items: Sequence[tuple[Any, ...]]) -> Found:
     """The same, where each item holds several arguments."""
-    return _collect(function(*item) for item in items)
+    return _collect(function, itertools.starmap(function, items), len(items))
 
 
-def _collect(results: Iterator[Any]) -> Found:
+def _collect(function: Callable[..., Any], results: Iterator[Any], count: int) -> Found:
     values: list[Any] = []
+    error: BaseException | None = None
     started_s = time.perf_counter()
     try:
         values.extend(results)
-    except BaseException as error:
-        return values, with_traceback(error), time.perf_counter() - started_s
-    return values, None, time.perf_counter() - started_s
+        if len(values) < count:
+            error = RuntimeError("the function raised StopIteration")
+    except BaseException as raised:
+        error = raised
+    seconds = time.perf_counter() - started_s
+    try:
+        # Pickled apart: an error that cannot travel must not keep the values.
+        return Found(values, pickling.dump_error(error) if error else None, seconds, pickling.name_of(function))
+    finally:
+        # No cycle of error, traceback and this frame: it would keep what the function had.
+        del error
 
 
 class Chunk:
-    """Some of the items, and the call that runs them."""
+    """Some of the items, and the call that runs them; a future that has failed where they could not be sent."""
 
     __slots__ = ("call", "items", "start")
 
-    def __init__(self, start: int, items: Sequence[Any], call: Call) -> None:
+    def __init__(self, start: int, items: Sequence[Any], call: LightFuture) -> None:
         self.start = start
         self.items = items
         self.call = call
@@ -70,6 +80,9 @@ class MapRun:
         self._in_flight = CHUNKS_PER_WORKER * workers if chunksize is None else len(items)
         self._item_s: float | None = None
         self._next = 0
+        self._is_begun = False
+        self._is_stuck = False
+        """A chunk could not be sent: no other is cut before somebody has looked at it."""
         # Reentrant: a call that ends at once calls back before it was sent.
         self._lock = threading.RLock()
         self._flying: deque[Chunk] = deque()
@@ -79,8 +92,14 @@ class MapRun:
 
     def values(self, timeout_s: float | None) -> Iterator[Any]:
         """The results in the order of the items. Raises TimeoutError where one is not there in time."""
-        for found in self.lists(timeout_s):
-            yield from found
+        return self._values(self.lists(timeout_s))
+
+    def _values(self, lists: Iterator[list[Any]]) -> Iterator[Any]:
+        try:
+            for found in lists:
+                yield from found
+        finally:
+            self.abandon()
 
     def lists(self, timeout_s: float | None) -> Iterator[list[Any]]:
         """The same, as many at a time as there are."""
@@ -113,7 +132,8 @@ class MapRun:
             self._next = len(self._items)
             flying = tuple(self._flying)
         for chunk in flying:
-            chunk.call.cancel_if_waiting()
+            if isinstance(chunk.call, Call):
+                chunk.call.cancel_if_waiting()
 
     def _has_more(self) -> bool:
         self._fly()
@@ -123,17 +143,29 @@ class MapRun:
         """Send chunks until enough are in flight."""
         with self._lock:
             self._flying = deque(chunk for chunk in self._flying if not chunk.call.done())
-            while self._next < len(self._items) and len(self._flying) < self._in_flight:
+            while not self._is_stuck and self._next < len(self._items) and len(self._flying) < self._in_flight:
                 self._cut()
 
     def _cut(self) -> None:
         start, size = self._next, self._chunksize or self._good_size()
         items = self._items[start : start + size]
         self._next += len(items)
-        chunk = Chunk(start, items, self._send(items))
+        chunk = Chunk(start, items, self._try_to_send(items))
+        self._is_begun, self._is_stuck = True, not isinstance(chunk.call, Call)
         self._flying.append(chunk)
         self._in_order.append(chunk)
         chunk.call.add_done_callback(lambda _: self._on_end(chunk))
+
+    def _try_to_send(self, items: Sequence[Any]) -> LightFuture:
+        """Raises only for the very first: later, whoever calls this, the consumer must be told, at the item's turn."""
+        try:
+            return self._send(items)
+        except Exception as error:
+            if not (self._is_begun or isinstance(error, Unpicklable)):
+                raise
+            failed = LightFuture()
+            failed.set_exception(error)
+            return failed
 
     def _good_size(self) -> int:
         if self._item_s is None:
@@ -143,33 +175,35 @@ class MapRun:
 
     def _on_end(self, chunk: Chunk) -> None:
         if not chunk.call.cancelled() and chunk.call.exception() is None:
-            self._item_s = chunk.call.result()[2] / len(chunk.items)
-        self._fly()
+            self._item_s = chunk.call.result().seconds / len(chunk.items)
         self._ended.put(chunk)
+        self._fly()
 
     def _results(self, chunk: Chunk, deadline_s: float | None) -> Iterator[list[Any]]:
-        try:
-            values, error, _ = chunk.call.result(_left_s(deadline_s))
-        except WorkerCrashed:
-            if len(chunk.items) == 1:
-                raise
+        if len(chunk.items) > 1 and self._can_run_again(chunk, deadline_s):
             yield from self._one_by_one(chunk, deadline_s)
             return
-        yield values
-        if error is not None:
-            try:
-                raise error
-            finally:
-                # No cycle of error, traceback and this frame.
-                del error
+        found: Found = chunk.call.result(_left_s(deadline_s))
+        yield found.values
+        if found.error is not None:
+            raise pickling.load(found.error)
+
+    def _can_run_again(self, chunk: Chunk, deadline_s: float | None) -> bool:
+        """Whether it has failed before the function was called, or by a crash, which only one item is to blame for."""
+        error = chunk.call.exception(_left_s(deadline_s))
+        if isinstance(error, Unpicklable):
+            # From a child it is a result that cannot travel, and its function has run.
+            return not isinstance(chunk.call, Call)
+        return error is not None and not isinstance(error, PoolBroken)
 
     def _one_by_one(self, chunk: Chunk, deadline_s: float | None) -> Iterator[list[Any]]:
         """Each item of a chunk again, in a call of its own."""
-        singles = deque(Chunk(chunk.start + n, [item], self._send([item])) for n, item in enumerate(chunk.items))
+        singles = deque(Chunk(chunk.start + n, [item], self._try_to_send([item])) for n, item in enumerate(chunk.items))
         with self._lock:
             self._flying.extend(singles)
         while singles:
             yield from self._results(singles.popleft(), deadline_s)
+        self._is_stuck = False
 
 
 def _left_s(deadline_s: float | None) -> float | None:

@@ -118,9 +118,10 @@ class Member:
     def calls_not_started(self) -> list[Call]:
         """When it is dead: the calls that may run elsewhere; those left in `given` had started."""
         calls = self.take_back()
-        if self.reserved_for is not None:
+        if self.reserved_for is not None and self.reserved_for.member is self:
+            # Else it was cancelled meanwhile.
             calls.append(self.reserved_for)
-            self.reserved_for = None
+        self.reserved_for = None
         return calls
 
     def dismiss(self) -> None:

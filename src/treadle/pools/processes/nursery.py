@@ -206,9 +206,11 @@ class Nursery:
         """The zygote has died, and its children with it."""
         listener.unwatch(forker)
         forker.stop()
-        self.deaths_at_start += not self._is_forker_ready
-        self._forker, self._is_forker_ready = None, False
         members = list(self._schedule.members.values())
+        # One death, however many children it was starting.
+        is_at_start = not (self._is_forker_ready and all(m.is_ready or m.is_leaving for m in members))
+        self.deaths_at_start += is_at_start
+        self._forker, self._is_forker_ready = None, False
         end_orphans(member.pid for member in members if member.pid)
         for member in members:
             self._bury(member, listener, None, "killed with the process that had forked it")
@@ -221,7 +223,6 @@ class Nursery:
         with self._lock:
             member.is_killed = True
             self._schedule.forget(member)
-        # Again and again: one look ends where a file came along.
         while self._crew.hear(member):
             pass
         listener.unwatch(member.channel)
@@ -233,7 +234,8 @@ class Nursery:
         self._check_deaths_at_start(how)
 
     def _count_death(self, member: Member) -> None:
-        self.deaths_at_start += not (member.is_ready or member.is_leaving)
+        if self._forker is not None:
+            self.deaths_at_start += not (member.is_ready or member.is_leaving)
         self.restarts += not member.is_leaving
         # The last one has left because there is nothing to do: nobody needs a zygote then.
         is_last = not (self._schedule.members or self._schedule.waiting or self._wanted)
@@ -255,8 +257,7 @@ class Nursery:
 
     def abandon(self) -> None:
         """In a forked process: all of it is the parent's."""
-        for member in self._schedule.members.values():
-            member.close()
+        self._schedule.abandon()
         if self._forker is not None:
             self._forker.abandon()
 

@@ -177,5 +177,9 @@ def _blame(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: 
     return f"the call cannot be pickled: {error}"
 
 
+def name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
 def _type(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")

@@ -162,6 +162,10 @@ class ProcessPool(Pool, Executor):
 
     async def amap(self, fn: Callable[..., Any], *iterables: Iterable[Any]) -> AsyncIterator[Any]:
         """`map` for `async for`: the event loop goes on meanwhile."""
+        if current.is_child:
+            for value in map(fn, *iterables):
+                yield value
+            return
         found = self._map(fn, iterables, None).lists(None)
         try:
             while (values := await asyncio.to_thread(next, found, None)) is not None:

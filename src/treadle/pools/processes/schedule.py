@@ -102,6 +102,14 @@ class Schedule:
         self._cancelled = 0
         return calls
 
+    def abandon(self) -> None:
+        """In a forked process: calls and children are the parent's, and who cancels one here changes nothing."""
+        self.drop_all()
+        for member in self.members.values():
+            for call in (*member.given, *([member.reserved_for] if member.reserved_for else ())):
+                call.member = None
+            member.close()
+
     def feed_idle(self) -> None:
         """Give idle children what waits, as long as there is both."""
         while self._idle and self.queue:

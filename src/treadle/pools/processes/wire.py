@@ -1,7 +1,9 @@
 """What an owner, its zygote and its children say to each other beside bare frames."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from treadle.errors import Unpicklable
+from treadle.pools.processes import pickling
 from treadle.pools.processes.arena import Part
 
 TELLS_START = 1
@@ -45,3 +47,22 @@ class Preparation(NamedTuple):
     """Descriptors that each child keeps open as long as it lives, and hands on to nobody."""
     initializer: bytes
     """A pickled pair of function and arguments, or None; read only once `path` is in force."""
+
+
+class Found(NamedTuple):
+    """What a chunk of a map gave."""
+
+    values: list[Any]
+    error: bytes | None
+    """What ended the values early, pickled."""
+    seconds: float
+    function: str
+
+    def up_to_what_cannot_travel(self, error: Unpicklable) -> "Found":
+        """The values before the first that cannot be pickled, which is the error then; `error` where there is none."""
+        for index, value in enumerate(self.values):
+            try:
+                pickling.pack_value(value, f"the result of {self.function}")
+            except Unpicklable as reason:
+                return self._replace(values=self.values[:index], error=pickling.dump_error(reason))
+        raise error

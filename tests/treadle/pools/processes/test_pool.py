@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import os
-import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from tests.helpers import PATIENCE_S, Gate, eventually, python
 
 from treadle import ProcessPool, Unpicklable
 from treadle.errors import ConfigurationError
+from treadle.job import Progress
 from treadle.pools.bounds import WhenFull
 from treadle.pools.contract import Pool
 from treadle.testing.pool_contract import PoolContract
@@ -150,143 +150,6 @@ def test_an_async_caller_can_await(pool: ProcessPool) -> None:
     assert asyncio.run(call()) == 8
 
 
-# map
-
-
-def test_map_gives_the_results_in_order(pool: ProcessPool) -> None:
-    """Whatever the chunks, and over several iterables to the end of the shortest."""
-    numbers = list(range(1000))
-    assert list(pool.map(functions.double, numbers)) == [2 * n for n in numbers]
-    assert list(pool.map(functions.double, numbers, chunksize=7)) == [2 * n for n in numbers]
-    assert list(pool.map(pow, [2, 3, 4], [3, 2])) == [8, 9]
-    assert list(pool.map(functions.double, [])) == []
-
-
-def test_map_raises_the_first_error(pool: ProcessPool) -> None:
-    """When its turn has come; the results before it are given."""
-    results = pool.map(int, ["1", "2", "x", "4"], chunksize=1)
-    assert [next(results), next(results)] == [1, 2]
-    with pytest.raises(ValueError, match="invalid literal"):
-        next(results)
-
-
-def test_map_gives_up_after_its_time(gate: Gate) -> None:
-    """TimeoutError, and what had not started never runs."""
-    with ProcessPool(1) as pool:
-        blocking = pool.submit(functions.wait_for, str(gate.path))
-        paths = [str(gate.folder / f"touched-{n}") for n in range(3)]
-        with pytest.raises(TimeoutError):
-            list(pool.map(functions.touch, paths, timeout=0, chunksize=1))
-        gate.open()
-        blocking.result(PATIENCE_S)
-    assert not list(gate.folder.glob("touched-*"))
-
-
-def test_map_refuses_a_chunk_of_nothing(pool: ProcessPool) -> None:
-    """ValueError, with the number, where `map` is called."""
-    with pytest.raises(ValueError, match="chunksize must be at least 1, got 0"):
-        pool.map(functions.double, [1], chunksize=0)
-
-
-def test_an_abandoned_map_runs_no_more(gate: Gate) -> None:
-    """Closing the iterator cancels what had not started."""
-    with ProcessPool(1) as pool:
-        paths = [gate.folder / f"touched-{n}" for n in range(3)]
-        # The first call finds its gate open: it is the folder.
-        gates = [gate.folder, gate.path, gate.path]
-        results = pool.map(_touch_and_wait, map(str, paths), map(str, gates), chunksize=1)
-        next(results)
-        eventually(paths[1].exists)
-        results.close()  # type: ignore[attr-defined]
-        gate.open()
-    assert not paths[2].exists()
-
-
-def _touch_and_wait(path: str, gate: str) -> None:
-    functions.touch(path)
-    functions.wait_for(gate)
-
-
-# What cannot travel
-
-
-@pytest.mark.parametrize(
-    ("args", "blamed"),
-    [
-        ((functions.make_lock(),), "argument 0 is <unlocked _thread.lock"),
-        ((1, lambda: 1), "argument 1 is <function"),
-    ],
-    ids=["lock", "lambda"],
-)
-def test_an_argument_that_cannot_travel_is_named(pool: ProcessPool, args: tuple[object, ...], blamed: str) -> None:
-    """In that future only, with the reason as its cause."""
-    future = pool.submit(functions.identity, *args)
-    error = future.exception(PATIENCE_S)
-    assert isinstance(error, Unpicklable)
-    assert isinstance(error, pickle.PicklingError)
-    assert blamed in str(error)
-    assert error.__cause__ is not None
-    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
-
-
-def test_a_function_that_cannot_travel_is_named(pool: ProcessPool) -> None:
-    """A lambda has no name that a child could import."""
-    with pytest.raises(Unpicklable, match=r"the function is <function .*<lambda>"):
-        pool.submit(lambda: 1).result(PATIENCE_S)
-
-
-def test_a_named_argument_that_cannot_travel_is_named(pool: ProcessPool) -> None:
-    """By its name."""
-    with pytest.raises(Unpicklable, match=r"argument 'value' is .*lock, which cannot be pickled"):
-        pool.submit(functions.identity, value=functions.make_lock()).result(PATIENCE_S)
-
-
-def test_a_result_that_cannot_travel_is_named(pool: ProcessPool) -> None:
-    """With its function and its type; the child lives."""
-    with pytest.raises(Unpicklable, match=r"the result of make_lock is a _thread.lock, which cannot be pickled"):
-        pool.submit(functions.make_lock).result(PATIENCE_S)
-    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
-
-
-@pytest.mark.parametrize(
-    ("function", "told"),
-    [(functions.raise_holds_lock, "HoldsLock: held"), (functions.raise_needs_two, "NeedsTwo: one two")],
-    ids=["cannot be pickled", "cannot be made again"],
-)
-def test_an_exception_that_cannot_travel_is_told(pool: ProcessPool, function: object, told: str) -> None:
-    """In words, with its traceback; nothing hangs."""
-    error = pool.submit(function).exception(PATIENCE_S)  # type: ignore[arg-type]
-    assert isinstance(error, Unpicklable)
-    assert told in str(error)
-    assert "Traceback" in str(error)
-
-
-def test_a_result_that_cannot_be_read_here_is_told(pool: ProcessPool) -> None:
-    """With the reason as its cause, and the pool goes on."""
-    error = pool.submit(functions.make_stubborn).exception(PATIENCE_S)
-    assert isinstance(error, Unpicklable)
-    assert isinstance(error.__cause__, ValueError)
-    assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
-
-
-def test_an_argument_that_cannot_be_read_there_is_told(pool: ProcessPool) -> None:
-    """The child's error is in the future."""
-    assert isinstance(pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S), ValueError)
-
-
-def test_a_report_that_cannot_travel_is_an_error_of_the_function(pool: ProcessPool) -> None:
-    """Where it was reported."""
-    assert pool.call(functions.report_lock, on_progress=print).result(PATIENCE_S) == "went on"
-
-
-def test_an_error_has_the_remote_traceback_as_its_cause(pool: ProcessPool) -> None:
-    """As in `concurrent.futures`, so that tools that know one know both."""
-    error = pool.submit(functions.fail_deep).exception(PATIENCE_S)
-    assert isinstance(error, LookupError)
-    assert type(error.__cause__).__name__ == "_RemoteTraceback"
-    assert "in fail_deep" in str(error.__cause__)
-
-
 # Making ready
 
 
@@ -319,6 +182,41 @@ def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
     with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
         ProcessPool(0)
+
+
+# Reports
+
+
+def test_what_a_call_reports_after_its_end_is_lost(gate: Gate) -> None:
+    """Whoever runs in its child then: a thread that it left behind does not speak for another call."""
+    with ProcessPool(1) as pool:
+        told: list[str] = []
+        pool.call(functions.report_when_it_has_ended, (str(gate.folder),), on_progress=told.append).result(PATIENCE_S)
+        gate.open()
+        eventually((gate.folder / "reported").exists)
+        other: list[str] = []
+        assert pool.call(functions.double, (2,), on_progress=other.append).result(PATIENCE_S) == 4
+        assert (told, other) == (["in time"], [])
+
+
+def test_the_progress_of_a_task_arrives() -> None:
+    """A task that takes a context reports to the call that runs it, its last progress included."""
+    reports: list[object] = []
+    with ProcessPool(1) as pool:
+        pool.call(apps.count_to, (1000,), on_progress=reports.append).result(PATIENCE_S)
+    assert reports[0] == Progress(1, 1000, "step 1")
+    assert reports[-1] == Progress(1000, 1000, "step 1000")
+    assert '"done"' in reports
+    assert len(reports) < 100
+
+
+def test_a_task_inside_a_task_does_not_report_for_it() -> None:
+    """Called like any function, it reports to nobody."""
+    reports: list[object] = []
+    with ProcessPool(1) as pool:
+        assert pool.call(functions.call_task_inside, on_progress=reports.append).result(PATIENCE_S) is None
+        assert pool.submit(apps.count_to, 3).result(PATIENCE_S) is None
+    assert reports == []
 
 
 # Nested use

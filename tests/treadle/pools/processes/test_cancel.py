@@ -1,0 +1,225 @@
+"""`cancel` of a call, wherever it stands."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import functions
+from tests.helpers import PATIENCE_S, Gate, eventually, is_alive
+
+from treadle import ProcessPool, TaskTimeout
+
+
+@pytest.fixture
+def pool() -> Iterator[ProcessPool]:
+    with ProcessPool(1) as pool:
+        yield pool
+
+
+def begin(pool: ProcessPool, gate: Gate, **limits: Any) -> tuple["concurrent.futures.Future[Any]", int]:
+    """A call that waits for the gate, and the child that runs it."""
+    started = gate.folder / f"started-{len(list(gate.folder.iterdir()))}"
+    future = pool.call(functions.announce_and_wait, (str(started), str(gate.path)), **limits)
+    return future, int(eventually(lambda: started.exists() and started.read_text()))
+
+
+def begin_with_more_behind(pool: ProcessPool, gate: Gate, count: int) -> list["concurrent.futures.Future[Any]"]:
+    """A call that waits for the gate and, given to its child with it, as many that leave a file each."""
+    for _ in range(20):
+        pool.submit(functions.touch_or_wait, str(gate.folder / "warm"), None).result(PATIENCE_S)
+    paths = [str(gate.folder / f"ran-{number}") for number in range(count)]
+    first = pool.submit(functions.touch_or_wait, str(gate.folder / "first"), str(gate.folder / "begin"))
+    batch = [pool.submit(functions.touch_or_wait, str(gate.folder / "blocked"), str(gate.path))]
+    batch += [pool.submit(functions.touch_or_wait, path, None) for path in paths]
+    (gate.folder / "begin").touch()
+    first.result(PATIENCE_S)
+    eventually((gate.folder / "blocked").exists)
+    return batch
+
+
+# Before it starts
+
+
+def test_a_cancelled_call_in_the_queue_never_runs(pool: ProcessPool, gate: Gate) -> None:
+    """And those around it do."""
+    blocking, _ = begin(pool, gate)
+    paths = [gate.folder / name for name in "abc"]
+    futures = [pool.submit(functions.touch, str(path)) for path in paths]
+    assert futures[1].cancel()
+    assert futures[1].cancelled()
+    gate.open()
+    concurrent.futures.wait([blocking, *futures], PATIENCE_S)
+    pool.shutdown()
+    assert [path.exists() for path in paths] == [True, False, True]
+
+
+def test_a_call_in_a_batch_can_be_cancelled_before_it_starts(pool: ProcessPool, gate: Gate) -> None:
+    """Its child was given it already, and never runs it; nothing is killed."""
+    batch = begin_with_more_behind(pool, gate, 10)
+    child = pool.pids
+    assert [future.cancel() for future in batch[1::2]] == [True] * 5
+    gate.open()
+    concurrent.futures.wait(batch, PATIENCE_S)
+    assert [future.cancelled() for future in batch] == [False, *[True, False] * 5]
+    assert sorted(file.name for file in gate.folder.glob("ran-*")) == [f"ran-{number}" for number in range(1, 10, 2)]
+    assert pool.pids == child
+
+
+@pytest.mark.parametrize("of", [b"small", bytes(1_000_000)], ids=["small", "large"])
+def test_a_cancelled_call_of_any_size_makes_room_for_the_next(pool: ProcessPool, gate: Gate, of: bytes) -> None:
+    """The queue moves on."""
+    blocking, _ = begin(pool, gate)
+    futures = [pool.submit(functions.length, of) for _ in range(10)]
+    assert all(future.cancel() for future in futures[:9])
+    gate.open()
+    assert futures[9].result(PATIENCE_S) == len(of)
+    assert blocking.result(PATIENCE_S) == "open"
+
+
+# While it runs
+
+
+def test_cancel_of_a_running_call_kills_its_child(pool: ProcessPool, gate: Gate) -> None:
+    """`cancel` is True, the future is cancelled, and the pool serves on."""
+    future, child = begin(pool, gate)
+    assert future.running()
+    assert future.cancel()
+    assert (future.cancelled(), future.done(), future.running()) == (True, True, False)
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(PATIENCE_S)
+    eventually(lambda: not is_alive(child))
+    assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+
+
+def test_a_running_call_may_be_cancelled_twice(pool: ProcessPool, gate: Gate) -> None:
+    """By any number of threads, also before its child is dead; each is told True."""
+    future, _ = begin(pool, gate)
+    told: list[bool] = []
+    threads = [threading.Thread(target=lambda: told.append(future.cancel())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert told == [True] * 8
+    assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+
+
+def test_a_second_cancel_before_the_child_is_dead_is_true(pool: ProcessPool, gate: Gate) -> None:
+    """It changes nothing."""
+    future, _ = begin(pool, gate)
+    call: Any = future
+    with call.crew._lock:  # Nobody hears of the death meanwhile.
+        assert future.cancel()
+        assert future.cancel()
+    assert future.cancelled()
+
+
+def test_who_waits_sees_a_cancel(pool: ProcessPool, gate: Gate) -> None:
+    """`wait`, `as_completed` and callbacks, although the call was running."""
+    future, _ = begin(pool, gate)
+    told = threading.Event()
+    future.add_done_callback(lambda done: told.set() if done.cancelled() else None)
+    seen: list[bool] = []
+    waiters = [
+        threading.Thread(target=lambda: seen.append(future in concurrent.futures.wait([future], PATIENCE_S).done)),
+        threading.Thread(target=lambda: seen.append(list(concurrent.futures.as_completed([future])) == [future])),
+    ]
+    for waiter in waiters:
+        waiter.start()
+    eventually(lambda: len(future._waiters) == 2)  # type: ignore[attr-defined]
+    future.cancel()
+    for waiter in waiters:
+        waiter.join(PATIENCE_S)
+    assert seen == [True, True]
+    assert told.is_set()
+
+
+def test_asyncio_sees_a_cancel_and_cancels(pool: ProcessPool, gate: Gate) -> None:
+    """Both ways through `wrap_future`: so `asyncio.wait_for` kills what takes too long."""
+    seen, _ = begin(pool, gate)
+
+    async def wait(future: "concurrent.futures.Future[Any]", *, cancel: bool) -> bool:
+        wrapped = asyncio.wrap_future(future)
+        asyncio.get_running_loop().call_soon(future.cancel if cancel else wrapped.cancel)
+        await asyncio.wait([wrapped], timeout=PATIENCE_S)
+        return wrapped.cancelled()
+
+    assert asyncio.run(wait(seen, cancel=True))
+    cancelled, child = begin(pool, gate)
+    assert asyncio.run(wait(cancelled, cancel=False))
+    eventually(cancelled.cancelled)
+    eventually(lambda: not is_alive(child))
+
+
+def test_what_stands_behind_a_cancelled_call_runs_elsewhere_once(pool: ProcessPool, gate: Gate) -> None:
+    """It was given to the same child, which is killed."""
+    batch = begin_with_more_behind(pool, gate, 10)
+    assert batch[0].cancel()
+    assert [future.result(PATIENCE_S) for future in batch[1:]] == [1] * 10
+    assert len(list(gate.folder.glob("ran-*"))) == 10
+
+
+def test_a_call_is_cancelled_however_quickly_its_child_dies(pool: ProcessPool, gate: Gate) -> None:
+    """The pool's thread may hear of the death before the thread that cancels has told the future."""
+    future, _ = begin(pool, gate)
+    call: Any = future
+    conclude, here = call.conclude_cancelled, threading.current_thread()
+
+    def conclude_late() -> None:
+        if threading.current_thread() is here:
+            eventually(call.done)
+        conclude()
+
+    call.conclude_cancelled = conclude_late
+    assert call.cancel()
+    assert call.cancelled()
+
+
+def test_a_cancel_is_not_taken_back_by_a_limit(pool: ProcessPool, gate: Gate) -> None:
+    """The time of a call that was cancelled runs out while its child dies: nothing comes of it."""
+    future, _ = begin(pool, gate, timeout_s=1000)
+    call: Any = future
+    with call.crew._lock:
+        assert future.cancel()
+        call.crew._end_for(call, TaskTimeout("too late"))
+    assert future.cancelled()
+    assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+
+
+# When it has ended
+
+
+@pytest.mark.parametrize("function", [functions.double, functions.fail_deep], ids=["a value", "an error"])
+def test_a_call_that_has_ended_cannot_be_cancelled(pool: ProcessPool, function: Any) -> None:
+    """False, and what it gave stays."""
+    future = pool.submit(function, *([2] if function is functions.double else []))
+    concurrent.futures.wait([future], PATIENCE_S)
+    child = pool.pids
+    assert not future.cancel()
+    assert not future.cancelled()
+    assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+    assert pool.pids == child
+
+
+def test_a_call_that_crashed_cannot_be_cancelled(pool: ProcessPool) -> None:
+    """False, and its error stays."""
+    future = pool.submit(functions.kill_myself)
+    error = future.exception(PATIENCE_S)
+    assert not future.cancel()
+    assert future.exception() is error
+
+
+def test_random_cancels_lose_nothing_and_run_nothing_twice(tmp_path: Path) -> None:
+    """Each call has run exactly once, or was cancelled; one that was cancelled has run once at most."""
+    with ProcessPool(2) as pool:
+        futures = [pool.submit(functions.append_to, str(tmp_path / f"{number}")) for number in range(600)]
+        said = {number: futures[number].cancel() for number in range(0, 600, 7)}
+        concurrent.futures.wait(futures, PATIENCE_S)
+    runs = [(tmp_path / f"{n}").read_text() if (tmp_path / f"{n}").exists() else "" for n in range(600)]
+    assert all(futures[number].cancelled() == was for number, was in said.items())
+    for number, future in enumerate(futures):
+        assert runs[number] in (("", ".") if future.cancelled() else (".",)), number
