@@ -11,9 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from treadle import codec, settings
+from treadle import codec, cores, settings
 from treadle.clock import Clock, SystemClock
-from treadle.cores import usable_cores
 from treadle.errors import (
     AppNotFound,
     InvalidTask,
@@ -327,9 +326,16 @@ class Treadle:
         return self.make_runner()
 
     @cached_property
-    def pool(self) -> ProcessPool:
-        """The pool for computing now, apart from the one that jobs run on."""
+    def pool(self) -> ProcessPool | ThreadPool:
+        """The pool for computing now, apart from the one that jobs run on: a ProcessPool.
+
+        On a free-threaded build it is a ThreadPool, whose threads run on every core then and whose arguments do not
+        travel. It raises LimitNotKept for a call with limits, and a crash of one call takes the process along: make a
+        ProcessPool of your own where that matters.
+        """
         with self._lock:
+            if not cores.has_gil():
+                return ThreadPool(self.slots, name="treadle-pool")
             initializer, initargs = self.pool_initializer()
             return ProcessPool(
                 self.settings.concurrency, nice=self.settings.pool_nice, python=self.settings.python,
@@ -339,7 +345,7 @@ class Treadle:
     @property
     def slots(self) -> int:
         """How many child processes a worker uses."""
-        return self.settings.concurrency or usable_cores()
+        return self.settings.concurrency or cores.usable_cores()
 
     def worker(
         self,

@@ -21,9 +21,11 @@ from treadle import (
     PoolBroken,
     SettingsError,
     State,
+    ThreadPool,
     Treadle,
     TreadleError,
     WouldDeadlock,
+    cores,
 )
 from treadle.app import Sent, runner_of
 from treadle.events import Event, JobEnqueued
@@ -434,6 +436,18 @@ def test_the_pool_computes_now(app: Treadle) -> None:
     assert list(app.pool.map(len, ["a", "bc"])) == [1, 2]
     assert app.pool.max_workers == 1
     app.close()
+
+
+def test_without_a_gil_the_pool_is_one_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are slots: they run on every core then."""
+    monkeypatch.setattr(cores, "has_gil", lambda: False)
+    app = jobs_app(tmp_path, concurrency=3)
+    assert isinstance(app.pool, ThreadPool)
+    assert app.pool.max_workers == 3
+    assert list(app.pool.map(apps.string_length, ["a", "bc"])) == [1, 2]
+    app.close()
+    with pytest.raises(RuntimeError):
+        app.pool.submit(len, "a")
 
 
 def test_a_closed_application_may_be_closed_again(app: Treadle) -> None:

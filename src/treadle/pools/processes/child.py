@@ -38,6 +38,9 @@ def main(channel_fd: int, permits_fd: int, preparation_fd: int) -> NoReturn:
         preparation: Preparation = pickle.load(file)
     sys.path[:] = preparation.path
     sys.argv[:] = preparation.argv
+    for fd in (channel_fd, permits_fd, *preparation.held_fds):
+        # They came through an exec, and are to go through no other.
+        os.set_inheritable(fd, False)
     surroundings.end_with_parent(preparation.zygote_pid)
     run_child(Channel(socket.socket(fileno=channel_fd)), permits_fd, preparation)
 
@@ -67,6 +70,8 @@ def _make_ready(preparation: Preparation) -> None:
     current_process().authkey = preparation.authkey
     if preparation.main is not None:
         sys.modules["__main__"] = pickling.LateMain(preparation.main)
+    for name in () if preparation.can_fork else preparation.preload:
+        surroundings.preload(name)
     first_call = pickling.load(preparation.initializer)
     if first_call is not None:
         initializer, initargs = first_call

@@ -15,6 +15,9 @@ from treadle.pools.processes.pickling import PROTOCOL, main_module
 from treadle.pools.processes.surroundings import blas_variables
 from treadle.pools.processes.wire import Preparation
 
+CAN_FORK = sys.platform == "linux"
+"""Elsewhere forks are not safe (macOS: system libraries start threads), so children are started anew."""
+
 
 class Recipe(NamedTuple):
     """How to start the zygote of one pool."""
@@ -48,6 +51,7 @@ class Recipe(NamedTuple):
     def _preparation(self) -> Preparation:
         return Preparation(
             zygote_pid=0,
+            can_fork=CAN_FORK,
             nice=self.nice,
             path=list(sys.path),
             argv=list(sys.argv),

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from treadle.locate import import_here, load_target
+from treadle.pools.processes.wire import MAY_FAIL
+
 PR_SET_PDEATHSIG = 1
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
 OOM_SCORE = 500
@@ -84,6 +87,18 @@ def stand_back(nice: int) -> None:
     os.nice(nice)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+
+
+def preload(name: str) -> None:
+    """Import a module, or call a function, as `Preparation.preload` names them. Raises what that raises."""
+    if name.endswith(MAY_FAIL):
+        # Who needs it will tell: the initializer of a child, or a call.
+        with contextlib.suppress(Exception, SystemExit):
+            import_here(name.removesuffix(MAY_FAIL))
+    elif ":" in name:
+        load_target(name)
+    else:
+        import_here(name)
 
 
 def reseed() -> None:

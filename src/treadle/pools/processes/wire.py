@@ -37,6 +37,8 @@ class Preparation(NamedTuple):
 
     zygote_pid: int
     """0 until it is known."""
+    can_fork: bool
+    """Whether children are forked; else each is started as a program of its own."""
     nice: int
     path: list[str]
     argv: list[str]

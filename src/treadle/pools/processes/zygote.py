@@ -13,6 +13,11 @@ dies itself, the kernel kills its children.
 It refuses to fork once a preloaded module has started threads (a lock that one of them holds would stay locked in every
 child) or opened sockets or databases (which all children would share; an SQLite connection that crosses a fork can
 damage its file). A file counts as a database if it is open for both reading and writing.
+
+Where forks are not safe (macOS, whose system libraries start threads), it starts each child as a program of its own.
+What holds there in another way: a child takes as long to start as an interpreter, and imports what is preloaded by
+itself, so nothing of that is shared in memory, and no preload is unsafe. What does not hold: the kernel does not kill
+children whose zygote was killed, they end when they next read from their owner; and no memory limit is kept.
 """
 
 import contextlib
@@ -30,7 +35,6 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from treadle.locate import import_here, load_target
 from treadle.pools import current
 from treadle.pools.processes import pickling, surroundings
 from treadle.pools.processes.arena import nameless_file
@@ -38,9 +42,6 @@ from treadle.pools.processes.channel import Channel, Frame, Kind
 from treadle.pools.processes.child import run_child
 from treadle.pools.processes.launch import interpreter_flags, program
 from treadle.pools.processes.wire import MAY_FAIL, Preparation
-
-CAN_FORK = sys.platform == "linux"
-"""Elsewhere forks are not safe (macOS: system libraries start threads), so children are started anew."""
 
 
 def main(fd: int) -> None:
@@ -70,28 +71,17 @@ def _make_ready(preparation: Preparation) -> str:
     surroundings.ignore_stopping_signals()
     for held in preparation.held_fds:
         os.set_inheritable(held, False)
+    if not preparation.can_fork:
+        return ""
     open_before = _not_to_be_shared()
     for name in preparation.preload:
-        _preload(name)
+        surroundings.preload(name)
         if why := _why_unsafe(name.removesuffix(MAY_FAIL), open_before):
             return why
     return ""
 
 
-def _preload(name: str) -> None:
-    if name.endswith(MAY_FAIL):
-        # Who needs it will tell: the initializer of a child, or a call.
-        with contextlib.suppress(Exception, SystemExit):
-            import_here(name.removesuffix(MAY_FAIL))
-    elif ":" in name:
-        load_target(name)
-    else:
-        import_here(name)
-
-
 def _why_unsafe(name: str, open_before: set[str]) -> str:
-    if not CAN_FORK:
-        return ""
     if threads := len(list(Path("/proc/self/task").iterdir())) - 1:
         return f"the import of {name!r} starts threads ({threads})"
     opened = _not_to_be_shared() - open_before
@@ -109,7 +99,7 @@ def _why_unsafe(name: str, open_before: set[str]) -> str:
 def _not_to_be_shared() -> set[str]:
     """The sockets that are open here, and the files that are open for both reading and writing."""
     found = set()
-    for fd in Path("/proc/self/fd").iterdir() if CAN_FORK else ():
+    for fd in Path("/proc/self/fd").iterdir():
         # The descriptor of the listing itself is gone by now.
         with contextlib.suppress(OSError):
             link = str(fd.readlink())
@@ -167,7 +157,7 @@ class Zygote:
 
     def _make_child(self, number: int, channel_fd: int, permits_fd: int) -> None:
         try:
-            make = self._fork if CAN_FORK else self._start
+            make = self._fork if self._preparation.can_fork else self._start
             pid = self._pids[number] = make(channel_fd, permits_fd)
         except OSError as error:
             self._channel.send(Kind.DIED, pickle.dumps((number, None, str(error))))
