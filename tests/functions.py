@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import random
 import signal
@@ -236,5 +237,5 @@ def apply(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def set_event(event: Any) -> None:
-    event.set()
+def authkey() -> bytes:
+    return bytes(multiprocessing.current_process().authkey)
