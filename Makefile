@@ -13,8 +13,8 @@ help:  ## This list
 demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serve: in the browser)
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
-test: .venv/.has-test  ## All tests, also on the newest Django where Python 3.13 is there
-	@scripts/test-newest-django
+test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, pools
+	@scripts/test-newest
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-quick: .venv/.has-test  ## The tests that start no servers
