@@ -524,7 +524,7 @@ def report_until(gate: str) -> None:
     """Reports all the time until the gate is open; at once, if it is."""
     while not Path(gate).exists():
         report("here")
-        time.sleep(0.0005)
+        time.sleep(0.00005)
 
 
 def call_task_inside() -> Any:
@@ -663,3 +663,18 @@ def fork_and_look_later(array: Any, gate: str, path: str) -> None:
 
 def sums_of_all(arrays: list[Any]) -> list[float]:
     return [float(array.sum()) for array in arrays]
+
+
+def quick_or_long(path: str, gate: str | None, kind: str = "silent") -> int:
+    """Raises where it has run before."""
+    Path(path).touch(exist_ok=False)
+    if gate is not None:
+        report_until(gate) if kind == "reporting" else wait_for(gate)
+    return 1
+
+
+def quick_or_sleep(path: str, is_slow: bool) -> int:
+    """Raises where it has run before."""
+    Path(path).touch(exist_ok=False)
+    time.sleep(0.03 if is_slow else 0)
+    return 1

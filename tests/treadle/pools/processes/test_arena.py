@@ -187,21 +187,21 @@ def test_results_that_the_caller_keeps_never_change(pool: ProcessPool) -> None:
     assert [set(array.tolist()) for array in slices] == [{float(number)} for number in range(6)]
 
 
-def test_a_result_that_a_forked_process_has_never_changes(pool: ProcessPool) -> None:
+def test_a_result_that_a_forked_process_has_never_changes() -> None:
     """Its memory is not used again when this process has let go of it."""
-    result = pool.submit(np.full, LARGE, 7.0).result(PATIENCE_S)
-    reader, writer = os.pipe()
-    forked = os.fork()
-    if not forked:
+    with ProcessPool(1) as pool:
+        result = pool.submit(np.full, LARGE, 7.0).result(PATIENCE_S)
+        reader, writer = os.pipe()
+        forked = os.fork()
+        if not forked:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0 if (result == 7).all() else 1)
+        os.close(reader)
+        del result
+        churn(pool)
         os.close(writer)
-        os.read(reader, 1)
-        os._exit(0 if (result == 7).all() else 1)
-    os.close(reader)
-    del result
-    gc.collect()
-    churn(pool)
-    os.close(writer)
-    assert os.waitpid(forked, 0)[1] == 0
+        assert os.waitpid(forked, 0)[1] == 0
 
 
 def test_writing_to_a_result_changes_no_other(pool: ProcessPool) -> None:
