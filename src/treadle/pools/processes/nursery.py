@@ -95,7 +95,7 @@ class Nursery:
             member.tasks_left = 0
         if member.tasks_left <= 0 and not member.is_leaving:
             # Its successor is started before it leaves.
-            self._wanted += 1
+            self._wanted += not self._starts_no_more
             self._retire(member)
         if member.is_leaving and not member.is_busy:
             member.dismiss()

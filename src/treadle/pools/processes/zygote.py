@@ -54,13 +54,18 @@ def main(fd: int) -> None:
     try:
         why_unsafe = _make_ready(preparation)
     except BaseException as error:
-        channel.send(Kind.BROKEN, pickling.dump_error(error))
-        return
+        _leave(channel, Kind.BROKEN, pickling.dump_error(error))
     surroundings.outlive_parent()
     if why_unsafe:
-        channel.send(Kind.UNSAFE, pickle.dumps(why_unsafe))
-        return
+        _leave(channel, Kind.UNSAFE, pickle.dumps(why_unsafe))
     Zygote(channel, preparation).serve()
+
+
+def _leave(channel: Channel, kind: Kind, why: bytes) -> NoReturn:
+    """Say why, and end at once: a thread that a preloaded module has left would hold the process up."""
+    channel.send(kind, why)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _make_ready(preparation: Preparation) -> str:
