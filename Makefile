@@ -5,7 +5,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick check format bench bench-pool bench-web clean
+.PHONY: help demo test test-quick soak check format bench bench-pool bench-web clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,12 +13,16 @@ help:  ## This list
 demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serve: in the browser)
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
-test: .venv/.has-test  ## All tests, also on the newest Django where Python 3.13 is there
-	@scripts/test-newest-django
+test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, pools
+	@scripts/test-newest
 	@.venv/bin/python -m pytest $(ARGS)
 
 test-quick: .venv/.has-test  ## The tests that start no servers
 	@.venv/bin/python -m pytest --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
+
+soak: .venv/.has-test  ## The tests of deaths and leaks of the pool for longer, some minutes
+	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \
+	  tests/treadle/pools/processes/test_owner.py tests/treadle/pools/processes/test_leaks.py $(ARGS)
 
 check: .venv/.has-check  ## Lint, format, types and the layers of imports
 	@.venv/bin/ruff check .

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import functions
 from treadle import Backoff, Context, Treadle
 from treadle.testing.pool_contract import AsyncFunctions, Functions
 
@@ -32,6 +33,11 @@ class Point:
 @dataclass
 class Holder:
     inside: Any
+
+
+@app.task
+def meet(folder: str, count: int, value: int) -> int:
+    return functions.meet(folder, count, value)
 
 
 @app.task

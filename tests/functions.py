@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import contextvars
 import ctypes
+import multiprocessing
 import os
+import pickle
 import random
 import signal
 import socket
@@ -85,6 +87,14 @@ def length(data: bytes) -> int:
 
 def make_bytes(count: int) -> bytes:
     return bytes(count)
+
+
+class Weak:
+    """Can be referred to weakly."""
+
+
+def make_weak(_: Any) -> Weak:
+    return Weak()
 
 
 def make_lock() -> Any:
@@ -178,6 +188,10 @@ def _report_and_return(value: int) -> int:
     return os.getpid() if value else 0
 
 
+def has_imported(module: str) -> bool:
+    return module in sys.modules
+
+
 def is_child() -> bool:
     return current.is_child
 
@@ -231,6 +245,140 @@ def not_async(number: int) -> int:
 
 def apply(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
+
+
+# Deaths
+
+
+def apply_inside(function: Callable[..., Any], *args: Any) -> Any:
+    """In a pool inside a child."""
+    with ProcessPool(2) as pool:
+        return pool.submit(function, *args).result()
+
+
+class SlowToUnpickle:
+    """A large argument: where it is unpickled this is announced, and goes on when the gate opens."""
+
+    def __init__(self, size: int, started: str, path: str) -> None:
+        self.data = bytearray(size)
+        self.where = started, path
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _unpickle_slowly, (pickle.PickleBuffer(self.data), *self.where)
+
+
+def _unpickle_slowly(data: Any, started: str, path: str) -> str:
+    return announce_and_wait(started, path)
+
+
+def die_at_start(folder: str, which: int) -> None:
+    """An initializer that ends the child which comes as number `which`."""
+    if _number_of_arrival(folder) == which:
+        os._exit(7)
+
+
+def fail_at_start(folder: str, which: int, path: str) -> None:
+    """An initializer that fails in the child which comes as number `which`, when the gate opens."""
+    if _number_of_arrival(folder) == which:
+        wait_for(path)
+        raise RuntimeError("no licence for another one")
+
+
+def _number_of_arrival(folder: str) -> int:
+    arrivals = Path(folder) / "arrivals"
+    with arrivals.open("ab") as file:
+        file.write(b".")
+        file.flush()
+        return arrivals.stat().st_size
+
+
+_records: dict[str, int] = {}
+
+
+def record(folder: str, number: int) -> int:
+    """Written by each process to a file of its own, before the call ends."""
+    if folder not in _records:
+        _records[folder] = os.open(Path(folder) / str(os.getpid()), os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+    os.write(_records[folder], b"%d\n" % number)
+    return number
+
+
+def compute_with_a_grandchild(started: str) -> int:
+    """Announces two processes: the child and what it has started."""
+    grandchild = start_grandchild()
+    Path(started).write_text(f"{os.getpid()} {grandchild}")
+    return int(pow(7, 1 << 27) > 0)
+
+
+def terminate_what_i_start(count: int) -> list[int | None]:
+    """The exit codes of processes that are terminated as soon as they were forked."""
+    codes = []
+    for _ in range(count):
+        process = multiprocessing.get_context("fork").Process(target=signal.pause)
+        process.start()
+        process.terminate()
+        process.join(5)
+        codes.append(process.exitcode)
+        process.kill()
+    return codes
+
+
+def terminate_a_program() -> int:
+    with subprocess.Popen([sys.executable, "-c", "import signal; print(1, flush=True); signal.pause()"],
+                          stdout=subprocess.PIPE) as process:  # fmt: skip
+        process.stdout.readline()  # type: ignore[union-attr]
+        process.terminate()
+    return process.returncode
+
+
+def draw_with_numpy() -> float:
+    import numpy as np
+
+    return float(np.random.random_sample())
+
+
+def place() -> dict[str, Any]:
+    """Where this process stands in the system."""
+    return {
+        "parent": os.getppid(),
+        "group": os.getpgid(0),
+        "session": os.getsid(0),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
+    }
+
+
+def value_in(module: str, name: str) -> Any:
+    """A value of a module that was imported here already."""
+    return getattr(sys.modules[module], name)
+
+
+def report_late(path: str) -> str:
+    """Reports from a thread of its own, after it has returned."""
+    context = contextvars.copy_context()
+
+    def wait_and_report() -> None:
+        wait_for(path)
+        context.run(report, "too late")
+        Path(path + "-reported").touch()
+
+    threading.Thread(target=wait_and_report).start()
+    return "returned"
+
+
+def wait_at_start(folder: str, count: int, path: str) -> None:
+    """An initializer that waits for the gate in the first `count` children."""
+    if _number_of_arrival(folder) <= count:
+        wait_for(path)
+
+
+def touch_and_forget(path: str, _: Any) -> None:
+    touch(path)
+
+
+def meet_and_draw(folder: str, count: int, value: int, draw: Callable[[], float]) -> tuple[int, float]:
+    """In a process of its own each, as `count` of them meet."""
+    meet(folder, count, value)
+    return os.getpid(), draw()
 
 
 def touch_or_wait(path: str, gate: str | None) -> int:
@@ -384,6 +532,27 @@ def call_task_inside() -> Any:
     from tests import apps
 
     return apps.count_to(3)
+
+
+def authkey() -> bytes:
+    return bytes(multiprocessing.current_process().authkey)
+
+
+class UnreadableIn(Exception):
+    """Pickles, and can be made again in any process but one."""
+
+    def __reduce__(self) -> Any:
+        return _make_unless_in, (self.args[0],)
+
+
+def _make_unless_in(process: int) -> UnreadableIn:
+    if os.getpid() == process:
+        raise ValueError("not readable here")
+    return UnreadableIn(process)
+
+
+def fail_unreadably(process: int) -> NoReturn:
+    raise UnreadableIn(process)
 
 
 def look_at(array: Any) -> tuple[Any, bool, bool]:
@@ -611,10 +780,3 @@ def end_of_stopped_fork() -> int:
             signal.pause()
     os.kill(child, signal.SIGTERM)
     return os.waitpid(child, 0)[1]
-
-
-def draw_with_numpy(folder: str, count: int, value: int) -> float:
-    import numpy as np
-
-    meet(folder, count, value)
-    return float(np.random.random())  # noqa: NPY002

@@ -1,5 +1,6 @@
 """What several test files use."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,13 +10,27 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
-from tests import apps
+from tests import apps, functions
 from treadle.app import Treadle
 from treadle.testing.pool_contract import Gate
 from treadle.worker.loop import Worker
 
-__all__ = ["Gate", "eventually", "is_alive", "jobs_app", "open_files", "python", "running", "working"]
+__all__ = [
+    "Gate",
+    "begin",
+    "eventually",
+    "is_alive",
+    "jobs_app",
+    "leaving_nothing",
+    "open_files",
+    "python",
+    "running",
+    "segments",
+    "working",
+    "zygote_of",
+]
 
 ROOT = Path(__file__).parent.parent
 PATIENCE_S = 20.0
@@ -101,3 +116,51 @@ def open_files(process: int | str = "self") -> list[str]:
         with suppress(OSError):
             names.append(str(entry.readlink()))
     return names
+
+
+def zygote_of(child: int, owner: int | None = None) -> int:
+    """The process that has forked a pool's child. Raises ProcessLookupError where that is gone, and another is parent."""
+    zygote = _parent_of(child)
+    if _parent_of(zygote) != (owner or os.getpid()):
+        raise ProcessLookupError(f"{child} has lost its zygote")
+    return zygote
+
+
+def _parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def begin(pool: Any, gate: Gate) -> tuple[Any, int]:
+    """A call that waits for the gate, and the child that runs it."""
+    started = gate.folder / f"started-{uuid4()}"
+    future = pool.submit(functions.announce_and_wait, str(started), str(gate.path))
+    return future, int(eventually(lambda: started.exists() and started.read_text()))
+
+
+@contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """No process that was started inside, whoever its parent is by now, and no segment of memory is left at the end."""
+    mark = f"TREADLE_TEST={uuid4()}"
+    before = segments("self")
+    os.environ.update([mark.split("=")])
+    try:
+        yield
+    finally:
+        del os.environ["TREADLE_TEST"]
+    eventually(lambda: not _marked(mark))
+    gc.collect()
+    assert segments("self") == before
+
+
+def segments(process: int | str) -> int:
+    """How many segments of an arena a process has open."""
+    return sum(name.startswith("/memfd:treadle") for name in open_files(process))
+
+
+def _marked(mark: str) -> list[int]:
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        # Others come and go, or are not ours to read.
+        with suppress(OSError):
+            found += [int(environ.parent.name)] if mark.encode() in environ.read_bytes() else []
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(path.name for path in ROOT.glob("*.md"))
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
@@ -32,7 +32,8 @@ def test_every_link_to_a_file_leads_somewhere(name):
     """No document points to a file that is not there."""
     text = (ROOT / name).read_text(encoding="utf-8")
     targets = [t for t in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in t]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    folder = (ROOT / name).parent
+    assert [target for target in targets if not (folder / target).exists()] == []
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -51,3 +52,13 @@ def test_every_module_of_the_map_exists():
     named = set(re.findall(r"\b(\w+\.py)\b", text.partition("Imports point down")[0]))
     there = {path.name for path in (ROOT / "src").rglob("*.py")}
     assert named <= there
+
+
+def test_every_promise_of_the_pool_names_a_test_that_exists():
+    """Each row of the page has one, where it says."""
+    text = (ROOT / "docs/what-the-pool-promises.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
+    assert len(named) >= text.count("| `")
+    for file, test in named:
+        path = ROOT / file if "/" in file else ROOT / "tests/treadle/pools/processes" / file
+        assert f"def {test}(" in path.read_text(encoding="utf-8"), f"there is no {test} in {file}"

@@ -11,7 +11,7 @@ from flask import Flask, request
 from benchmarks.apps import place
 from benchmarks.pool_tasks import work_for
 from flask_worker import FlaskWorker
-from treadle import ProcessPool
+from treadle import ProcessPool, ThreadPool
 
 CHILDREN = "TREADLE_BENCH_CHILDREN"
 """How many child processes each pool has."""
@@ -54,7 +54,7 @@ def in_view(seconds: float) -> list[int]:
     return [work_for(seconds)]
 
 
-def _pool() -> ProcessPool:
+def _pool() -> ProcessPool | ThreadPool:
     return _short_lived_pool(float(os.environ[IDLE_TIMEOUT_S])) if IDLE_TIMEOUT_S in os.environ else worker.pool
 
 

@@ -84,6 +84,12 @@ class DjangoTreadle(Treadle):
     def pool_initializer(self) -> Initializer:
         return django.setup, ()
 
+    def preload(self) -> tuple[str, ...]:
+        return (f"{__name__}:{set_up.__name__}()",)
+
+    def pool_preload(self) -> tuple[str, ...]:
+        return self.preload()
+
     def may_embed(self) -> bool:
         if not super().may_embed():
             return False
@@ -194,6 +200,16 @@ def _forget(*, setting: str, **extra: Any) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid="django_worker.site")
+
+
+def set_up() -> None:
+    """Make Django ready in a process that children are forked from.
+
+    What an application's `ready()` has asked a database stays open otherwise, and a connection must not cross a fork.
+    Here it can be closed: nobody shares it yet. In a child that could drop locks which others rely on.
+    """
+    django.setup()
+    connections.close_all()
 
 
 def runner_of(alias: str) -> Runner:

@@ -12,6 +12,7 @@ from treadle.app import Sent
 from treadle.errors import ConfigurationError
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
+from treadle.pools.threads import ThreadPool
 from treadle.task import BoundTask, Registry, Task
 from treadle.web import resources
 from treadle.worker.embedded import stop_on_sigterm
@@ -97,8 +98,8 @@ class FlaskWorker:
         return await _treadle().ajobs(**wanted)
 
     @property
-    def pool(self) -> ProcessPool:
-        """The pool for computing now, on every core: `worker.pool.map(f, xs)`."""
+    def pool(self) -> ProcessPool | ThreadPool:
+        """The pool for computing now, on every core: `worker.pool.map(f, xs)`; see `treadle.Treadle.pool`."""
         return _treadle().pool
 
     # Answering

@@ -11,9 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from treadle import codec, settings
+from treadle import codec, cores, settings
 from treadle.clock import Clock, SystemClock
-from treadle.cores import usable_cores
 from treadle.errors import (
     AppNotFound,
     InvalidTask,
@@ -27,11 +26,12 @@ from treadle.errors import (
 from treadle.events import Events, JobEnqueued
 from treadle.handle import JobHandle, refuse_in_event_loop
 from treadle.job import Job, Kind, new_id
-from treadle.locate import load_target, target_of
+from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
 from treadle.pools.coroutines import CoroutinePool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
+from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
 from treadle.settings import Embedded, Mode, Settings
@@ -326,19 +326,26 @@ class Treadle:
         return self.make_runner()
 
     @cached_property
-    def pool(self) -> ProcessPool:
-        """The pool for computing now, apart from the one that jobs run on."""
+    def pool(self) -> ProcessPool | ThreadPool:
+        """The pool for computing now, apart from the one that jobs run on: a ProcessPool.
+
+        On a free-threaded build it is a ThreadPool, whose threads run on every core then and whose arguments do not
+        travel. It raises LimitNotKept for a call with limits, and a crash of one call takes the process along: make a
+        ProcessPool of your own where that matters.
+        """
         with self._lock:
+            if not cores.has_gil():
+                return ThreadPool(self.slots, name="treadle-pool")
             initializer, initargs = self.pool_initializer()
             return ProcessPool(
                 self.settings.concurrency, nice=self.settings.pool_nice, python=self.settings.python,
-                initializer=initializer, initargs=initargs,
+                initializer=initializer, initargs=initargs, preload=self.pool_preload(),
             )  # fmt: skip
 
     @property
     def slots(self) -> int:
         """How many child processes a worker uses."""
-        return self.settings.concurrency or usable_cores()
+        return self.settings.concurrency or cores.usable_cores()
 
     def worker(
         self,
@@ -382,7 +389,8 @@ class Treadle:
         def processes() -> ProcessPool:
             return ProcessPool(
                 slots, nice=self.settings.job_nice, python=self.settings.python,
-                initializer=initializer[0], initargs=initializer[1], held_fds=held_fds, **self.recycling,
+                initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
+                **self.recycling,
             )  # fmt: skip
 
         threads, coroutines = self.settings.threads, self.settings.coroutines
@@ -467,6 +475,24 @@ class Treadle:
     def pool_initializer(self) -> tuple[Callable[..., Any] | None, tuple[Any, ...]]:
         """What makes a child of `pool` ready."""
         return None, ()
+
+    def preload(self) -> tuple[str, ...]:
+        """What a worker's children all need, imported once before they are forked: the application's module.
+
+        Where that fails, or would make forks unsafe, each child imports it itself, and tells what is wrong.
+        """
+        try:
+            module = importable_module(self.target())
+        except AppNotFound:
+            return ()
+        return (module + MAY_FAIL,) if module else ()
+
+    def pool_preload(self) -> tuple[str, ...]:
+        """The same for the children of `pool`: only what this process has imported, too.
+
+        Else a script without `if __name__ == "__main__"` would run a second time for a mere `pool.map`.
+        """
+        return tuple(name for name in self.preload() if is_imported(name.removesuffix(MAY_FAIL)))
 
     def target(self) -> str:
         """`module:name` under which a child finds this application. Raises AppNotFound."""

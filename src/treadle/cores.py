@@ -1,9 +1,15 @@
-"""How many cores this process may use: the least of its affinity and its cgroup's quota."""
+"""How many cores this process may use (the least of its affinity and its cgroup's quota), and whether threads can."""
 
 import os
+import sys
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+def has_gil() -> bool:
+    """Whether one thread of Python runs at a time; False where a free-threaded build has not switched the GIL on."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
 
 def usable_cores(setting: int | None = None) -> int:

@@ -31,6 +31,7 @@ TreadleError
     ├── LimitNotKept          (ValueError) the call asks for a limit that this pool cannot keep
     ├── QueueFull             as many calls wait as may
     └── Unpicklable           (PicklingError) a value cannot travel to or from a child
+        └── Unreadable        (BrokenProcessPool) it was pickled, and cannot be made again on the other side
 """
 
 import difflib
@@ -168,6 +169,16 @@ class QueueFull(PoolError):
 
 class Unpicklable(PoolError, pickle.PicklingError):
     """Raised by the future of a call whose argument, result or exception cannot be pickled."""
+
+
+class Unreadable(Unpicklable, BrokenProcessPool):
+    """Raised by the future of a call that was pickled and cannot be unpickled in the child, or whose result cannot here.
+
+    The cause says why. `ProcessPoolExecutor` raises BrokenProcessPool then; here other futures are unharmed.
+    """
+
+    has_run = True
+    """Whether the function has run, and it is its result that cannot be read; False: its arguments could not be."""
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:

@@ -38,6 +38,19 @@ def target_of(wanted: object) -> str | None:
     return None
 
 
+def importable_module(target: str) -> str | None:
+    """The module of `module:attribute`, or of `module` alone; None where a file is named, as `flask --app` may."""
+    name = target.partition(":")[0]
+    is_dotted = all(part.isidentifier() for part in name.split("."))
+    return name if is_dotted and not name.endswith(".py") else None
+
+
+def is_imported(module: str) -> bool:
+    """Whether this process has a module under this name, and not as its main program, which other processes lack."""
+    found = sys.modules.get(module)
+    return found is not None and found is not sys.modules["__main__"]
+
+
 def load_target(target: str) -> Any:
     """The object named `module:attribute`, or what `module:factory()` returns.
 

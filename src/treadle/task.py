@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, overl
 
 import msgspec
 
-from treadle import codec
+from treadle import codec, cores
 from treadle.backoff import Backoff, BackoffRule
 from treadle.clock import US_PER_S, Clock, SystemClock, as_us
 from treadle.errors import InvalidTask, PayloadError, UnknownTask, suggestion
@@ -60,6 +60,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = Backoff.exponential()
     pool: str = "processes"
+    """Where not named: `coroutines` for an async function, else `processes`. On a free-threaded build `threads`, which
+    then run on every core, for a plain function without limits: a crash of one takes the worker along."""
     timeout_s: float | None = None
     """How long a run may take before its process is killed; that counts as an error. Pool `processes` only."""
     memory_mb: float | None = None
@@ -160,8 +162,8 @@ class Task(Generic[P, R]):
         self.module, self.qualname = _importable_path(function)
         self.name = name or f"{self.module}.{self.qualname}"
         self.aliases = _names(where, aliases)
-        options.setdefault("pool", "coroutines" if self.is_async else "processes")
-        self._options = Options().changed(options, where)
+        self._names_pool = "pool" in options
+        self._options = self._with_pool(Options().changed(options, where))
         self._refuse_wrong_pool(where)
         self.signature = _sendable_signature(function, self._options.takes_context)
         update_wrapper(self, function)
@@ -181,9 +183,18 @@ class Task(Generic[P, R]):
             raise InvalidTask(f"{self.name}: {name} belongs to the function; set it at decoration")
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other._options = self._options.changed(changes, self.name)
+        other._names_pool = self._names_pool or "pool" in changes
+        other._options = other._with_pool(self._options.changed(changes, self.name))
         other._refuse_wrong_pool(self.name)
         return other
+
+    def _with_pool(self, options: Options) -> Options:
+        """The options with the pool that fits best, where none was named."""
+        if self._names_pool:
+            return options
+        is_limited = any(getattr(options, name) is not None for name in LIMITS)
+        plain = "processes" if is_limited or cores.has_gil() else "threads"
+        return msgspec.structs.replace(options, pool="coroutines" if self.is_async else plain)
 
     def bind(self, *args: P.args, **kwargs: P.kwargs) -> "BoundTask[R]":
         """A call to be sent later. Raises TypeError here where the arguments do not fit."""

@@ -1,6 +1,7 @@
 """The tables are made by a migration, and stay as the core made them."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 from django.core.management import call_command
@@ -30,10 +31,10 @@ def schema():
 
 def core_schema(upto):
     """What the core's own migrations make, up to a number."""
-    own = sqlite3.connect(":memory:", isolation_level=None)
-    for migration in migrate.migrations("sqlite")[:upto]:
-        apply(own, migration)
-    return own.execute(SCHEMA).fetchall()
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as own:
+        for migration in migrate.migrations("sqlite")[:upto]:
+            apply(own, migration)
+        return own.execute(SCHEMA).fetchall()
 
 
 def test_the_tables_are_those_of_the_core(file_database):

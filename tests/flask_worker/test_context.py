@@ -6,6 +6,7 @@ from flask import Flask, g
 from flask.cli import ScriptInfo
 from tests.flask_worker import site
 from tests.flask_worker.site import count_visits, create_app, send_another, string_length, worker
+from tests.functions import has_imported
 
 from flask_worker import FlaskWorker
 from flask_worker.context import runner_of
@@ -128,6 +129,22 @@ def test_under_testing_no_child_is_needed(make_app, store_url):
     with make_app(WORKER_MODE="store", WORKER_DATABASE_URL=store_url).app_context():
         worker.send_function(string_length, "abc")
         assert worker.run_pending()[0].result() == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "preload"),
+    [("tests.flask_worker.site:create_app()", ("tests.flask_worker.site?",)), ("tests", ("tests?",)), ("app.py", ())],
+)
+def test_children_are_forked_after_the_module_was_imported(make_app, target, preload):
+    """Where the target names one; a target that is a file is left to each child."""
+    assert make_app(WORKER_APP=target).extensions["worker"].preload() == preload
+
+
+def test_a_child_of_the_pool_has_the_application_already(make_app):
+    """What this process has imported of it was imported before the child was forked."""
+    with make_app(WORKER_APP="tests.flask_worker.site:create_app()").app_context():
+        assert list(worker.pool.map(has_imported, [site.__name__])) == [True]
+        worker.pool.shutdown()
 
 
 # The key of the links

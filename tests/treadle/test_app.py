@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import apps
-from tests.helpers import PATIENCE_S, jobs_app, working
+from tests import apps, functions
+from tests.helpers import PATIENCE_S, Gate, jobs_app, working
 
 from treadle import (
     AppNotFound,
@@ -18,11 +18,14 @@ from treadle import (
     NotATask,
     PayloadError,
     PayloadTooLarge,
+    PoolBroken,
     SettingsError,
     State,
+    ThreadPool,
     Treadle,
     TreadleError,
     WouldDeadlock,
+    cores,
 )
 from treadle.app import Sent, runner_of
 from treadle.events import Event, JobEnqueued
@@ -366,6 +369,64 @@ def test_what_is_no_application_is_refused() -> None:
         runner_of("tests.apps:not_an_app")
 
 
+COUNTED = """
+from pathlib import Path
+from tests.apps import app
+with Path(__file__).with_name("imports").open("a") as file: file.write("x")
+"""
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which the imports of the module `counted` are counted; it holds the application `app`."""
+    (tmp_path / "counted.py").write_text(COUNTED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path / "imports"
+
+
+def test_the_application_is_imported_once_for_all_children(counted: Path, tmp_path: Path, gate: Gate) -> None:
+    """Of a worker: they are forked after that."""
+    app = jobs_app(tmp_path, app="counted:app", concurrency=2)
+    with working(app):
+        jobs = [app.send_function(apps.meet, str(gate.folder), 2, number) for number in range(2)]
+        assert [job.result(PATIENCE_S) for job in jobs] == [0, 1]
+    assert counted.read_text() == "x"
+
+
+def test_the_pool_preloads_what_this_process_has_imported(counted: Path, tmp_path: Path) -> None:
+    """And nothing else: a main program without a guard would run twice."""
+    app = jobs_app(tmp_path, app="counted:app")
+    assert (app.preload(), app.pool_preload()) == (("counted?",), ())
+    assert list(app.pool.map(functions.has_imported, ["counted"])) == [False]
+    app.close()
+    known = jobs_app(tmp_path)
+    assert list(known.pool.map(functions.has_imported, ["tests.apps"])) == [True]
+    known.close()
+
+
+def test_an_application_that_nobody_finds_has_nothing_to_preload() -> None:
+    """Its pool works all the same."""
+    app = Treadle("memory://", concurrency=1)
+    assert app.preload() == ()
+    assert list(app.pool.map(len, ["a"])) == [1]
+    app.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [("nowhere.at_all:app", AppNotFound), ("tests.apps:ap", AppNotFound), ("broken:app", ModuleNotFoundError)],
+)
+def test_a_worker_says_why_its_children_cannot_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, error: type[Exception]
+) -> None:
+    """The error of a child that looked for the application, whether or not it was to be preloaded."""
+    (tmp_path / "broken.py").write_text("import no_such_thing_at_all")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PoolBroken) as caught:
+        jobs_app(tmp_path, app=target).worker().run()
+    assert type(caught.value.__cause__) is error
+
+
 # Running
 
 
@@ -375,6 +436,18 @@ def test_the_pool_computes_now(app: Treadle) -> None:
     assert list(app.pool.map(len, ["a", "bc"])) == [1, 2]
     assert app.pool.max_workers == 1
     app.close()
+
+
+def test_without_a_gil_the_pool_is_one_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as there are slots: they run on every core then."""
+    monkeypatch.setattr(cores, "has_gil", lambda: False)
+    app = jobs_app(tmp_path, concurrency=3)
+    assert isinstance(app.pool, ThreadPool)
+    assert app.pool.max_workers == 3
+    assert list(app.pool.map(apps.string_length, ["a", "bc"])) == [1, 2]
+    app.close()
+    with pytest.raises(RuntimeError):
+        app.pool.submit(len, "a")
 
 
 def test_a_closed_application_may_be_closed_again(app: Treadle) -> None:

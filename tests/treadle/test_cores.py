@@ -1,6 +1,7 @@
 """How many cores this process may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,12 @@ def test_a_machine_without_control_groups_has_no_quota(monkeypatch: pytest.Monke
     """Then the affinity counts."""
     monkeypatch.setattr(cores, "_own_cgroup", lambda: None)
     assert cores.usable_cores() == 8
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_interpreter_says_whether_it_has_a_gil(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
+    """Where it can say so; others have one."""
+    monkeypatch.delattr(sys, "_is_gil_enabled", raising=False)
+    assert cores.has_gil()
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
+    assert cores.has_gil() is enabled

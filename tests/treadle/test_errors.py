@@ -30,6 +30,8 @@ def test_every_error_is_ours_and_in_the_picture(cls: type) -> None:
         (errors.WorkerCrashed, BrokenProcessPool),
         (errors.PoolBroken, BrokenProcessPool),
         (errors.Unpicklable, pickle.PicklingError),
+        (errors.Unreadable, pickle.PicklingError),
+        (errors.Unreadable, BrokenProcessPool),
     ],
 )
 def test_errors_are_also_what_python_would_raise(cls: type, builtin: type) -> None:

@@ -102,3 +102,25 @@ def test_the_main_of_a_package_can_be_found_again(tmp_path: Path) -> None:
         output, errors = process.communicate()
         assert process.returncode == 0, errors
         assert output.endswith(":thing\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "module"),
+    [
+        ("shop.wsgi:create_app()", "shop.wsgi"),
+        ("shop", "shop"),
+        ("app.py", None),
+        ("sites/shop.py:app", None),
+        ("", None),
+    ],
+)
+def test_the_module_of_a_target(target: str, module: str | None) -> None:
+    """Where it is named as `import` names it, and not as a file."""
+    assert locate.importable_module(target) == module
+
+
+def test_the_main_module_is_not_one_that_others_can_import() -> None:
+    """What this process has imported it has under its name, and not as its main program."""
+    assert locate.is_imported("tests.apps")
+    assert not locate.is_imported("nowhere.at_all")
+    assert not locate.is_imported("__main__")

@@ -13,7 +13,7 @@ import pytest
 from tests import apps
 from tests.apps import Holder, Point
 
-from treadle import Backoff, codec
+from treadle import Backoff, codec, cores
 from treadle.clock import US_PER_S
 from treadle.errors import InvalidTask, PayloadError, PayloadTooLarge, UnknownTask
 from treadle.job import Job, Progress
@@ -156,6 +156,18 @@ def test_the_pool_follows_from_the_function() -> None:
     assert Task(plain).settings.pool == "processes"
     assert Task(soon).settings.pool == "coroutines"
     assert Task(plain, pool="threads").settings.pool == "threads"
+
+
+def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At decoration and for one send, but where a pool was named."""
+    monkeypatch.setattr(cores, "has_gil", lambda: False)
+    task = Task(plain)
+    assert task.settings.pool == "threads"
+    assert task.options(timeout_s=5).settings.pool == "processes"
+    assert task.options(timeout_s=5).options(timeout_s=None).settings.pool == "threads"
+    assert Task(plain, cores=2).settings.pool == "processes"
+    assert Task(plain, pool="inline").options(priority=1).settings.pool == "inline"
+    assert task.options(pool="processes").options(priority=1).settings.pool == "processes"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ The future tells how the run ended:
     MemoryLimitExceeded      it took more memory than its limit and was killed (also a MemoryError)
     WorkerCrashed            the process died under it (also a BrokenProcessPool)
     Unpicklable              it could not travel to or from the child process
+    Unreadable               it travelled, and could not be unpickled there (both, and also a BrokenProcessPool)
     any other exception      the function raised it; from another process the remote traceback is its cause
 
 `treadle.testing.pool_contract` is the suite that each implementation passes.
@@ -109,6 +110,13 @@ class Pool(ABC):
 
         Its future ends with CancelledError, whichever way it was told.
         """
+
+    def cancel_waiting(self, future: Future[Any]) -> bool:
+        """Cancel a call that has not started: True means that it never will; a call that runs goes on.
+
+        `Future.cancel` is this very promise in `concurrent.futures`; a pool whose futures end what runs keeps it here.
+        """
+        return future.cancel()
 
     @abstractmethod
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -52,7 +52,7 @@ class CoroutinePool(Pool):
 
         with self._lock:
             if self._is_shut_down:
-                raise RuntimeError("cannot call a function after the pool was shut down")
+                raise RuntimeError("cannot schedule new futures after the pool was shut down")
             self._futures.add(future)
             self._running_loop().call_soon_threadsafe(self._begin, future, run)
         future.add_done_callback(self._futures.discard)

@@ -34,7 +34,7 @@ class InlinePool(Pool):
     ) -> Future[Any]:
         Limits(timeout_s, memory_mb, cores).refuse("InlinePool", "the call runs in its caller")
         if self._is_shut_down:
-            raise RuntimeError("cannot call a function after the pool was shut down")
+            raise RuntimeError("cannot schedule new futures after the pool was shut down")
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         if on_started:

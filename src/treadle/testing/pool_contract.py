@@ -14,11 +14,13 @@ import asyncio
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from treadle.errors import QueueFull
 from treadle.pools.contract import Pool, report
 
 PATIENCE_S = 20.0
@@ -36,8 +38,19 @@ class PoolContract:
     runs_async: bool = False
     """The pool runs async functions, and only those."""
 
+    maps: bool = False
+    """It has `map` and `map_unordered`, as ProcessPool has them."""
+    tells: bool = False
+    """It has `stats`."""
+    bounds: bool = False
+    """It has a bounded queue; then `make_bounded_pool` makes one."""
+
     def make_pool(self) -> Pool:
         """A new pool."""
+        raise NotImplementedError
+
+    def make_bounded_pool(self, max_queue: int, when_full: Literal["raise", "wait", "run"]) -> Pool:
+        """A new pool with one place, in which so many calls may wait."""
         raise NotImplementedError
 
     @property
@@ -173,6 +186,19 @@ class PoolContract:
             pool.shutdown()
             assert not (gate.folder / "touched").exists()
 
+    def test_only_a_call_that_waits_is_cancelled_as_waiting(self) -> None:
+        """`cancel_waiting` cancels what has not started, and lets go on what runs, whatever the pool can end."""
+        if not self.waits:
+            return
+        with Gate() as gate, self.make_pool() as pool:
+            running, *_, waiting = self._fill(pool, gate)
+            assert pool.cancel_waiting(running) is False
+            assert pool.cancel_waiting(waiting) is True
+            gate.open()
+            assert running.result(PATIENCE_S) == "open"
+            assert pool.cancel_waiting(running) is False
+            assert waiting.cancelled()
+
     def test_a_call_that_has_ended_cannot_be_killed(self) -> None:
         """`kill` of a finished call is False and leaves its result."""
         with self.make_pool() as pool:
@@ -203,6 +229,129 @@ class PoolContract:
             gate.open()
             assert other.result(PATIENCE_S) == "open"
             assert pool.call(self.functions.add, (1, 2)).result(PATIENCE_S) == 3
+
+    # map
+
+    def test_map_gives_results_in_order(self) -> None:
+        """Of one iterable or several, to the end of the shortest, whatever the chunks."""
+        if not self.maps:
+            return
+        with self.make_pool() as made:
+            pool: Any = made
+            assert list(pool.map(self.functions.add, range(100), range(100))) == [2 * n for n in range(100)]
+            assert list(pool.map(self.functions.add, range(3), [1, 1], chunksize=2)) == [1, 2]
+            assert list(pool.map(self.functions.add, [], [])) == []
+
+    def test_map_raises_an_error_in_its_place(self) -> None:
+        """After the results before it."""
+        if not self.maps:
+            return
+        with self.make_pool() as made:
+            pool: Any = made
+            results = pool.map(self.functions.add, [1, 2, "three"], [1, 1, 1], chunksize=1)
+            assert [next(results), next(results)] == [2, 3]
+            assert isinstance(_raised(lambda: next(results)), TypeError)
+
+    def test_map_gives_up_after_its_time(self) -> None:
+        """With TimeoutError; what had not started never runs."""
+        if not self.maps:
+            return
+        with self.make_pool() as made, Gate() as gate:
+            pool: Any = made
+            self._fill(pool, gate)
+            touched = gate.folder / "touched"
+            error = _raised(lambda: list(pool.map(self.functions.touch, [str(touched)], timeout=0)))
+            assert isinstance(error, TimeoutError)
+            gate.open()
+            pool.shutdown()
+            assert not touched.exists()
+
+    def test_map_unordered_gives_what_is_there(self) -> None:
+        """Each result with the index of its item, and none waits for one before it."""
+        if not self.maps:
+            return
+        with self.make_pool() as made, Gate() as gate:
+            pool: Any = made
+            # The second call finds its gate open: it is the folder.
+            results = pool.map_unordered(self.functions.wait_for, [str(gate.path), str(gate.folder)], chunksize=1)
+            assert next(results) == (1, "open")
+            gate.open()
+            assert list(results) == [(0, "open")]
+
+    # stats
+
+    def test_stats_count_what_runs_waits_and_has_ended(self) -> None:
+        """And how long it waited and ran."""
+        if not self.tells:
+            return
+        with self.make_pool() as made, Gate() as gate:
+            pool: Any = made
+            futures = self._fill(pool, gate)
+            stats = pool.stats()
+            assert stats.busy >= 1
+            assert stats.queued >= 1
+            assert stats.workers >= stats.busy
+            gate.open()
+            assert [future.result(PATIENCE_S) for future in futures] == ["open"] * len(futures)
+            stats = pool.stats()
+            assert (stats.done, stats.queued, stats.busy, stats.restarts) == (len(futures), 0, 0, 0)
+            assert sum(stats.wait_s.values()) == sum(stats.run_s.values()) == len(futures)
+
+    # A bounded queue
+
+    def test_a_full_queue_refuses_a_call(self) -> None:
+        """With QueueFull, where that was chosen; once there is room, it takes calls again."""
+        if not self.bounds:
+            return
+        with self.make_bounded_pool(1, "raise") as pool, Gate() as gate:
+            running = self._begin(pool, gate)
+            waiting = pool.call(self.functions.add, (1, 1))
+            assert isinstance(_raised(lambda: pool.call(self.functions.add, (1, 2))), QueueFull)
+            assert waiting.cancel()
+            again = pool.call(self.functions.add, (1, 3))
+            gate.open()
+            assert (running.result(PATIENCE_S), again.result(PATIENCE_S)) == ("open", 4)
+
+    def test_a_call_waits_for_room(self) -> None:
+        """Where that was chosen, `call` returns when fewer calls wait."""
+        if not self.bounds:
+            return
+        results: list[int] = []
+        with self.make_bounded_pool(1, "wait") as pool, Gate() as gate:
+            self._begin(pool, gate)
+            pool.call(self.functions.add, (1, 1))
+            caller = threading.Thread(
+                target=lambda: results.append(pool.call(self.functions.add, (1, 2)).result(PATIENCE_S))
+            )
+            caller.start()
+            assert caller.is_alive()
+            gate.open()
+            caller.join(PATIENCE_S)
+            assert results == [3]
+
+    def test_a_call_without_room_runs_in_its_caller(self) -> None:
+        """Where that was chosen, with its start and its reports."""
+        if not self.bounds:
+            return
+        seen: list[Any] = []
+        with self.make_bounded_pool(1, "run") as pool, Gate() as gate:
+            self._begin(pool, gate)
+            pool.call(self.functions.add, (1, 1))
+            future = pool.call(
+                self.functions.report_all, (["a"],), on_started=lambda: seen.append("start"), on_progress=seen.append
+            )
+            assert future.done()
+            assert seen == ["start", "a"]
+
+    def test_submit_is_bounded_too(self) -> None:
+        """`submit` minds the bound as `call` does."""
+        if not self.bounds:
+            return
+        with self.make_bounded_pool(1, "raise") as made, Gate() as gate:
+            pool: Any = made
+            self._begin(pool, gate)
+            pool.submit(self.functions.add, 1, 1)
+            assert isinstance(_raised(lambda: pool.submit(self.functions.add, 1, 2)), QueueFull)
 
     def _begin(self, pool: Pool, gate: "Gate") -> "Future[Any]":
         """A call that runs until the gate opens; a pool that cannot wait finds it open."""
@@ -309,6 +458,15 @@ def _state_of(gate: str) -> str:
     if os.path.exists(gate):
         return "open"
     return "" if os.path.exists(os.path.dirname(gate)) else "gone"
+
+
+def _raised(step: Callable[[], object]) -> Exception | None:
+    """What a step raises."""
+    try:
+        step()
+    except Exception as error:
+        return error
+    return None
 
 
 def _error(future: "Future[Any]") -> BaseException | None:

@@ -315,7 +315,7 @@ class Worker:
         for place in self._places.values():
             for flight in place.waiting_since(before_s):
                 if flight.future is not None:
-                    flight.future.cancel()
+                    place.pool.cancel_waiting(flight.future)
 
     def _interrupt(self) -> None:
         """End what still runs, with its attempt refunded."""
@@ -325,7 +325,7 @@ class Worker:
                 # Whoever takes the flight out of the table tells of its end.
                 if place.flights.pop(flight.job.claim, None) is None or flight.future is None:
                     continue
-                if self._has_not_begun(flight):
+                if self._has_not_begun(place, flight):
                     self._committer.add_release(flight.row)
                     continue
                 if place.pool.kill(flight.future):
@@ -335,15 +335,14 @@ class Worker:
         # Only when the old runs are over may the store offer their jobs again.
         wait(killed, LONGEST_PAUSE_S)
 
-    def _has_not_begun(self, flight: Flight) -> bool:
+    def _has_not_begun(self, place: Place, flight: Flight) -> bool:
         """Whether it is certain that the function has not run, nor will."""
         if flight.has_started or flight.future is None:
             return False
         if flight.job.max_crashes == 0 and not flight.is_prefetched:
             # A pool may tell of a start a moment late. Who may run once at most does not run on a guess.
             return False
-        # A pool that ends what runs may do so here, and tell of the start meanwhile.
-        return flight.future.cancel() and not flight.has_started
+        return place.pool.cancel_waiting(flight.future)
 
     def _end_cancelled(self) -> None:
         """End the runs that somebody has asked to cancel."""
@@ -362,9 +361,12 @@ class Worker:
             execution.cancelled_here.add(claim)
             if claim not in place.flights:
                 execution.cancelled_here.discard(claim)
-        if flight.future is not None and not flight.is_killed:
-            # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
-            flight.is_killed = place.pool.kill(flight.future)
+        if flight.future is None or flight.is_killed or place.pool.cancel_waiting(flight.future):
+            return
+        # Before the kill, whose end is told while it goes on: it runs, though its start may not be told yet.
+        flight.is_killed = True
+        # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
+        flight.is_killed = place.pool.kill(flight.future)
 
     @property
     def _is_settled(self) -> bool:
@@ -413,7 +415,7 @@ class Worker:
         execution.cancelled_here.discard(flight.job.claim)
         if is_interrupted:
             return  # Nobody waits for its end.
-        if future.cancelled() and not flight.has_started:
+        if future.cancelled() and not (flight.has_started or flight.is_killed):
             is_first = self._committer.add_release(flight.row)
         else:
             place.measure(self._clock.monotonic_s() - flight.handed_over_s)

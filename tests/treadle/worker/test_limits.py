@@ -35,7 +35,9 @@ class CommandedPool(Pool):
         self.limits: list[dict[str, Any]] = []
         self.running: list[Future[Any]] = []
         self.starts: list[Callable[[], None]] = []
+        self.waiting: list[Future[Any]] = []
         self.must_wait = False
+        self.tells_late = False
 
     def call(
         self,
@@ -58,6 +60,8 @@ class CommandedPool(Pool):
             raise ValueError(f"cores={cores} are more than the {SLOTS} workers of this pool")
         self.limits.append({"timeout_s": timeout_s, "memory_mb": memory_mb, "cores": cores})
         if self.must_wait:
+            self.waiting.append(future)
+        if self.must_wait or self.tells_late:
             self.starts.append(on_started)
         else:
             on_started()
@@ -72,6 +76,9 @@ class CommandedPool(Pool):
             future.set_exception(end)
         else:
             self.running.append(future)
+
+    def cancel_waiting(self, future: "Future[Any]") -> bool:
+        return future in self.waiting and future.cancel()
 
     def kill(self, future: "Future[Any]") -> bool:
         # As ProcessPool does: cancelled() is True of a call that was ended while it ran.
@@ -250,7 +257,42 @@ def test_who_may_run_once_does_not_run_again_on_a_guess(commanded: CommandedTrea
     assert (job.refresh().state, outcomes(job)) == (State.FAILED, ["interrupted"])
 
 
+def test_a_run_whose_start_is_told_late_is_interrupted(commanded: CommandedTreadle) -> None:
+    """And not given back as if it had never run."""
+    with working(commanded):
+        pool = pool_of(commanded)
+        pool.tells_late = True
+        job = commanded.send_function(apps.string_length, "abc")
+        eventually(lambda: pool.running)
+    assert outcomes(job) == ["interrupted"]
+
+
+def test_what_runs_is_never_given_back(commanded: CommandedTreadle) -> None:
+    """A prefetched job whose start is not told yet goes on: to cancel it would kill it."""
+    with working(commanded) as worker:
+        pool = pool_of(commanded)
+        pool.ends.append(None)
+        commanded.send_function(apps.string_length, "abc").result(PATIENCE_S)
+        pool.tells_late = True
+        jobs = [commanded.send_function(apps.string_length, "ab") for _ in range(SLOTS + 1)]
+        eventually(lambda: len(pool.running) == len(jobs))
+        worker._give_back(at_once=True)
+        assert not any(future.cancelled() for future in pool.running)
+
+
 # Cancelling
+
+
+def test_a_cancelled_run_whose_start_is_told_late_has_run(commanded: CommandedTreadle) -> None:
+    """Its attempt is on record."""
+    with working(commanded):
+        pool = pool_of(commanded)
+        pool.tells_late = True
+        job = commanded.send_function(apps.string_length, "abc")
+        eventually(lambda: pool.running)
+        job.cancel()
+        assert job.wait(PATIENCE_S).state is State.CANCELLED
+    assert outcomes(job) == ["cancelled"]
 
 
 @pytest.mark.parametrize("task", [apps.wait_for, apps.wait_soon_for], ids=lambda task: task.__name__)

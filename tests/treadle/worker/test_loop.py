@@ -618,8 +618,12 @@ def test_a_last_write_that_fails_leaves_the_jobs_to_be_rescued(app: Treadle, gat
     """A worker that cannot tell how its jobs ended stays known, so that another takes them back."""
     leaving = jobs_app(tmp_path)
     store = leaving.__dict__["worker_store"] = StoreThatGoesAway(SqliteFile(tmp_path / "jobs.sqlite3"))
+    started: list[Event] = []
+    leaving.events.subscribe(lambda event: started.append(event) if isinstance(event, JobStarted) else None)
     with working(leaving):
-        job = in_state(app.send_function(apps.wait_for, str(gate.path)), State.RUNNING)
+        job = app.send_function(apps.wait_for, str(gate.path))
+        # What has not started is not ended, but given back.
+        eventually(lambda: started)
         store.is_away = True
     assert job.refresh().state is State.RUNNING
     gate.open()

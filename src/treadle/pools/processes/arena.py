@@ -4,12 +4,12 @@ A value is pickled with its buffers apart (protocol 5), copied into a segment, a
 segments for reuse: copying 100 MB into a warm one takes as long as any copy, into a new one three times as long, for
 the kernel must find and clear its pages first.
 
-What is authoritative: whoever writes to a segment may do so only while nobody else has it mapped. A reader maps it
-for itself (privately: what it writes stays its own) and watches that mapping with a weak reference: the mapping lives
-as long as any array, slice, cache or traceback that looks into it, whoever holds it. Only when it is gone does the
-segment go back to the free ones; else it is retired: closed here, and gone when its last reader is.
+What is authoritative: whoever writes to a segment may do so only while nobody else looks into it. A child says with the
+end of a task whether anything of the task's segment is still in use (`mappings.py`), and the owner watches what it made
+of a result with a weak reference. Only then does the segment go back to the free ones; else it is retired: closed here,
+and gone when its last reader is.
 
-    free ──pack──► lent to a child ──the mapping is gone──► free
+    free ──pack──► lent to a child ──nothing looks into it──► free
       │                 └── something is still held ──► retired
       └── unused for a while ──► closed
 
@@ -17,6 +17,7 @@ The other way, a child makes a segment for a large result and hands it over; the
 the result is gone. Nothing of this has a name, so nothing is left in /dev/shm, whoever is killed.
 """
 
+import itertools
 import mmap
 import os
 import tempfile
@@ -36,6 +37,7 @@ _COPY_BYTES = 4 * 1024 * 1024
 """Copied at once; between two copies other threads may have the GIL."""
 _ALIGNMENT = 64
 _PAGE = mmap.ALLOCATIONGRANULARITY
+_numbers = itertools.count(1)
 
 
 class Part(NamedTuple):
@@ -49,10 +51,12 @@ class Part(NamedTuple):
 class Segment:
     """A file without a name, as its writer has it mapped."""
 
-    __slots__ = ("fd", "memory", "size", "used_s")
+    __slots__ = ("__weakref__", "fd", "memory", "number", "size", "used_s")
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
+        self.number = next(_numbers)
+        """Its name between an owner and those children to which it was introduced."""
         self.size = size
         self.memory: mmap.mmap | None = None
         self.used_s = 0.0
@@ -91,9 +95,7 @@ class Segment:
 class Arena:
     """The segments of one owner."""
 
-    def __init__(self, most_free: int = 2) -> None:
-        """`most_free`: how many free segments to keep at most; more than can be lent at once are of no use."""
-        self._most_free = most_free
+    def __init__(self) -> None:
         self._free: list[Segment] = []
         self._lock = threading.Lock()
         # Filled by finalizers, which may run in the middle of anything and so must not take a lock.
@@ -123,9 +125,10 @@ class Arena:
 
     def give_back(self, segment: Segment) -> None:
         """Nobody else has it mapped any more."""
+        segment.used_s = time.monotonic()
         with self._lock:
             if not self._is_closed:
-                self._keep(segment)
+                self._free.append(segment)
 
     def adopt(self, fd: int) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
@@ -135,7 +138,7 @@ class Arena:
 
         def collect(_: object) -> None:
             self._watched.pop(key, None)
-            # A process that was forked meanwhile has the mapping still, and what it has not touched would change there.
+            # A process that was forked meanwhile has the mapping still; what it has not touched would change there.
             if not self._is_closed and forks == _forks:
                 self._given_back.append(segment)
 
@@ -157,15 +160,9 @@ class Arena:
 
     def _collect(self) -> None:
         while self._given_back:
-            self._keep(self._given_back.popleft())
-
-    def _keep(self, segment: Segment) -> None:
-        """The ones used last: results bring a new segment each."""
-        segment.used_s = time.monotonic()
-        self._free.append(segment)
-        for oldest in self._free[: -self._most_free]:
-            oldest.close()
-        del self._free[: -self._most_free]
+            segment = self._given_back.popleft()
+            segment.used_s = time.monotonic()
+            self._free.append(segment)
 
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""
@@ -187,9 +184,8 @@ def map_privately(fd: int) -> mmap.mmap:
     return mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
 
 
-def views(memory: mmap.mmap, parts: Iterable[Part]) -> list[memoryview]:
-    """The buffers in a mapping; each keeps the mapping alive."""
-    whole = memoryview(memory)
+def views(whole: memoryview, parts: Iterable[Part]) -> list[memoryview]:
+    """The buffers in a segment; each keeps alive what `whole` is a view of."""
     found = [whole[part.offset : part.offset + part.length] for part in parts]
     return [view.toreadonly() if part.is_read_only else view for view, part in zip(found, parts, strict=True)]
 
@@ -222,7 +218,7 @@ def nameless_file() -> int:
 
 
 _forks = 0
-"""How often this process has been forked."""
+"""How often this process has forked."""
 
 
 def _count_fork() -> None:

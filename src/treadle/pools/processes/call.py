@@ -84,7 +84,9 @@ class Call(LightFuture):
         flags = TELLS_START if self.on_started or self.is_limited else 0
         if self.on_progress:
             flags |= WANTS_REPORTS
-        return self.function.number, flags, self.cores, b"" if parts else self.parcel.body, parts
+        if self.segment is None:
+            return self.function.number, flags, self.cores, self.parcel.body, 0, ()
+        return self.function.number, flags, self.cores, b"", self.segment.number, parts
 
     @property
     def is_limited(self) -> bool:

@@ -47,10 +47,10 @@ class Kind(IntEnum):
     """To the child: answer when everything before this is done or skipped."""
     FENCED = 12
     """From the child: the answer."""
-    SHARE = 13
-    """To the child: a shared segment, with its file."""
+    SEGMENT = 13
+    """To the child: the number of a segment, with its file."""
     FORGET = 14
-    """To the child: shared segments that nobody will name again."""
+    """To the child: the number of a segment that nobody will name again."""
     STARTED = 15
     """From the child: a task that wants it told has started, and how much memory the child has so far."""
     REPORT = 16
@@ -114,7 +114,7 @@ class Channel:
     def receive_waiting(self) -> list[Frame]:
         """The frames that have arrived, without waiting; with EOFError where there is none and never will be."""
         try:
-            while self._read(socket.MSG_DONTWAIT) == _READ_BYTES:
+            while self._read(socket.MSG_DONTWAIT):
                 pass
         except EOFError:
             if not self._frames:
@@ -122,12 +122,12 @@ class Channel:
         frames, self._frames = self._frames, deque()
         return list(frames)
 
-    def _read(self, how: int) -> int:
-        """Read once; returns the number of bytes. Raises EOFError."""
+    def _read(self, how: int) -> bool:
+        """Read once; returns whether there may be more. Raises EOFError."""
         try:
             length, ancillary, _, _ = self._socket.recvmsg_into([self._buffer], _ANCILLARY_BYTES, how | _CLOSE_ON_EXEC)
         except BlockingIOError:
-            return 0
+            return False
         except ConnectionResetError:
             length, ancillary = 0, []
         if not length:
@@ -137,7 +137,8 @@ class Channel:
                 self.fds.extend(array("i", data[: len(data) - len(data) % _FD_BYTES]))
         data = self._buffer[:length].tobytes()
         self._cut(self._rest + data if self._rest else data)
-        return length
+        # The kernel ends a read behind a frame with files, whatever follows.
+        return length == _READ_BYTES or bool(ancillary)
 
     def _cut(self, data: bytes) -> None:
         """Cut what was read into frames, and keep the rest."""

@@ -12,16 +12,16 @@ import socket
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from multiprocessing import current_process
 from typing import Any, NamedTuple, NoReturn
 
-from treadle.errors import Unpicklable
+from treadle.errors import Unpicklable, Unreadable
 from treadle.pools import current
 from treadle.pools.contract import report, reporting_to
-from treadle.pools.processes import pickling, surroundings
-from treadle.pools.processes.arena import Part, Segment, map_privately, packed_size
+from treadle.pools.processes import mappings, pickling, surroundings
+from treadle.pools.processes.arena import Segment, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
@@ -38,6 +38,9 @@ def main(channel_fd: int, permits_fd: int, preparation_fd: int) -> NoReturn:
         preparation: Preparation = pickle.load(file)
     sys.path[:] = preparation.path
     sys.argv[:] = preparation.argv
+    for fd in (channel_fd, permits_fd, *preparation.held_fds):
+        # They came through an exec, and are to go through no other.
+        os.set_inheritable(fd, False)
     surroundings.end_with_parent(preparation.zygote_pid)
     run_child(Channel(socket.socket(fileno=channel_fd)), permits_fd, preparation)
 
@@ -64,8 +67,11 @@ def _make_ready(preparation: Preparation) -> None:
     surroundings.hold(preparation.held_fds)
     surroundings.stand_back(preparation.nice)
     surroundings.reseed()
+    current_process().authkey = preparation.authkey
     if preparation.main is not None:
         sys.modules["__main__"] = pickling.LateMain(preparation.main)
+    for name in () if preparation.can_fork else preparation.preload:
+        surroundings.preload(name)
     first_call = pickling.load(preparation.initializer)
     if first_call is not None:
         initializer, initargs = first_call
@@ -101,9 +107,9 @@ class Child:
         self._channel = channel
         self._permits = permits
         self._functions: dict[int, Any] = {}
+        self._ended = 0
+        """How many tasks have ended."""
         self._sending = threading.Lock()
-        self._reporting: WireTask | None = None
-        """The task that runs now, if it may report."""
         self._pid = os.getpid()
         self._has_forked = False
         os.register_at_fork(before=self._note_fork)
@@ -121,30 +127,26 @@ class Child:
 
     def _obey(self, kind: int, body: bytes) -> None:
         if kind == Kind.FENCE:
-            self._send(Kind.FENCED)
+            self._channel.send(Kind.FENCED)
             return
-        from treadle.pools.processes import shared
-
-        if kind == Kind.SHARE:
-            shared.learn(pickling.load(body), self._channel.fds.popleft())
+        number, is_shared = pickling.load(body)
+        if kind == Kind.SEGMENT:
+            mappings.learn(number, self._channel.fds.popleft(), is_shared=is_shared)
         else:
-            shared.forget(pickling.load(body))
+            mappings.forget(number)
 
     def _run_batch(self, body: bytes) -> None:
         functions, tasks = pickling.load(body)
         self._functions.update(functions)
         for task in map(WireTask._make, tasks):
-            fd = self._channel.fds.popleft() if task.parts else -1
             if take(self._permits):
-                self._run(task, fd)
-            elif fd >= 0:
-                os.close(fd)
+                self._run(task)
 
-    def _run(self, task: WireTask, fd: int) -> None:
-        lent = _Lent(fd) if fd >= 0 else None
+    def _run(self, task: WireTask) -> None:
+        lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._send(Kind.STARTED, pickle.dumps(surroundings.own_memory_mb("self")))
+            self._channel.send(Kind.STARTED, pickle.dumps(surroundings.own_memory_mb("self")))
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -155,25 +157,18 @@ class Child:
         holds = lent is not None and (lent.is_held or self._has_forked)
         self._tell(answer, seconds, HOLDS_SEGMENT if holds else 0)
 
-    def _run_aside(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _run_aside(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """The same, with all that a task may ask for."""
-        reporter = partial(self._report, task) if task.flags & WANTS_REPORTS else None
-        self._reporting = task if reporter else None
-        try:
-            with reporting_to(reporter), surroundings.blas_threads(task.cores):
-                return self._try(task, lent)
-        finally:
-            with self._sending:
-                self._reporting = None
+        reporter = partial(self._report, self._ended) if task.flags & WANTS_REPORTS else None
+        with reporting_to(reporter), surroundings.blas_threads(task.cores):
+            return self._try(task, lent)
 
-    def _try(self, task: WireTask, lent: "_Lent | None") -> Answer:
+    def _try(self, task: WireTask, lent: mappings.Lent | None) -> Answer:
         """Run the task. Whatever it does, there is an answer, and nothing of its values is referred to from here."""
         function = None
         try:
-            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
-            if task.function:
-                function = self._find(task.function)
-            if self._reporting is task and isinstance(function, Task):
+            function, args, kwargs = self._unpack(task, lent)
+            if task.flags & WANTS_REPORTS and isinstance(function, Task):
                 value = function.run(report, *args, **kwargs)
             else:
                 value = function(*args, **kwargs)
@@ -182,6 +177,15 @@ class Child:
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
 
+    def _unpack(self, task: WireTask, lent: mappings.Lent | None) -> tuple[Any, Any, Any]:
+        try:
+            function, args, kwargs = lent.load(task.parts) if lent is not None else pickling.load(task.body)
+            return self._find(task.function) if task.function else function, args, kwargs
+        except BaseException as error:
+            unreadable = Unreadable(f"the call cannot be unpickled in the child: {error!r}")
+            unreadable.has_run = False
+            raise unreadable from error
+
     def _find(self, number: int) -> Callable[..., Any]:
         function = self._functions[number]
         if type(function) is bytes:
@@ -189,47 +193,26 @@ class Child:
         return function  # type: ignore[no-any-return]
 
     def _tell(self, answer: Answer, seconds: float, flags: int) -> None:
-        if answer.segment is None:
-            self._send(answer.kind, answer.body, flags=flags, seconds=seconds)
-            return
-        flags |= IN_SEGMENT
-        self._send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(answer.segment.fd,))
-        answer.segment.close()
+        segment = answer.segment
+        with self._sending:
+            self._ended += 1
+            if segment is None:
+                self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds)
+                return
+            flags |= IN_SEGMENT
+            self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(segment.fd,))
+        segment.close()
 
-    def _report(self, task: WireTask, value: Any) -> None:
+    def _report(self, ended: int, value: Any) -> None:
+        """A value that a task reports, the `ended`th from the first; lost once that task has ended."""
         body = pickling.dump(value, "a reported value")
+        # The task may report from threads of its own, which may live longer than it.
         with self._sending:
-            # A thread that the task has left behind may report when nobody listens any more.
-            if self._reporting is task:
+            if ended == self._ended:
                 self._channel.send(Kind.REPORT, body)
-
-    def _send(self, kind: int, body: bytes = b"", **how: Any) -> None:
-        # The function may report from threads of its own.
-        with self._sending:
-            self._channel.send(kind, body, **how)
 
     def _note_fork(self) -> None:
         self._has_forked = True
-
-
-class _Lent:
-    """The segment in which the arguments of a task lie."""
-
-    def __init__(self, fd: int) -> None:
-        self._memory = map_privately(fd)
-        os.close(fd)
-        self._watch = weakref.ref(self._memory)
-
-    def load(self, parts: Sequence[Part]) -> Any:
-        memory = self._memory
-        # From here on it lives as long as what was made of it.
-        del self._memory
-        return pickling.load_from(memory, parts)
-
-    @property
-    def is_held(self) -> bool:
-        """Whether something still looks into it."""
-        return self._watch() is not None
 
 
 def _answer(kind: Kind, value: Any, function: Any) -> Answer:

@@ -2,7 +2,7 @@
 
     callers ── submit, cancel ──► Crew ◄── hear, tick ── Listener (one thread)
                                    │
-                    Schedule (queue, batches)   Forker (the zygote)   Watch (limits)   Arena (large values)
+         Schedule (who is given what)   Nursery (who lives)   Watch (limits)   Arena (large values)
 
 What is authoritative: a call is in exactly one place until its future is done: in the queue, reserved for a child while
 it is copied, or in `given` of one child. It changes its place under `_lock` only. The thread that calls writes to an
@@ -23,51 +23,33 @@ idle child by itself: each thread between a call and its child costs a wake-up, 
 
 import contextlib
 import logging
-import mmap
 import os
-import pickle
-import signal
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
-from treadle.errors import PoolBroken, PoolError, Unpicklable, WorkerCrashed
-from treadle.pools.processes import pickling
+from treadle.errors import PoolBroken, PoolError
+from treadle.pools.processes import endings, pickling
 from treadle.pools.processes.arena import Arena
 from treadle.pools.processes.call import NOTHING, Call
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, Frame, Kind
-from treadle.pools.processes.forker import Forker, end_orphans
+from treadle.pools.processes.endings import News
 from treadle.pools.processes.launch import Recipe
-from treadle.pools.processes.limits import Watch, resident_mb
+from treadle.pools.processes.limits import Watch
 from treadle.pools.processes.listener import Listener
+from treadle.pools.processes.mapping import MapRun
 from treadle.pools.processes.member import Member
+from treadle.pools.processes.nursery import Crewing, Nursery, Rules
 from treadle.pools.processes.schedule import STALLED_S, Schedule
-from treadle.pools.processes.stats import Histogram, Stats
+from treadle.pools.stats import Histogram, Stats
 
-MAX_DEATHS_AT_START = 3
-PATIENCE_S = 2.0
-"""How long a child may take to leave before it is killed."""
 ENDS = frozenset({int(Kind.RESULT), int(Kind.ERROR)})
 GATHER_S = 0.0005
 """Measured with tiny calls on two loaded cores: 18k a second without, 34k with 0.3 ms, 42k with 1 ms."""
 LOOK_EVERY_S = 0.001
 """No more often is looked for what is due, however many frames arrive."""
-
-
-News = tuple[Callable[[Any, Any, Any], None], Any, Any, Any]
-"""A function to be called without the lock, and what with."""
-
-
-class Rules(NamedTuple):
-    """How a crew is kept."""
-
-    recycle_after_tasks: int | None = None
-    recycle_over_rss_mb: float | None = None
-    idle_timeout_s: float | None = 60.0
 
 
 class Crew:
@@ -86,21 +68,20 @@ class Crew:
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._waiting_for_room = 0
-        self._schedule = Schedule(self._size, self._note_share_gone)
+        self._schedule = Schedule(self._size, self._wake_listener)
+        self._nursery = Nursery(
+            self._recipe, self._rules, self._schedule, self._lock,
+            Crewing(self._hear, self._settle, self._give_up, self._wake),
+        )  # fmt: skip
         self._watch = Watch()
-        self.arena = Arena(max(2, self._size))
+        self.arena = Arena()
         self._listener: Listener | None = None
-        self._forker: Forker | None = None
-        self._is_forker_ready = False
-        self._is_forker_needed = True
-        self._wanted = 0
-        self._is_share_gone = False
         self._looked_s = 0.0
-        self._deaths_at_start = 0
         self._is_closing = False
         self._broken: BaseException | None = None
+        self.maps: WeakSet[MapRun] = WeakSet()
+        """Those that may have something left to send."""
         self._done_count = 0
-        self._restarts = 0
         self._runs = Histogram()
 
     @property
@@ -125,7 +106,7 @@ class Crew:
                 busy=self._schedule.busy,
                 queued=self._schedule.waiting,
                 done=self._done_count,
-                restarts=self._restarts,
+                restarts=self._nursery.restarts,
                 pids=tuple(self.pids),
                 wait_s=self._schedule.waits.snapshot(),
                 run_s=self._runs.snapshot(),
@@ -133,33 +114,39 @@ class Crew:
 
     # The calling threads
 
-    def submit(self, call: Call) -> None:
-        """Give a call to an idle child, or queue it. Raises RuntimeError, or PoolBroken."""
+    def submit(self, call: Call, max_queue: int | None = None, *, may_wait: bool = False) -> bool:
+        """Give a call to an idle child, or queue it; False where `max_queue` calls wait already.
+
+        `may_wait`: wait then until there is room. Raises RuntimeError, or PoolBroken.
+        """
         call.sent_s = time.monotonic()
         with self._lock:
             self._check_open()
+            if max_queue is not None and not self._find_room(max_queue, may_wait=may_wait):
+                return False
             self._schedule.add(call)
             if call.is_queued:
-                self._want_children()
+                self._nursery.want()
         if self._schedule.to_load:
             self._load()
+        return True
 
     def _check_open(self) -> None:
         if self._is_closing:
-            raise RuntimeError("cannot call a function after the pool was shut down")
+            raise RuntimeError("cannot schedule new futures after the pool was shut down")
         if self._broken is not None:
             raise PoolBroken(f"the children of this pool cannot be started: {self._broken}") from self._broken
 
-    def room(self, max_queue: int, *, wait: bool) -> bool:
-        """Whether fewer than `max_queue` calls wait; with `wait`, once that is so."""
-        with self._lock:
-            while self._schedule.waiting >= max_queue and not self._is_closing and self._broken is None:
-                if not wait or self._is_listening_here:
-                    return False
-                self._waiting_for_room += 1
-                self._has_room.wait()
-                self._waiting_for_room -= 1
-            return True
+    def _find_room(self, max_queue: int, *, may_wait: bool) -> bool:
+        """Whether there is room in the queue. A child that is yet to be started has room for a call of its own."""
+        while self._schedule.waiting >= max_queue + self._size - self._schedule.ready:
+            if not may_wait or self._is_listening_here:
+                return False
+            self._waiting_for_room += 1
+            self._has_room.wait()
+            self._waiting_for_room -= 1
+            self._check_open()
+        return True
 
     @property
     def _is_listening_here(self) -> bool:
@@ -207,6 +194,10 @@ class Crew:
             return call.member is not None and bool(call.member.given) and call.member.given[0] is call
 
     def close(self, *, wait: bool, cancel_queued: bool) -> None:
+        for run in tuple(self.maps):
+            # Where it cannot be sent, who asks for the results is told.
+            with contextlib.suppress(PoolError):
+                run.send_rest()
         with self._lock:
             self._is_closing = True
             abandoned = self._schedule.drop_all() if cancel_queued else []
@@ -255,36 +246,15 @@ class Crew:
             member.reserved_for = None
         return is_reserved and call.member is member
 
-    # The children's number
-
-    def _want_children(self) -> None:
-        """Have a child started, if there is work for it. One that is dying counts until it is buried."""
-        members = self._schedule.members
-        if len(members) + self._wanted >= self._size or self._broken is not None:
-            return
-        starting = self._wanted + sum(not member.is_ready for member in members.values())
-        if starting < self._schedule.waiting:
-            self._wanted += 1
-            self._wake()
-
     def _wake(self) -> None:
         if self._listener is None and not self._is_closing:
-            self._listener = Listener(self.tick)
+            self._listener = Listener(self.tick, self._despair)
             self._listener.start()
-        elif self._listener is not None:
-            self._listener.wake()
+        self._wake_listener()
 
-    def _note_share_gone(self) -> None:
-        """Called by the collector, in the middle of anything; the listener tells the children."""
-        self._is_share_gone = True
+    def _wake_listener(self) -> None:
         if self._listener is not None:
             self._listener.wake()
-
-    def _forget_shares(self) -> None:
-        if self._is_share_gone:
-            self._is_share_gone = False
-            for member in self._schedule.members.values():
-                member.forget_shares()
 
     def _end_for(self, call: Call, verdict: BaseException) -> None:
         """Kill the child that runs a call, which ends with this verdict."""
@@ -294,138 +264,64 @@ class Crew:
         if not call.is_to_be_cancelled:
             # A limit does not take back what `cancel` has promised.
             call.verdict = verdict
-        member.is_killed = True
-        self._schedule.forget(member)
-        if self._forker is not None:
-            # Without a zygote it is dying already.
-            self._forker.kill(member)
+        self._nursery.kill(member)
 
     # The listening thread
 
     def tick(self, listener: Listener) -> float | None:
         """Do what is due; returns in how many seconds there may be more, None: not before somebody says so."""
         self._gather()
-        self._start_wanted(listener)
+        self._nursery.tick(listener)
         now_s = time.monotonic()
         if now_s - self._looked_s < LOOK_EVERY_S:
             return LOOK_EVERY_S
         self._looked_s = now_s
+        due_s = [*self._look(now_s), self.arena.trim()]
         with self._lock:
-            for call, verdict in self._watch.verdicts(now_s):
-                self._end_for(call, verdict)
-            self._forget_shares()
-            level_s = self._schedule.level(now_s)
-            leave_s = self._let_leave(now_s)
-            watch_s = self._watch.next_s(now_s)
-            busy_s = STALLED_S if self._schedule.busy else None
+            self._schedule.forget_gone()
         self._load()
         if self._is_closing:
             self._finish(listener)
-        elif not self._is_forker_needed:
-            self._stop_forker(listener)
-        # A call may have come when the zygote was to go already; its wake-up is spent.
-        wanted_s = 0.0 if self._wanted and self._forker is None else None
-        due_s = [level_s, leave_s, watch_s, busy_s, wanted_s, self.arena.trim()]
         return min((wait_s for wait_s in due_s if wait_s is not None), default=None)
+
+    def _look(self, now_s: float) -> list[float | None]:
+        """What time has brought; returns when to look again, and again."""
+        with self._lock:
+            for call, verdict in self._watch.verdicts(now_s):
+                self._end_for(call, verdict)
+            return [
+                self._schedule.level(now_s),
+                self._nursery.let_leave(now_s),
+                self._watch.next_s(now_s),
+                STALLED_S if self._schedule.busy else None,
+            ]
 
     def _gather(self) -> None:
         """Let results gather while nobody waits for more: to be woken for each one halves what the pool gets done."""
         if self._schedule.is_saturated:
             time.sleep(GATHER_S)
 
-    def _start_wanted(self, listener: Listener) -> None:
-        if not self._wanted or (self._forker is not None and not self._is_forker_needed):
-            return
-        try:
-            if self._forker is None:
-                self._start_forker(listener)
-            elif self._is_forker_ready:
-                self._start_children(self._forker, listener)
-        except OSError as error:
-            self._break(error)
-
-    def _start_forker(self, listener: Listener) -> None:
-        # Not under the lock: it takes some milliseconds. No other thread ever does it.
-        forker = Forker(self._recipe)
-        self._is_forker_ready, self._is_forker_needed = False, True
-        self._forker = forker
-        listener.watch(forker, lambda: self._hear_forker(forker, listener))
-
-    def _start_children(self, forker: Forker, listener: Listener) -> None:
-        with self._lock:
-            while self._wanted:
-                member = Member()
-                member.tasks_left = self._rules.recycle_after_tasks or member.tasks_left
-                # Counted as wanted until it is counted as a member: else a caller would want one more meanwhile.
-                self._schedule.members[member.number] = member
-                self._wanted -= 1
-                listener.watch(member.channel, partial(self._hear, member, listener))
-                forker.fork(member)
-
-    def _hear_forker(self, forker: Forker, listener: Listener) -> None:
-        try:
-            frames = forker.frames()
-        except EOFError:
-            self._lose_forker(forker, listener)
-            return
-        for frame in frames:
-            self._take_from_forker(frame, listener)
-
-    def _take_from_forker(self, frame: Frame, listener: Listener) -> None:
-        kind, _, _, body = frame
-        match kind:
-            case Kind.READY:
-                self._is_forker_ready = True
-            case Kind.BROKEN:
-                self._break(pickling.load(body))
-            case Kind.UNSAFE:
-                self._go_without_preload(pickling.load(body))
-            case Kind.FORKED:
-                number, pid = pickling.load(body)
-                self._schedule.members[number].pid = pid
-            case Kind.DIED:
-                number, code, reason = pickling.load(body)
-                self._bury(self._schedule.members[number], listener, code, reason or _how(code))
-
-    def _go_without_preload(self, why: str) -> None:
-        self._recipe = self._recipe.without_preload()
-        self._deaths_at_start -= 1  # It leaves now, and that is no failure.
-        logging.getLogger("treadle.pools").warning(
-            "%s, so children that are forked after it would not be safe; they start without preload, more slowly. "
-            "Move that out of the import, or take the module out of preload",
-            why,
-        )
-
-    def _lose_forker(self, forker: Forker, listener: Listener) -> None:
-        listener.unwatch(forker)
-        forker.stop()
-        self._deaths_at_start += not self._is_forker_ready
-        self._forker, self._is_forker_ready = None, False
-        members = list(self._schedule.members.values())
-        end_orphans(member.pid for member in members if member.pid)
-        for member in members:
-            self._bury(member, listener, None, "killed with the process that had forked it")
-        self._check_deaths_at_start("killed")
-        with self._lock:
-            self._want_children()
-
-    def _hear(self, member: Member, listener: Listener) -> None:
+    def _hear(self, member: Member) -> bool:
+        """Take what a child has said; returns whether there was anything."""
         try:
             frames = member.channel.receive_waiting()
         except EOFError:
             # How it ended, its zygote will tell.
-            listener.unwatch(member.channel)
-            return
+            if self._listener is not None:
+                self._listener.unwatch(member.channel)
+            return False
         news: list[News] = []
         with self._lock:
             self._take(member, frames, news)
-            self._keep_busy(member)
+            self._nursery.look_after(member)
+            if len(member.given) <= member.refill_at:
+                self._schedule.feed(member)
             if self._waiting_for_room:
                 self._has_room.notify_all()
         self._load()
         # The children first: they must not wait for what a callback of a future does.
-        for tell, whom, what, memory in news:
-            tell(whom, what, memory)
+        endings.tell(news)
+        return bool(frames)
 
     def _take(self, member: Member, frames: list[Frame], news: list[News]) -> None:
         """Note what a child says; what others must be told goes to `news`, to be told without the lock."""
@@ -439,14 +335,14 @@ class Crew:
             elif kind == Kind.REPORT:
                 call = member.given[0]
                 if call.on_progress is not None and not call.cancelled():
-                    news.append((_report, call.on_progress, frame[3], None))
+                    news.append((endings.report, call.on_progress, frame[3], -1))
             elif kind == Kind.FENCED:
                 member.is_fenced = False
             elif kind == Kind.READY:
-                self._deaths_at_start = 0
+                self._nursery.deaths_at_start = 0
                 member.is_ready = True
             elif kind == Kind.BROKEN:
-                news.append((self._break_with, frame[3], None, None))
+                news.append((self._give_up_with, frame[3], None, -1))
 
     def _take_end(self, member: Member, frame: Frame) -> News:
         _, flags, seconds, _ = frame
@@ -454,16 +350,15 @@ class Crew:
         member.done_count += 1
         self._runs.add(seconds)
         call.function.measure(seconds)
-        memory = self.arena.adopt(member.channel.fds.popleft()) if flags & IN_SEGMENT else None
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
-        return _conclude, call, frame, memory
+        return endings.conclude, call, frame, member.channel.fds.popleft() if flags & IN_SEGMENT else -1
 
     def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
             self._watch.begin(call, member, pickling.load(memory_mb))
         if call.on_started is not None:
-            news.append((_start, call.on_started, None, None))
+            news.append((endings.start, call.on_started, None, -1))
 
     def _let_go(self, call: Call, *, is_held: bool) -> None:
         """A call has ended, however: nothing of it is kept here."""
@@ -477,79 +372,30 @@ class Crew:
         if segment is not None and not is_held:
             self.arena.give_back(segment)
 
-    def _keep_busy(self, member: Member) -> None:
-        """After its news: give it more, or have it replaced."""
-        rss_limit_mb = self._rules.recycle_over_rss_mb
-        if rss_limit_mb is not None and member.done_count and resident_mb(member.pid) > rss_limit_mb:
-            member.tasks_left = 0
-        if member.tasks_left <= 0 and not member.is_leaving:
-            self._replace(member)
-        if member.is_leaving and not member.is_busy:
-            member.dismiss()
-        elif len(member.given) <= member.refill_at:
-            self._schedule.feed(member)
-
-    def _replace(self, member: Member) -> None:
-        """Have another child started before this one leaves."""
-        member.is_leaving = True
-        self._schedule.forget(member)
-        if not self._is_closing:
-            self._wanted += 1
-
-    def _let_leave(self, now_s: float) -> float | None:
-        """Have children leave that were idle for long, kill those that do not; returns when to look again."""
-        idle_s = self._rules.idle_timeout_s
-        while idle_s is not None and (member := self._schedule.longest_idle) and now_s - member.last_news_s >= idle_s:
-            self._leave(member)
-        leaving = [m for m in self._schedule.members.values() if m.dismissed_s is not None and not m.is_killed]
-        for member in leaving:
-            if now_s - (member.dismissed_s or 0) >= PATIENCE_S and self._forker is not None:
-                member.is_killed = True
-                self._forker.kill(member)
-        if leaving:
-            return PATIENCE_S
-        longest = self._schedule.longest_idle
-        return longest.last_news_s + idle_s - now_s if longest is not None and idle_s is not None else None
-
-    def _leave(self, member: Member) -> None:
-        member.is_leaving = True
-        self._schedule.forget(member)
-        member.dismiss()
-
-    def _bury(self, member: Member, listener: Listener, code: int | None, how: str) -> None:
-        """A child has died and was reaped: its last words, then for each of its calls an end or another child."""
-        with self._lock:
-            member.is_killed = True
-            self._schedule.forget(member)
-        self._hear(member, listener)
-        listener.unwatch(member.channel)
+    def _settle(self, member: Member, code: int | None, how: str) -> None:
+        """A child is dead: what it had not started runs elsewhere, and what it had fails."""
         with self._lock:
             self._schedule.put_back(member.calls_not_started())
             failed = list(member.given)
             for call in failed:
                 self._let_go(call, is_held=True)
-            self._count_death(member)
-            self._want_children()
+            self._nursery.want()
             self._schedule.feed_idle()
-        member.close()
+        self._load()
         for call in failed:
-            _fail(call, code, how)
-        self._check_deaths_at_start(how)
+            endings.fail(call, code, how)
+        if self._broken is not None:
+            # What came back has nobody to go to.
+            self._give_up(self._broken)
 
-    def _count_death(self, member: Member) -> None:
-        del self._schedule.members[member.number]
-        self._deaths_at_start += not (member.is_ready or member.is_leaving)
-        self._restarts += not member.is_leaving
-        # The last one has left because there is nothing to do: nobody needs a zygote then.
-        self._is_forker_needed = not member.is_leaving or bool(self._schedule.members or self._schedule.waiting)
-
-    def _check_deaths_at_start(self, how: str) -> None:
-        if self._deaths_at_start >= MAX_DEATHS_AT_START:
-            self._break(WorkerCrashed(f"{MAX_DEATHS_AT_START} children died while starting, the last one {how}"))
-
-    def _break(self, reason: BaseException) -> None:
+    def _give_up(self, reason: BaseException) -> None:
+        """No child can be started: every call that waits fails with the reason, and every later one."""
+        # Said also in the log: nobody may look at the futures. First, so that who finds the crew broken finds it said.
+        if self._broken is None:
+            logging.getLogger("treadle.pools").critical("the children of a pool cannot be started", exc_info=reason)
         with self._lock:
-            self._broken, self._wanted = reason, 0
+            self._broken = reason
+            self._nursery.start_no_more()
             abandoned = self._schedule.drop_all()
             self._done_count += len(abandoned)
             self._has_room.notify_all()
@@ -558,91 +404,36 @@ class Crew:
             error.__cause__ = reason
             call.set_exception(error)
 
-    def _break_with(self, error: bytes, *_: None) -> None:
-        self._break(pickling.load(error))
+    def _give_up_with(self, error: bytes, *_: Any) -> None:
+        self._give_up(pickling.load_reason(error))
 
-    def _stop_forker(self, listener: Listener) -> None:
-        forker, self._forker = self._forker, None
-        if forker is not None:
-            listener.unwatch(forker)
-            forker.stop(at_once=not self._is_forker_ready)
-        self._is_forker_ready = False
+    def _despair(self, error: BaseException) -> None:
+        """The listener has failed, which is a bug of ours: nobody may wait for ever."""
+        self._give_up(error)
+        with self._lock:
+            calls = [call for member in self._schedule.members.values() for call in member.given]
+        for call in calls:
+            if not call.done():
+                call.set_exception(PoolBroken(f"the pool has failed: {error!r}"))
+        self._nursery.close(None)
 
     def _finish(self, listener: Listener) -> None:
         """Once nothing waits or runs, let all children leave; when they have, end."""
         with self._lock:
-            if self._schedule.waiting or self._schedule.busy:
+            if self._schedule.waiting or self._schedule.busy or not self._nursery.send_home():
                 return
-            self._wanted = 0
-            for member in tuple(self._schedule.members.values()):
-                if member.dismissed_s is None:
-                    self._leave(member)
-            if self._schedule.members:
-                return
-        self._stop_forker(listener)
+        self._nursery.close(listener)
         self.arena.close()
         listener.end()
 
     def close_inherited(self) -> None:
         """In a forked process: let go of what belongs to the parent, and begin anew."""
-        for member in self._schedule.members.values():
-            member.close()
-        if self._forker is not None:
-            self._forker.abandon()
+        self._nursery.abandon()
         if self._listener is not None:
             self._listener.abandon()
+        is_closing = self._is_closing
         self._forget()
-
-
-def _conclude(call: Call, frame: Frame, memory: mmap.mmap | None) -> None:
-    """Give a future what its child has told."""
-    kind, _, _, body = frame
-    if call.is_to_be_cancelled:
-        call.conclude_cancelled()
-        return
-    try:
-        value = pickle.loads(body)
-        if memory is not None:
-            value = pickling.load_from(memory, value)
-    except BaseException as error:
-        unreadable = Unpicklable(f"what the function gave cannot be unpickled here: {error!r}")
-        unreadable.__cause__ = error
-        call.set_exception(unreadable)
-        return
-    if kind == Kind.RESULT:
-        call.set_result(value)
-    else:
-        call.set_exception(value)
-
-
-def _fail(call: Call, code: int | None, how: str) -> None:
-    if call.is_to_be_cancelled:
-        call.conclude_cancelled()
-    else:
-        call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))
-
-
-def _how(code: int | None) -> str:
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"
-
-
-def _start(on_started: Callable[[], None], *_: None) -> None:
-    _safely(on_started)
-
-
-def _report(on_progress: Callable[[Any], None], body: bytes, _: None) -> None:
-    _safely(lambda: on_progress(pickling.load(body)))
-
-
-def _safely(callback: Callable[[], None]) -> None:
-    """A callback that raises must not end the thread that all calls depend on."""
-    try:
-        callback()
-    except Exception:
-        logging.getLogger("treadle.pools").exception("a callback of a call raised")
+        self._is_closing = is_closing
 
 
 _crews: "WeakSet[Crew]" = WeakSet()

@@ -1,13 +1,14 @@
 """A Future that is cheap while nobody waits for it."""
 
-import sys
 import threading
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import Any
 
+from treadle.cores import has_gil
+
 # Without the GIL a write of the state and a look at the condition may pass each other.
-_IS_LAZY = getattr(sys, "_is_gil_enabled", lambda: True)()
+_IS_LAZY = has_gil()
 
 
 class LightFuture(Future[Any]):

@@ -5,6 +5,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from multiprocessing import current_process
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from treadle.pools.processes.channel import Channel, Kind
 from treadle.pools.processes.pickling import PROTOCOL, main_module
 from treadle.pools.processes.surroundings import blas_variables
 from treadle.pools.processes.wire import Preparation
+
+CAN_FORK = sys.platform == "linux"
+"""Elsewhere forks are not safe (macOS: system libraries start threads), so children are started anew."""
 
 
 class Recipe(NamedTuple):
@@ -47,12 +51,14 @@ class Recipe(NamedTuple):
     def _preparation(self) -> Preparation:
         return Preparation(
             zygote_pid=0,
+            can_fork=CAN_FORK,
             nice=self.nice,
             path=list(sys.path),
             argv=list(sys.argv),
             main=main_module(),
             preload=self.preload,
             held_fds=self.held_fds,
+            authkey=bytes(current_process().authkey),
             initializer=self.initializer,
         )
 

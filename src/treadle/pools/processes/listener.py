@@ -5,6 +5,7 @@ death of a parent is sent at the end of the *thread* that made the child.
 """
 
 import contextlib
+import logging
 import os
 import select
 import threading
@@ -13,7 +14,7 @@ from math import ceil
 from typing import Protocol
 
 LONGEST_WAIT_S = 3600.0
-"""poll takes no more than 24 days, and an hour more of looking costs nothing."""
+"""More than a few weeks would be no number of milliseconds that the kernel takes."""
 
 
 class HasFileno(Protocol):
@@ -23,11 +24,15 @@ class HasFileno(Protocol):
 class Listener:
     """A thread that waits for files to become readable, and for time to pass."""
 
-    def __init__(self, tick: "Callable[[Listener], float | None]") -> None:
-        """`tick` is called between waits; it returns how many seconds the next one may last, None: for ever."""
+    def __init__(self, tick: "Callable[[Listener], float | None]", despair: Callable[[BaseException], None]) -> None:
+        """`tick` is called between waits; it returns how many seconds the next one may last, None: for ever.
+
+        `despair` is called when it, or a handler, has raised, which none of them should; then the thread ends.
+        """
         self._tick = tick
+        self._despair = despair
         self._poll = select.poll()
-        self._handlers: dict[int, Callable[[], None]] = {}
+        self._handlers: dict[int, Callable[[], object]] = {}
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -58,7 +63,7 @@ class Listener:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._waker, b"!")
 
-    def watch(self, file: HasFileno, handle: Callable[[], None]) -> None:
+    def watch(self, file: HasFileno, handle: Callable[[], object]) -> None:
         """Call `handle` when the file can be read."""
         self._handlers[file.fileno()] = handle
         self._poll.register(file, select.POLLIN)
@@ -78,10 +83,14 @@ class Listener:
             self._close()
 
     def _run(self) -> None:
-        while not self._is_over:
-            wait_s = self._tick(self)
-            if not self._is_over:
-                self._listen(wait_s)
+        try:
+            while not self._is_over:
+                wait_s = self._tick(self)
+                if not self._is_over:
+                    self._listen(wait_s)
+        except BaseException as error:
+            logging.getLogger("treadle.pools").exception("the listener of a pool has failed")
+            self._despair(error)
         with self._closing:
             self._close()
 

@@ -15,7 +15,7 @@ from math import ceil
 from queue import SimpleQueue
 from typing import Any
 
-from treadle.errors import PoolBroken, Unpicklable
+from treadle.errors import PoolBroken, Unpicklable, Unreadable
 from treadle.pools.processes import pickling
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.future import LightFuture
@@ -83,6 +83,7 @@ class MapRun:
         self._is_begun = False
         self._is_stuck = False
         """A chunk could not be sent: no other is cut before somebody has looked at it."""
+        self._is_last_chance = False
         # Reentrant: a call that ends at once calls back before it was sent.
         self._lock = threading.RLock()
         self._flying: deque[Chunk] = deque()
@@ -97,7 +98,7 @@ class MapRun:
     def _values(self, lists: Iterator[list[Any]]) -> Iterator[Any]:
         try:
             for found in lists:
-                yield from found
+                yield from _handing_over(found)
         finally:
             self.abandon()
 
@@ -121,10 +122,20 @@ class MapRun:
                 self._in_order.remove(chunk)
                 index = chunk.start
                 for values in self._results(chunk, None):
-                    yield from enumerate(values, index)
-                    index += len(values)
+                    values.reverse()
+                    # Not `enumerate`, which keeps the pair that it gave last.
+                    while values:
+                        yield index, values.pop()
+                        index += 1
         finally:
             self.abandon()
+
+    def send_rest(self) -> None:
+        """All that is left, at once and in few chunks: the pool will take no more calls."""
+        with self._lock:
+            self._is_last_chance = True
+            self._in_flight = len(self._items)
+            self._fly()
 
     def abandon(self) -> None:
         """Cut no more, and cancel what has not started: nobody will ask for it."""
@@ -168,9 +179,11 @@ class MapRun:
             return failed
 
     def _good_size(self) -> int:
+        fair = ceil((len(self._items) - self._next) / (2 * self._workers))
+        if self._is_last_chance:
+            return fair
         if self._item_s is None:
             return 1
-        fair = ceil((len(self._items) - self._next) / (2 * self._workers))
         return max(1, min(fair, int(CHUNK_S / max(self._item_s, 1e-9))))
 
     def _on_end(self, chunk: Chunk) -> None:
@@ -191,6 +204,8 @@ class MapRun:
     def _can_run_again(self, chunk: Chunk, deadline_s: float | None) -> bool:
         """Whether it has failed before the function was called, or by a crash, which only one item is to blame for."""
         error = chunk.call.exception(_left_s(deadline_s))
+        if isinstance(error, Unreadable):
+            return not error.has_run
         if isinstance(error, Unpicklable):
             # From a child it is a result that cannot travel, and its function has run.
             return not isinstance(chunk.call, Call)
@@ -204,6 +219,13 @@ class MapRun:
         while singles:
             yield from self._results(singles.popleft(), deadline_s)
         self._is_stuck = False
+
+
+def _handing_over(values: list[Any]) -> Iterator[Any]:
+    """Each value, which is kept here no longer; a chunk of large ones would stay until its last was asked for."""
+    values.reverse()
+    while values:
+        yield values.pop()
 
 
 def _left_s(deadline_s: float | None) -> float | None:

@@ -5,11 +5,10 @@ import pickle
 import socket
 import sys
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
+from treadle.pools.processes.arena import Segment
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.channel import Channel, Kind
 from treadle.pools.processes.permits import Permits
@@ -48,8 +47,8 @@ class Member:
         """A large call that is being copied for it."""
         self.given: deque[Call] = deque()
         self.functions: set[int] = set()
-        self.shares: dict[int, weakref.ref[Any]] = {}
-        """The shared segments that it has mapped, by number."""
+        self.segments: set[int] = set()
+        """Those that it has mapped."""
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
         self.done_count = 0
@@ -81,7 +80,7 @@ class Member:
     def is_reserved(self) -> bool:
         return self.reserved_for is not None
 
-    def give(self, calls: list[Call], frame: bytes, fds: tuple[int, ...] = ()) -> None:
+    def give(self, calls: list[Call], frame: bytes) -> None:
         """Hand calls over. Permits first: a child that finds no permit takes the call for taken back.
 
         A child that is gone keeps its permits unread, so its calls are found not started when its death is told.
@@ -92,7 +91,19 @@ class Member:
         self.permits.grant(len(calls))
         self.given.extend(calls)
         self.refill_at = len(self.given) // 2
-        self.send(Kind.BATCH, frame, fds=fds)
+        self.send(Kind.BATCH, frame)
+
+    def introduce(self, segment: Segment, *, is_shared: bool) -> None:
+        """Before a call names it."""
+        if segment.number not in self.segments:
+            self.segments.add(segment.number)
+            self.send(Kind.SEGMENT, pickle.dumps((segment.number, is_shared)), fds=(segment.fd,))
+
+    def forget(self, number: int) -> None:
+        """A segment is gone: have it unmapped."""
+        if number in self.segments:
+            self.segments.remove(number)
+            self.send(Kind.FORGET, pickle.dumps((number, False)))
 
     def take_back(self) -> list[Call]:
         """The calls that it has not started and never will, in their order."""
@@ -107,24 +118,11 @@ class Member:
     def calls_not_started(self) -> list[Call]:
         """When it is dead: the calls that may run elsewhere; those left in `given` had started."""
         calls = self.take_back()
-        if self.reserved_for is not None:
+        if self.reserved_for is not None and self.reserved_for.member is self:
+            # Else it was cancelled meanwhile.
             calls.append(self.reserved_for)
-            self.reserved_for = None
+        self.reserved_for = None
         return calls
-
-    def share(self, segment: Any, when_gone: Callable[[], None]) -> None:
-        """Have it map a shared segment, if it has not; `when_gone` is called when nobody can name it any more."""
-        if segment.number not in self.shares:
-            self.shares[segment.number] = weakref.ref(segment, lambda _: when_gone())
-            self.send(Kind.SHARE, pickle.dumps(segment.number), fds=(segment.fd,))
-
-    def forget_shares(self) -> None:
-        """Have it forget the segments that nobody can name any more."""
-        gone = [number for number, segment in self.shares.items() if segment() is None]
-        for number in gone:
-            del self.shares[number]
-        if gone:
-            self.send(Kind.FORGET, pickle.dumps(gone))
 
     def dismiss(self) -> None:
         """Let it end by itself, as it does when its socket ends."""

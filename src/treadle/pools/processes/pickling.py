@@ -132,9 +132,17 @@ def load(body: bytes | memoryview, buffers: Iterable[memoryview] = ()) -> Any:
     return pickle.loads(body, buffers=buffers)
 
 
+def load_reason(body: bytes) -> BaseException:
+    """Why a zygote or a child could not make itself ready; in words, where that cannot be unpickled here."""
+    try:
+        return load(body)  # type: ignore[no-any-return]
+    except BaseException as error:
+        return Unpicklable(f"the error at its start cannot be unpickled here: {error!r}")
+
+
 def load_from(memory: mmap.mmap, parts: Sequence[Part]) -> Any:
     """The value whose pieces lie in a segment; its buffers stay there."""
-    *buffers, body = views(memory, parts)
+    *buffers, body = views(memoryview(memory), parts)
     return load(body, buffers)
 
 

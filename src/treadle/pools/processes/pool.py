@@ -5,23 +5,23 @@ import atexit
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, Literal
+from typing import Any
 
 from treadle.cores import usable_cores
-from treadle.errors import QueueFull, Unpicklable
-from treadle.pools import current
-from treadle.pools.contract import Limits, Pool, Reporter, run_into
+from treadle.errors import Unpicklable
+from treadle.pools import bounds, current
+from treadle.pools.bounds import WhenFull
+from treadle.pools.contract import Limits, Pool, Reporter
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import limits as limits_
 from treadle.pools.processes.call import Call
-from treadle.pools.processes.crew import Crew, Rules
+from treadle.pools.processes.crew import Crew
 from treadle.pools.processes.functions import Functions
 from treadle.pools.processes.launch import Recipe, find_python
 from treadle.pools.processes.mapping import MapRun, run_chunk, run_star_chunk
+from treadle.pools.processes.nursery import Rules
 from treadle.pools.processes.pickling import dump, pack_call
-from treadle.pools.processes.stats import Stats
-
-WhenFull = Literal["raise", "wait", "run"]
+from treadle.pools.stats import Stats
 
 
 class ProcessPool(Pool, Executor):
@@ -58,9 +58,12 @@ class ProcessPool(Pool, Executor):
         """`max_workers`: the usable cores where None. `initializer(*initargs)` runs once in each child.
 
         `preload`: modules (`package.module`), or functions to be called (`module:function()`), that are
-        imported once, before children are forked; they must neither start threads nor open sockets.
+        imported once, before children are forked; they must neither start threads nor leave sockets or
+        databases open (else children start without them, with a warning). Where the import fails no child is
+        started, but for a name that ends in `?` children start without it.
         `max_queue`: how many calls may wait; when so many do, `when_full` says whether a further one
-        raises QueueFull, waits for room, or runs in the caller. `nice`: how much the children stand back
+        raises QueueFull, waits for room, or runs in the caller (QueueFull where it has limits, which cannot be
+        kept there). `nice`: how much the children stand back
         behind this process, 0 to 19. A child is replaced after `recycle_after_tasks` calls, or when it
         has more than `recycle_over_rss_mb` MB in memory, and leaves after `idle_timeout_s` seconds
         without work (None: never). `python`: their interpreter, where `sys.executable` is not one.
@@ -68,10 +71,9 @@ class ProcessPool(Pool, Executor):
 
         Raises ValueError for a number that is too small, Unpicklable for an initializer that cannot travel.
         """
-        _check_positive(max_workers=max_workers, max_queue=max_queue, recycle_after_tasks=recycle_after_tasks,
+        _check_positive(max_workers=max_workers, recycle_after_tasks=recycle_after_tasks,
                         recycle_over_rss_mb=recycle_over_rss_mb, idle_timeout_s=idle_timeout_s)  # fmt: skip
-        if when_full not in ("raise", "wait", "run"):
-            raise ValueError(f"when_full must be 'raise', 'wait' or 'run', got {when_full!r}")
+        bounds.check(max_queue, when_full)
         self._size = max_workers or usable_cores()
         self._max_queue = max_queue
         self._when_full = when_full
@@ -115,30 +117,22 @@ class ProcessPool(Pool, Executor):
                 on_started=on_started, on_progress=on_progress,
             )  # fmt: skip
         limits_.check(limits, self._size)
-        if self._max_queue is not None and not self._crew.room(self._max_queue, wait=self._when_full == "wait"):
-            return self._overflow(function, args, kwargs or {})
         try:
             call = self._new_call(function, args, dict(kwargs or {}))
         except Unpicklable as error:
             return _failed(error)
         call.limit(limits)
         call.on_started, call.on_progress = on_started, on_progress
-        self._crew.submit(call)
-        return call
+        if self._crew.submit(call, self._max_queue, may_wait=self._when_full == "wait"):
+            return call
+        return bounds.overflow(
+            self._max_queue, self._when_full, function, args, kwargs, limits=limits,
+            on_started=on_started, on_progress=on_progress,
+        )  # fmt: skip
 
     def _new_call(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         entry = self._functions.find(function)
         return Call(self._crew, entry, pack_call(None if entry.number else function, args, kwargs))
-
-    def _overflow(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Future[Any]:
-        if self._when_full == "raise":
-            raise QueueFull(
-                f"{self._max_queue} calls wait already; try again later, or make the pool with when_full='wait'"
-            )
-        future: Future[Any] = Future()
-        future.set_running_or_notify_cancel()
-        run_into(future, function, args, kwargs)
-        return future
 
     def map(
         self,
@@ -191,7 +185,9 @@ class ProcessPool(Pool, Executor):
             self._crew.submit(call)
             return call
 
-        return MapRun(send, items, workers=self._size, chunksize=chunksize)
+        map_run = MapRun(send, items, workers=self._size, chunksize=chunksize)
+        self._crew.maps.add(map_run)
+        return map_run
 
     def share(self, array: Any) -> Any:
         """A read-only copy of a NumPy array in shared memory.
@@ -206,6 +202,9 @@ class ProcessPool(Pool, Executor):
 
     def kill(self, future: Future[Any]) -> bool:
         return future.cancel()
+
+    def cancel_waiting(self, future: Future[Any]) -> bool:
+        return future.cancel_if_waiting() if isinstance(future, Call) else future.cancel()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         self._crew.close(wait=wait, cancel_queued=cancel_futures)
@@ -227,7 +226,7 @@ class ProcessPool(Pool, Executor):
 def _check_positive(**numbers: float | None) -> None:
     for name, number in numbers.items():
         if number is not None and number <= 0:
-            raise ValueError(f"{name} must be {'more than 0' if name.endswith('_s') else 'at least 1'}, got {number}")
+            raise ValueError(f"{name} must be greater than 0, got {number}")
 
 
 def _failed(error: BaseException) -> Future[Any]:

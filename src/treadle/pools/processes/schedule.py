@@ -12,13 +12,14 @@ Nothing here takes a lock: the crew holds its own around every call.
 """
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
 from treadle.pools.processes.arena import Part
-from treadle.pools.processes.call import Call, encode_batch
+from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
-from treadle.pools.processes.stats import Histogram
+from treadle.pools.stats import Histogram
 
 SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
@@ -37,16 +38,18 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int, when_share_gone: Callable[[], None]) -> None:
-        """`when_share_gone` is called when a child may forget a shared segment, in the middle of anything."""
+    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+        """`wake` has `forget_gone` called soon."""
         self.size = size
-        self._when_share_gone = when_share_gone
+        self._wake = wake
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
         self.to_load: deque[tuple[Member, Call]] = deque()
         """Large calls that were assigned and must be copied, by a thread that does not hold the lock."""
         self.waits = Histogram()
         self._idle: list[Member] = []
+        self._segments: set[int] = set()
+        self._gone: deque[int] = deque()
         self._cancelled = 0
         """Calls that were cancelled and are still in the queue: to search it would take longer."""
         self._extra_cores = 0
@@ -55,6 +58,11 @@ class Schedule:
     def waiting(self) -> int:
         """How many calls no child was given."""
         return len(self.queue) - self._cancelled
+
+    @property
+    def ready(self) -> int:
+        """How many children have made themselves ready."""
+        return sum(member.is_ready for member in self.members.values())
 
     @property
     def busy(self) -> int:
@@ -82,6 +90,7 @@ class Schedule:
     def drop(self, call: Call) -> None:
         """A call in the queue was cancelled."""
         call.is_queued = False
+        call.parcel = NOTHING
         self._cancelled += 1
 
     def drop_all(self) -> list[Call]:
@@ -92,6 +101,14 @@ class Schedule:
         self.queue.clear()
         self._cancelled = 0
         return calls
+
+    def abandon(self) -> None:
+        """In a forked process: calls and children are the parent's, and who cancels one here changes nothing."""
+        self.drop_all()
+        for member in self.members.values():
+            for call in (*member.given, *([member.reserved_for] if member.reserved_for else ())):
+                call.member = None
+            member.close()
 
     def feed_idle(self) -> None:
         """Give idle children what waits, as long as there is both."""
@@ -204,12 +221,29 @@ class Schedule:
             if function.number not in member.functions:
                 member.functions.add(function.number)
                 functions[function.number] = function.body
-            if call.parcel.shares:
+            if call.segment is not None or call.parcel.shares:
                 self._introduce(call, member)
             tasks.append(call.on_wire(parts))
-        fd = batch[0].segment.fd if batch[0].segment is not None else None
-        member.give(batch, encode_batch(functions, tasks), (fd,) if fd is not None else ())
+        member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:
-        for segment in call.parcel.shares:
-            member.share(segment, self._when_share_gone)
+        """The segments that a call names, each to be forgotten when it is gone."""
+        own = ((call.segment, False),) if call.segment is not None else ()
+        for segment, is_shared in (*own, *((segment, True) for segment in call.parcel.shares)):
+            if segment.number not in self._segments:
+                self._segments.add(segment.number)
+                weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+            member.introduce(segment, is_shared=is_shared)
+
+    def forget_gone(self) -> None:
+        """Tell the children of the segments that are gone."""
+        while self._gone:
+            number = self._gone.popleft()
+            self._segments.discard(number)
+            for member in self.members.values():
+                member.forget(number)
+
+    def _on_gone(self, number: int) -> None:
+        # From a finalizer, in the middle of anything: it takes no lock that is not reentrant.
+        self._gone.append(number)
+        self._wake()

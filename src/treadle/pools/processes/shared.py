@@ -6,32 +6,25 @@ else it is an ordinary array. When it is gone in the owner, children are told to
 such an array keeps the memory, which nobody ever writes to again.
 """
 
-import itertools
-import mmap
-import os
 from typing import Any, Literal
 
 import numpy as np
 
 from treadle.pools.processes.arena import Segment
+from treadle.pools.processes.mappings import mapped
 from treadle.pools.processes.pickling import travelling
-
-_numbers = itertools.count(1)
 
 
 class SharedSegment:
     """The memory of one shared array, in its owner."""
 
     def __init__(self, array: "np.ndarray[Any, Any]") -> None:
-        segment = Segment.new(array.nbytes)
+        self.segment = Segment.new(array.nbytes)
         # As bytes: some types, such as dates, are no buffers.
-        segment.write([array.reshape(-1, order="A").view(np.uint8).data])
-        self.number = next(_numbers)
-        self.fd = segment.fd
-        self._segment = segment
-        assert segment.memory is not None
+        self.segment.write([array.reshape(-1, order="A").view(np.uint8).data])
+        assert self.segment.memory is not None
         # Not the segment's any more, which would close it: arrays may look into it when this is gone.
-        self.memory, segment.memory = segment.memory, None
+        self.memory, self.segment.memory = self.segment.memory, None
         self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
 
     def offset_of(self, array: "np.ndarray[Any, Any]") -> int | None:
@@ -57,9 +50,9 @@ class SharedArray(np.ndarray[Any, Any]):
         offset = self.segment.offset_of(self) if self.segment is not None else None
         if shares is None or offset is None:
             return self.view(np.ndarray).__reduce_ex__(protocol)
-        shares.append(self.segment)
         assert self.segment is not None
-        return _attach, (self.segment.number, offset, self.dtype, self.shape, self.strides)
+        shares.append(self.segment.segment)
+        return _attach, (self.segment.segment.number, offset, self.dtype, self.shape, self.strides)
 
 
 def share(array: Any) -> SharedArray:
@@ -77,22 +70,6 @@ def share(array: Any) -> SharedArray:
     return shared
 
 
-# In a child
-
-_mapped: dict[int, mmap.mmap] = {}
-
-
-def learn(number: int, fd: int) -> None:
-    """Map a segment that calls will name."""
-    _mapped[number] = mmap.mmap(fd, 0, prot=mmap.PROT_READ)
-    os.close(fd)
-
-
-def forget(numbers: list[int]) -> None:
-    """No call will name them again; what a task has kept of them stays."""
-    for number in numbers:
-        _mapped.pop(number, None)
-
-
 def _attach(number: int, offset: int, dtype: Any, shape: Any, strides: Any) -> Any:
-    return np.ndarray(shape, dtype, _mapped[number], offset, strides)
+    """In a child: the array that lies there."""
+    return np.ndarray(shape, dtype, mapped(number), offset, strides)

@@ -6,10 +6,14 @@ import os
 import random
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from treadle.locate import import_here, load_target
+from treadle.pools.processes.wire import MAY_FAIL
 
 PR_SET_PDEATHSIG = 1
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
@@ -85,6 +89,18 @@ def stand_back(nice: int) -> None:
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 
 
+def preload(name: str) -> None:
+    """Import a module, or call a function, as `Preparation.preload` names them. Raises what that raises."""
+    if name.endswith(MAY_FAIL):
+        # Who needs it will tell: the initializer of a child, or a call.
+        with contextlib.suppress(Exception, SystemExit):
+            import_here(name.removesuffix(MAY_FAIL))
+    elif ":" in name:
+        load_target(name)
+    else:
+        import_here(name)
+
+
 def reseed() -> None:
     """Two forks of one process would draw the same numbers. Generators that a module has made cannot be found."""
     random.seed()
@@ -119,15 +135,34 @@ def ignore_stopping_signals() -> None:
     By a handler and not by SIG_IGN, which the programs that a task starts would inherit; what a task forks has the
     default again.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOPPING:
         signal.signal(number, _ignore)
-    os.register_at_fork(after_in_child=_heed_stopping_signals)
+    os.register_at_fork(
+        before=_hold_back_signals, after_in_parent=_let_signals_come, after_in_child=_heed_stopping_signals
+    )
 
 
 def _ignore(number: int, frame: object) -> None:
     pass
 
 
+def _hold_back_signals() -> None:
+    # What is forked may be sent one before it has the default again, and must not ignore that one.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    _masks.stack = [*getattr(_masks, "stack", ()), before]
+
+
+def _let_signals_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.stack.pop())
+
+
 def _heed_stopping_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _let_signals_come()
+
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_masks = threading.local()
+"""`stack`: the signals that this thread held back before each fork that is under way; the hooks are there twice in a
+child, once from its zygote."""

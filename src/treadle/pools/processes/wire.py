@@ -11,6 +11,9 @@ TELLS_START = 1
 WANTS_REPORTS = 2
 """Flag of a task: somebody listens to what it reports."""
 
+MAY_FAIL = "?"
+"""The end of a preloaded module's name: where its import fails, children start without it."""
+
 
 class WireTask(NamedTuple):
     """One task of a batch."""
@@ -20,11 +23,13 @@ class WireTask(NamedTuple):
     flags: int
     cores: int
     body: bytes
+    segment: int
+    """The number of the segment in which it lies; 0: the body is here."""
     parts: tuple[Part, ...]
-    """Where body and buffers lie in the segment that came along; empty: the body is here."""
+    """Where body and buffers lie in it."""
 
 
-RawTask = tuple[int, int, int, bytes, tuple[Part, ...]]
+RawTask = tuple[int, int, int, bytes, int, tuple[Part, ...]]
 
 
 class Preparation(NamedTuple):
@@ -32,14 +37,18 @@ class Preparation(NamedTuple):
 
     zygote_pid: int
     """0 until it is known."""
+    can_fork: bool
+    """Whether children are forked; else each is started as a program of its own."""
     nice: int
     path: list[str]
     argv: list[str]
     main: dict[str, str] | None
     preload: tuple[str, ...]
-    """`module`, or `module:function` to be called."""
+    """`module`, `module?` whose import may fail, or `module:function()` to be called."""
     held_fds: tuple[int, ...]
     """Descriptors that each child keeps open as long as it lives, and hands on to nobody."""
+    authkey: bytes
+    """By which multiprocessing's managers and connections know each other."""
     initializer: bytes
     """A pickled pair of function and arguments, or None; read only once `path` is in force."""
 

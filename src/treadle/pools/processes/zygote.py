@@ -11,33 +11,37 @@ can have its number) and tell the owner. When the owner's socket ends, it kills 
 dies itself, the kernel kills its children.
 
 It refuses to fork once a preloaded module has started threads (a lock that one of them holds would stay locked in every
-child) or opened sockets (which all children would share).
+child) or opened sockets or databases (which all children would share; an SQLite connection that crosses a fork can
+damage its file). A file counts as a database if it is open for both reading and writing.
+
+Where forks are not safe (macOS, whose system libraries start threads), it starts each child as a program of its own.
+What holds there in another way: a child takes as long to start as an interpreter, and imports what is preloaded by
+itself, so nothing of that is shared in memory, and no preload is unsafe. What does not hold: the kernel does not kill
+children whose zygote was killed, they end when they next read from their owner; and no memory limit is kept.
 """
 
 import contextlib
+import fcntl
 import gc
 import os
 import pickle
 import select
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from treadle.locate import import_here, load_target
 from treadle.pools import current
 from treadle.pools.processes import pickling, surroundings
 from treadle.pools.processes.arena import nameless_file
 from treadle.pools.processes.channel import Channel, Frame, Kind
 from treadle.pools.processes.child import run_child
 from treadle.pools.processes.launch import interpreter_flags, program
-from treadle.pools.processes.wire import Preparation
-
-CAN_FORK = sys.platform == "linux"
-"""Elsewhere forks are not safe (macOS: system libraries start threads), so children are started anew."""
+from treadle.pools.processes.wire import MAY_FAIL, Preparation
 
 
 def main(fd: int) -> None:
@@ -50,13 +54,18 @@ def main(fd: int) -> None:
     try:
         why_unsafe = _make_ready(preparation)
     except BaseException as error:
-        channel.send(Kind.BROKEN, pickling.dump_error(error))
-        return
+        _leave(channel, Kind.BROKEN, pickling.dump_error(error))
     surroundings.outlive_parent()
     if why_unsafe:
-        channel.send(Kind.UNSAFE, pickle.dumps(why_unsafe))
-        return
+        _leave(channel, Kind.UNSAFE, pickle.dumps(why_unsafe))
     Zygote(channel, preparation).serve()
+
+
+def _leave(channel: Channel, kind: Kind, why: bytes) -> NoReturn:
+    """Say why, and end at once: a thread that a preloaded module has left would hold the process up."""
+    channel.send(kind, why)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _make_ready(preparation: Preparation) -> str:
@@ -67,31 +76,48 @@ def _make_ready(preparation: Preparation) -> str:
     surroundings.ignore_stopping_signals()
     for held in preparation.held_fds:
         os.set_inheritable(held, False)
-    sockets_before = _sockets()
+    if not preparation.can_fork:
+        return ""
+    open_before = _not_to_be_shared()
     for name in preparation.preload:
-        load_target(name) if ":" in name else import_here(name)
-        if why := _why_unsafe(name, sockets_before):
+        surroundings.preload(name)
+        if why := _why_unsafe(name.removesuffix(MAY_FAIL), open_before):
             return why
     return ""
 
 
-def _why_unsafe(name: str, sockets_before: set[str]) -> str:
-    if not CAN_FORK:
-        return ""
+def _why_unsafe(name: str, open_before: set[str]) -> str:
     if threads := len(list(Path("/proc/self/task").iterdir())) - 1:
         return f"the import of {name!r} starts threads ({threads})"
-    if sockets := len(_sockets() - sockets_before):
+    opened = _not_to_be_shared() - open_before
+    if opened:
+        # What nobody holds any more may only not be closed yet.
+        gc.collect()
+        opened &= _not_to_be_shared()
+    if sockets := sum(link.startswith("socket:") for link in opened):
         return f"the import of {name!r} opens sockets ({sockets})"
+    if opened:
+        return f"the import of {name!r} opens {min(opened)} for reading and writing, as a database is"
     return ""
 
 
-def _sockets() -> set[str]:
+def _not_to_be_shared() -> set[str]:
+    """The sockets that are open here, and the files that are open for both reading and writing."""
     found = set()
-    for fd in Path("/proc/self/fd").iterdir() if CAN_FORK else ():
+    for fd in Path("/proc/self/fd").iterdir():
         # The descriptor of the listing itself is gone by now.
         with contextlib.suppress(OSError):
-            found.add(str(fd.readlink()))
-    return {link for link in found if link.startswith("socket:")}
+            link = str(fd.readlink())
+            if link.startswith("socket:") or _is_open_database(int(fd.name), link):
+                found.add(link)
+    return found
+
+
+def _is_open_database(fd: int, link: str) -> bool:
+    # A file without a name is some library's own memory.
+    if link.startswith("/memfd:") or link.endswith(" (deleted)") or not stat.S_ISREG(os.fstat(fd).st_mode):
+        return False
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
 
 
 class Zygote:
@@ -136,7 +162,7 @@ class Zygote:
 
     def _make_child(self, number: int, channel_fd: int, permits_fd: int) -> None:
         try:
-            make = self._fork if CAN_FORK else self._start
+            make = self._fork if self._preparation.can_fork else self._start
             pid = self._pids[number] = make(channel_fd, permits_fd)
         except OSError as error:
             self._channel.send(Kind.DIED, pickle.dumps((number, None, str(error))))

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ from treadle import ProcessPool
 
 pool = ProcessPool(1)
 pool.submit(print, "taken")
+"""
+
+MAPS = """
+import sys
+from pathlib import Path
+from tests import functions
+from treadle import ProcessPool
+
+pool = ProcessPool(2)
+results = pool.map(functions.touch, [f"{sys.argv[1]}/{number}" for number in range(100)])
 """
 
 
@@ -246,6 +257,15 @@ def test_children_that_die_while_starting_break_the_pool() -> None:
         assert "died while starting, the last one exit code 7" in str(error)
 
 
+def test_why_a_pool_is_broken_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody may look at the futures; however many children fail, there is one record, with the remote error."""
+    with ProcessPool(3, initializer=functions.fail_to_prepare) as pool:
+        for future in [pool.submit(functions.double, number) for number in range(3)]:
+            assert isinstance(future.exception(PATIENCE_S), PoolBroken)
+    assert [record.levelname for record in caplog.records] == ["CRITICAL"]
+    assert "no licence for this machine" in caplog.text
+
+
 def test_a_broken_pool_shuts_down() -> None:
     """And leaves nothing behind."""
     pool = ProcessPool(2, initializer=functions.fail_to_prepare)
@@ -301,6 +321,31 @@ def test_shutdown_without_wait_lets_the_calls_end(gate: Gate) -> None:
     gate.open()
     assert (future.result(PATIENCE_S), queued.result(PATIENCE_S)) == ("open", 4)
     eventually(lambda: not is_alive(child))
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_shutdown_ends_a_map_that_was_taken(wait: bool) -> None:
+    """Its chunks, which are cut as children become free, count as taken, as in `concurrent.futures`."""
+    pool = ProcessPool(2)
+    results = pool.map(functions.double, range(1000))
+    pool.shutdown(wait=wait)
+    assert list(results) == [2 * number for number in range(1000)]
+
+
+def test_the_end_of_the_program_ends_a_map_that_was_taken(tmp_path: Path) -> None:
+    """Although nobody asks for its results, and without a word."""
+    with python("-c", MAPS, str(tmp_path)) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("", "")
+    assert len(list(tmp_path.iterdir())) == 100
+
+
+def test_shutdown_may_cancel_a_map() -> None:
+    """What has not started is cancelled, to its last item."""
+    pool = ProcessPool(2)
+    results = pool.map(functions.double, range(1000))
+    pool.shutdown(cancel_futures=True)
+    with pytest.raises(CancelledError):
+        list(results)
 
 
 def test_a_child_does_not_hold_the_files_of_its_owner(pool: ProcessPool, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S
 
-from treadle import ProcessPool, Unpicklable
+from treadle import ProcessPool, Unpicklable, Unreadable
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,10 @@ def test_a_result_that_cannot_be_read_here_is_told(pool: ProcessPool) -> None:
 
 def test_an_argument_that_cannot_be_read_there_is_told(pool: ProcessPool) -> None:
     """The child's error is in the future."""
-    assert isinstance(pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S), ValueError)
+    error = pool.submit(functions.identity, functions.Stubborn()).exception(PATIENCE_S)
+    assert isinstance(error, Unreadable)
+    assert "ValueError('not here')" in str(error)
+    assert "in _refuse" in str(error.__cause__)
 
 
 def test_a_report_that_cannot_travel_is_an_error_of_the_function(pool: ProcessPool) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import concurrent.futures
+import multiprocessing
 import os
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from tests.helpers import PATIENCE_S, Gate, eventually, python
 from treadle import ProcessPool, Unpicklable
 from treadle.errors import ConfigurationError
 from treadle.job import Progress
+from treadle.pools.bounds import WhenFull
 from treadle.pools.contract import Pool
 from treadle.testing.pool_contract import PoolContract
 
@@ -32,10 +35,13 @@ if __name__ == "__main__":
 
 
 class TestProcessPool(PoolContract):
-    kills = True
+    kills = maps = tells = bounds = True
 
     def make_pool(self) -> Pool:
         return ProcessPool(2)
+
+    def make_bounded_pool(self, max_queue: int, when_full: WhenFull) -> Pool:
+        return ProcessPool(1, max_queue=max_queue, when_full=when_full)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +152,15 @@ def test_an_async_caller_can_await(pool: ProcessPool) -> None:
     assert asyncio.run(call()) == 8
 
 
+@pytest.mark.parametrize("way", ["map", "map_unordered"])
+def test_a_result_of_a_map_is_kept_no_longer_than_its_user_does(pool: ProcessPool, way: str) -> None:
+    """Also where many came in one chunk."""
+    for found in getattr(pool, way)(functions.make_weak, range(6), chunksize=6):
+        value = weakref.ref(found if way == "map" else found[1])
+        del found
+        assert value() is None
+
+
 # Making ready
 
 
@@ -176,7 +191,7 @@ def test_an_interpreter_can_be_chosen() -> None:
 
 def test_a_pool_without_children_is_refused() -> None:
     """ValueError, with the number."""
-    with pytest.raises(ValueError, match="max_workers must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0, got 0"):
         ProcessPool(0)
 
 
@@ -213,6 +228,11 @@ def test_a_task_inside_a_task_does_not_report_for_it() -> None:
         assert pool.call(functions.call_task_inside, on_progress=reports.append).result(PATIENCE_S) is None
         assert pool.submit(apps.count_to, 3).result(PATIENCE_S) is None
     assert reports == []
+
+
+def test_children_know_the_key_of_their_owner_s_managers(pool: ProcessPool) -> None:
+    """As children of multiprocessing do: without it a manager refuses them."""
+    assert pool.submit(functions.authkey).result(PATIENCE_S) == multiprocessing.current_process().authkey
 
 
 # Nested use

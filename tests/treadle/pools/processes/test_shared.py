@@ -111,15 +111,15 @@ def test_a_copy_of_a_shared_array_travels_as_its_own_values(pool: ProcessPool) -
     assert is_writeable
 
 
-def test_a_shared_array_is_used_by_many_calls_and_pools(pool: ProcessPool) -> None:
+def test_a_shared_array_is_used_by_many_calls_and_pools() -> None:
     """Each child maps it once."""
-    shared = pool.share(np.arange(100_000.0))
-    with ProcessPool(1) as other:
+    with ProcessPool(1) as pool, ProcessPool(1) as other:
+        shared = pool.share(np.arange(100_000.0))
         for each in (pool, other):
             totals = [each.submit(np.sum, shared[number:]) for number in range(50)]
             assert [future.result(PATIENCE_S) for future in totals] == [shared[n:].sum() for n in range(50)]
             assert mappings(each) == 1
-    assert list(pool.map(np.sum, [shared] * 20)) == [shared.sum()] * 20
+        assert list(pool.map(np.sum, [shared] * 20)) == [shared.sum()] * 20
 
 
 def test_shared_arrays_travel_inside_other_values(pool: ProcessPool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate
+from tests.helpers import PATIENCE_S, Gate, eventually
 
 from treadle import ProcessPool
 from treadle.pools.processes.surroundings import BLAS_VARIABLES, OOM_SCORE, blas_threads, own_memory_mb
@@ -42,8 +42,6 @@ def test_a_service_manager_that_stops_all_processes_does_not_end_a_call(gate: Ga
     with ProcessPool(1) as pool:
         started = gate.folder / "started"
         future = pool.submit(functions.announce_once_and_wait, str(started), str(gate.path))
-        from tests.helpers import eventually
-
         child = int(eventually(lambda: started.exists() and started.read_text()))
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(child, number)
@@ -63,13 +61,6 @@ def test_the_kernel_takes_children_first_when_memory_runs_out(pool: ProcessPool)
     """And not the web server."""
     child = pool.submit(functions.pid).result(PATIENCE_S)
     assert int(Path(f"/proc/{child}/oom_score_adj").read_text()) == OOM_SCORE
-
-
-def test_numpy_draws_other_numbers_in_each_child(gate: Gate) -> None:
-    """Although it was imported before they were forked."""
-    with ProcessPool(2, preload=["numpy.random"]) as pool:
-        drawn = [pool.submit(functions.draw_with_numpy, str(gate.folder), 2, number) for number in range(2)]
-        assert len({future.result(PATIENCE_S) for future in drawn}) == 2
 
 
 def test_memory_that_is_shared_is_not_own_memory() -> None:

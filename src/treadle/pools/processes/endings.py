@@ -1,0 +1,63 @@
+"""What is told when something has happened to a call: functions that the listener calls without the crew's lock."""
+
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+from treadle.errors import Unreadable, WorkerCrashed
+from treadle.pools.processes import pickling
+from treadle.pools.processes.call import Call
+from treadle.pools.processes.channel import Frame, Kind
+
+News = tuple[Callable[[Any, Any, int], None], Any, Any, int]
+"""A function of this module, with whom it is about, what there is to tell, and a file or -1."""
+
+
+def tell(news: list[News]) -> None:
+    """Tell all of it; what a callback of a user's raises is logged, for all calls depend on this thread."""
+    for function, whom, what, fd in news:
+        try:
+            function(whom, what, fd)
+        except BaseException:
+            logging.getLogger("treadle.pools").exception("a callback of a call raised")
+
+
+def start(on_started: Callable[[], None], *_: Any) -> None:
+    on_started()
+
+
+def report(on_progress: Callable[[Any], None], body: bytes, _: int) -> None:
+    on_progress(pickling.load(body))
+
+
+def conclude(call: Call, frame: Frame, fd: int) -> None:
+    """Give a future what its child has told; `fd`: the segment in which it lies, or -1."""
+    kind, _, _, body = frame
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
+        if fd >= 0:
+            os.close(fd)
+        return
+    try:
+        value = pickle.loads(body)
+        if fd >= 0:
+            value = pickling.load_from(call.crew.arena.adopt(fd), value)
+    except BaseException as error:
+        unreadable = Unreadable(f"what the function gave cannot be unpickled here: {error!r}")
+        unreadable.__cause__ = error
+        call.set_exception(unreadable)
+        return
+    if kind == Kind.RESULT:
+        call.set_result(value)
+    else:
+        call.set_exception(value)
+
+
+def fail(call: Call, code: int | None, how: str) -> None:
+    """The child has died under the call: by our own verdict, or by itself."""
+    if call.is_to_be_cancelled:
+        call.conclude_cancelled()
+    else:
+        call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))
