@@ -149,7 +149,8 @@ def leaving_nothing() -> Iterator[None]:
         del os.environ["TREADLE_TEST"]
     eventually(lambda: not _marked(mark))
     gc.collect()
-    assert segments("self") == before
+    # Fewer, where an earlier test's were still on their way out.
+    assert segments("self") <= before
 
 
 def segments(process: int | str) -> int:
