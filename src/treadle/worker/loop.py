@@ -319,7 +319,6 @@ class Worker:
 
     def _interrupt(self) -> None:
         """End what still runs, with its attempt refunded."""
-        killed = []
         for place in self._places.values():
             for flight in tuple(place.flights.values()):
                 # Whoever takes the flight out of the table tells of its end.
@@ -328,12 +327,13 @@ class Worker:
                 if self._has_not_begun(place, flight):
                     self._committer.add_release(flight.row)
                     continue
-                if place.pool.kill(flight.future):
-                    killed.append(flight.future)
                 # A thread cannot be killed: it ends with this process, which is ending now.
+                place.pool.kill(flight.future)
                 self._committer.add_ending(flight.row, Outcome.interrupted())
-        # Only when the old runs are over may the store offer their jobs again.
-        wait(killed, LONGEST_PAUSE_S)
+        # Only when the old runs are over may the store offer their jobs again; a killed future is done a little before
+        # its process is.
+        for place in self._places.values():
+            place.shutdown()
 
     def _has_not_begun(self, place: Place, flight: Flight) -> bool:
         """Whether it is certain that the function has not run, nor will."""

@@ -95,10 +95,12 @@ class Segment:
 class Arena:
     """The segments of one owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_free: int = 2) -> None:
+        """`most_free`: how many free segments to keep at most; more than can be lent at once are of no use."""
+        self._most_free = most_free
         self._free: list[Segment] = []
         self._lock = threading.Lock()
-        # Filled by finalizers, which may run in the middle of anything and so must not take a lock.
+        # Filled by finalizers, which may run in the middle of anything, and under the crew's lock: so without ours.
         self._given_back: deque[Segment] = deque()
         self._watched: dict[int, weakref.ref[mmap.mmap]] = {}
         self._is_closed = False
@@ -124,11 +126,9 @@ class Arena:
         return Segment.new(size)
 
     def give_back(self, segment: Segment) -> None:
-        """Nobody else has it mapped any more."""
-        segment.used_s = time.monotonic()
-        with self._lock:
-            if not self._is_closed:
-                self._free.append(segment)
+        """Nobody else looks into it any more."""
+        if not self._is_closed:
+            self._given_back.append(segment)
 
     def adopt(self, fd: int) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
@@ -163,6 +163,8 @@ class Arena:
             segment = self._given_back.popleft()
             segment.used_s = time.monotonic()
             self._free.append(segment)
+        # Results bring a new segment each; those used last are kept.
+        del self._free[: -self._most_free]
 
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""

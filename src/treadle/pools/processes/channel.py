@@ -50,7 +50,7 @@ class Kind(IntEnum):
     SEGMENT = 13
     """To the child: the number of a segment, with its file."""
     FORGET = 14
-    """To the child: the number of a segment that nobody will name again."""
+    """To the child: the numbers of segments that nobody will name again."""
     STARTED = 15
     """From the child: a task that wants it told has started, and how much memory the child has so far."""
     REPORT = 16

@@ -206,9 +206,9 @@ class Child:
     def _report(self, ended: int, value: Any) -> None:
         """A value that a task reports, the `ended`th from the first; lost once that task has ended."""
         body = pickling.dump(value, "a reported value")
-        # The task may report from threads of its own, which may live longer than it.
+        # The task may report from threads and forks of its own, which may live longer than it.
         with self._sending:
-            if ended == self._ended:
+            if ended == self._ended and os.getpid() == self._pid:
                 self._channel.send(Kind.REPORT, body)
 
     def _note_fork(self) -> None:

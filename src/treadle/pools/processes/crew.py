@@ -16,7 +16,8 @@ idle child by itself: each thread between a call and its child costs a wake-up, 
 | a child cannot make itself ready | the initializer's error breaks the crew: every waiting call fails with it |
 | three children or zygotes in a row die before they are ready | the same |
 | the preload makes forks unsafe | a warning names the module, and a zygote without preload is started |
-| a call is over its limit, or cancelled | what stands behind it is taken back, then its child is killed |
+| a call is cancelled while it runs | what stands behind it is taken back, then its child is killed |
+| a call is over its limit | its child is killed; nothing ever stands behind such a call |
 | the owner forks | the forked process begins anew, with no children |
 | the owner dies | the zygote sees its socket end, kills all groups, and ends |
 """
@@ -74,7 +75,7 @@ class Crew:
             Crewing(self._hear, self._settle, self._give_up, self._wake),
         )  # fmt: skip
         self._watch = Watch()
-        self.arena = Arena()
+        self.arena = Arena(max(2, self._size))
         self._listener: Listener | None = None
         self._looked_s = 0.0
         self._is_closing = False
@@ -126,10 +127,18 @@ class Crew:
                 return False
             self._schedule.add(call)
             if call.is_queued:
-                self._nursery.want()
+                self._want_children_for(call)
         if self._schedule.to_load:
             self._load()
         return True
+
+    def _want_children_for(self, call: Call) -> None:
+        try:
+            self._nursery.want()
+        except RuntimeError:
+            # No thread can be started (at the end of the program, or for want of memory): the call is refused.
+            self._schedule.drop(call)
+            raise
 
     def _check_open(self) -> None:
         if self._is_closing:
@@ -158,30 +167,28 @@ class Crew:
             if not self._take_out(call, even_if_running=even_if_running):
                 return bool(call.cancelled())
             self._has_room.notify_all()
-        self._load()
+            if self._schedule.to_load:
+                # By the listener: this may be a finalizer, in the middle of anything.
+                self._wake()
         call.conclude_cancelled()
         return True
 
     def _take_out(self, call: Call, *, even_if_running: bool) -> bool:
         schedule, member = self._schedule, call.member
+        if member is not None and member.reserved_for is call:
+            # Who copies it will see that it was taken away.
+            schedule.put_back([call])
+        elif member is not None:
+            schedule.put_back(member.take_back())
         if call.is_queued:
             schedule.drop(call)
             self._done_count += 1
+            # It may have kept others waiting, for its cores or behind it.
+            schedule.feed_idle()
+            self._nursery.want()
             return True
         if member is None:
             return False
-        if member.reserved_for is call:
-            # Who copies it will see that it was taken away.
-            schedule.ended(call)
-            self._done_count += 1
-            return True
-        taken = member.take_back()
-        schedule.put_back(taken)
-        if call.is_queued:
-            schedule.drop(call)
-            self._done_count += 1
-            schedule.feed_idle()
-            return True
         # It has started. Where it is not the last that has, it has ended already, and its result is on its way.
         if not even_if_running or call is not member.given[-1]:
             return False
@@ -200,6 +207,8 @@ class Crew:
                 run.send_rest()
         with self._lock:
             self._is_closing = True
+            if cancel_queued:
+                self._schedule.take_all_back()
             abandoned = self._schedule.drop_all() if cancel_queued else []
             self._done_count += len(abandoned)
             listener = self._listener
@@ -213,14 +222,20 @@ class Crew:
     def _load(self) -> None:
         """Copy the large calls that were assigned, in this thread and without the lock."""
         while self._schedule.to_load:
-            with contextlib.suppress(IndexError):
-                self._load_one(*self._schedule.to_load.popleft())
+            try:
+                member, call = self._schedule.to_load.popleft()
+            except IndexError:
+                return  # Another thread was quicker.
+            self._load_one(member, call)
 
     def _load_one(self, member: Member, call: Call) -> None:
         try:
             segment, parts = self.arena.pack(call.parcel.pieces)
-        except (OSError, ValueError, BufferError) as error:
+        except BaseException as error:
+            # Whatever it is, Ctrl-C included, the child must not stay reserved.
             self._could_not_load(member, call, error)
+            if not isinstance(error, Exception):
+                raise
             return
         with self._lock:
             if self._is_still_reserved(member, call):
@@ -248,8 +263,9 @@ class Crew:
 
     def _wake(self) -> None:
         if self._listener is None and not self._is_closing:
-            self._listener = Listener(self.tick, self._despair)
-            self._listener.start()
+            listener = Listener(self.tick, self._despair)
+            listener.start()
+            self._listener = listener
         self._wake_listener()
 
     def _wake_listener(self) -> None:
@@ -289,8 +305,11 @@ class Crew:
         with self._lock:
             for call, verdict in self._watch.verdicts(now_s):
                 self._end_for(call, verdict)
+            level_s = self._schedule.level(now_s)
+            if self._schedule.queue:
+                self._nursery.want()
             return [
-                self._schedule.level(now_s),
+                level_s,
                 self._nursery.let_leave(now_s),
                 self._watch.next_s(now_s),
                 STALLED_S if self._schedule.busy else None,
@@ -325,14 +344,13 @@ class Crew:
 
     def _take(self, member: Member, frames: list[Frame], news: list[News]) -> None:
         """Note what a child says; what others must be told goes to `news`, to be told without the lock."""
-        member.last_news_s = time.monotonic()
         for frame in frames:
             kind = frame[0]
             if kind in ENDS:
                 news.append(self._take_end(member, frame))
             elif kind == Kind.STARTED:
                 self._take_start(member, frame[3], news)
-            elif kind == Kind.REPORT:
+            elif kind == Kind.REPORT and member.given:
                 call = member.given[0]
                 if call.on_progress is not None and not call.cancelled():
                     news.append((endings.report, call.on_progress, frame[3], -1))
@@ -341,12 +359,14 @@ class Crew:
             elif kind == Kind.READY:
                 self._nursery.deaths_at_start = 0
                 member.is_ready = True
+                member.last_news_s = time.monotonic()
             elif kind == Kind.BROKEN:
                 news.append((self._give_up_with, frame[3], None, -1))
 
     def _take_end(self, member: Member, frame: Frame) -> News:
         _, flags, seconds, _ = frame
         call = member.given.popleft()
+        member.last_news_s = time.monotonic()
         member.done_count += 1
         self._runs.add(seconds)
         call.function.measure(seconds)
@@ -382,8 +402,7 @@ class Crew:
             self._nursery.want()
             self._schedule.feed_idle()
         self._load()
-        for call in failed:
-            endings.fail(call, code, how)
+        endings.tell([(endings.fail, call, (code, how), -1) for call in failed])
         if self._broken is not None:
             # What came back has nobody to go to.
             self._give_up(self._broken)
@@ -399,10 +418,7 @@ class Crew:
             abandoned = self._schedule.drop_all()
             self._done_count += len(abandoned)
             self._has_room.notify_all()
-        for call in abandoned:
-            error = PoolBroken(f"the children of this pool cannot be started: {reason}")
-            error.__cause__ = reason
-            call.set_exception(error)
+        endings.tell([(endings.break_, call, reason, -1) for call in abandoned])
 
     def _give_up_with(self, error: bytes, *_: Any) -> None:
         self._give_up(pickling.load_reason(error))
@@ -411,10 +427,9 @@ class Crew:
         """The listener has failed, which is a bug of ours: nobody may wait for ever."""
         self._give_up(error)
         with self._lock:
-            calls = [call for member in self._schedule.members.values() for call in member.given]
-        for call in calls:
-            if not call.done():
-                call.set_exception(PoolBroken(f"the pool has failed: {error!r}"))
+            members = list(self._schedule.members.values())
+            calls = [call for member in members for call in (*member.given, member.reserved_for) if call is not None]
+        endings.tell([(endings.break_, call, error, -1) for call in calls])
         self._nursery.close(None)
 
     def _finish(self, listener: Listener) -> None:
@@ -428,9 +443,11 @@ class Crew:
 
     def close_inherited(self) -> None:
         """In a forked process: let go of what belongs to the parent, and begin anew."""
+        # First, so that what is freed below finds no listener to wake: its locks may be held for ever here.
+        listener, self._listener = self._listener, None
         self._nursery.abandon()
-        if self._listener is not None:
-            self._listener.abandon()
+        if listener is not None:
+            listener.abandon()
         is_closing = self._is_closing
         self._forget()
         self._is_closing = is_closing

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from treadle.errors import Unreadable, WorkerCrashed
+from treadle.errors import PoolBroken, Unreadable, WorkerCrashed
 from treadle.pools.processes import pickling
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.channel import Frame, Kind
@@ -55,9 +55,18 @@ def conclude(call: Call, frame: Frame, fd: int) -> None:
         call.set_exception(value)
 
 
-def fail(call: Call, code: int | None, how: str) -> None:
-    """The child has died under the call: by our own verdict, or by itself."""
+def fail(call: Call, death: tuple[int | None, str], _: int) -> None:
+    """The child has died under the call: by our own verdict, or by itself, with this exit code and in this way."""
+    code, how = death
     if call.is_to_be_cancelled:
         call.conclude_cancelled()
     else:
         call.set_exception(call.verdict or WorkerCrashed(f"the process that ran the call died: {how}", code))
+
+
+def break_(call: Call, reason: BaseException, _: int) -> None:
+    """No child can be started for it."""
+    error = PoolBroken(f"the children of this pool cannot be started: {reason}")
+    error.__cause__ = reason
+    if not call.done():
+        call.set_exception(error)

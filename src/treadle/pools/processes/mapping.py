@@ -81,6 +81,7 @@ class MapRun:
         self._item_s: float | None = None
         self._next = 0
         self._is_begun = False
+        self._is_abandoned = False
         self._is_stuck = False
         """A chunk could not be sent: no other is cut before somebody has looked at it."""
         self._is_last_chance = False
@@ -139,10 +140,9 @@ class MapRun:
 
     def abandon(self) -> None:
         """Cut no more, and cancel what has not started: nobody will ask for it."""
-        with self._lock:
-            self._next = len(self._items)
-            flying = tuple(self._flying)
-        for chunk in flying:
+        # No lock: this may be a finalizer, in a thread that holds the crew's while another waits for it with ours.
+        self._is_abandoned = True
+        for chunk in tuple(self._flying):
             if isinstance(chunk.call, Call):
                 chunk.call.cancel_if_waiting()
 
@@ -154,8 +154,12 @@ class MapRun:
         """Send chunks until enough are in flight."""
         with self._lock:
             self._flying = deque(chunk for chunk in self._flying if not chunk.call.done())
-            while not self._is_stuck and self._next < len(self._items) and len(self._flying) < self._in_flight:
+            while self._may_cut and len(self._flying) < self._in_flight:
                 self._cut()
+
+    @property
+    def _may_cut(self) -> bool:
+        return not (self._is_stuck or self._is_abandoned) and self._next < len(self._items)
 
     def _cut(self) -> None:
         start, size = self._next, self._chunksize or self._good_size()

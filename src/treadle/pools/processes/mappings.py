@@ -24,9 +24,10 @@ def learn(number: int, fd: int, *, is_shared: bool) -> None:
     os.close(fd)
 
 
-def forget(number: int) -> None:
-    """Nobody will name it again; what a task has kept of it stays."""
-    _mapped.pop(number, None)
+def forget(numbers: list[int]) -> None:
+    """Nobody will name them again; what a task has kept of them stays."""
+    for number in numbers:
+        _mapped.pop(number, None)
 
 
 def mapped(number: int) -> mmap.mmap:

@@ -49,11 +49,12 @@ class Member:
         self.functions: set[int] = set()
         self.segments: set[int] = set()
         """Those that it has mapped."""
+        self._to_forget: list[int] = []
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
         self.done_count = 0
         self.last_news_s = time.monotonic()
-        """When it was given something while idle, or has told the end of a call."""
+        """When it was ready, was given something while idle, or has told the end of a call."""
         self.tasks_left = sys.maxsize
         """After so many more it is replaced."""
         self.dismissed_s: float | None = None
@@ -91,6 +92,7 @@ class Member:
         self.permits.grant(len(calls))
         self.given.extend(calls)
         self.refill_at = len(self.given) // 2
+        self.tell_to_forget()
         self.send(Kind.BATCH, frame)
 
     def introduce(self, segment: Segment, *, is_shared: bool) -> None:
@@ -100,10 +102,18 @@ class Member:
             self.send(Kind.SEGMENT, pickle.dumps((segment.number, is_shared)), fds=(segment.fd,))
 
     def forget(self, number: int) -> None:
-        """A segment is gone: have it unmapped."""
+        """A segment is gone: have it unmapped, with the next batch at the latest."""
         if number in self.segments:
             self.segments.remove(number)
-            self.send(Kind.FORGET, pickle.dumps((number, False)))
+            self._to_forget.append(number)
+        if not self.given:
+            self.tell_to_forget()
+
+    def tell_to_forget(self) -> None:
+        # All in one frame, and only to a child that reads: many would fill its socket while it works.
+        if self._to_forget:
+            self.send(Kind.FORGET, pickle.dumps((self._to_forget, False)))
+            self._to_forget = []
 
     def take_back(self) -> list[Call]:
         """The calls that it has not started and never will, in their order."""
@@ -134,8 +144,8 @@ class Member:
         try:
             self.channel.send(kind, body, **how)
         except OSError:
-            # It is gone, and its death will be told.
-            return
+            # It is gone, and its death will be told; or it cannot be told all it must know, and so it must go.
+            self.channel.hang_up()
 
     def close(self) -> None:
         self.channel.close()

@@ -79,7 +79,11 @@ class Nursery:
         starting = self._wanted + sum(not member.is_ready for member in members.values())
         if starting < schedule.waiting:
             self._wanted += 1
-            self._crew.wake()
+            try:
+                self._crew.wake()
+            except RuntimeError:
+                self._wanted -= 1
+                raise
 
     def kill(self, member: Member) -> None:
         member.is_killed = True

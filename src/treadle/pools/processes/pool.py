@@ -166,13 +166,15 @@ class ProcessPool(Pool, Executor):
             for value in map(fn, *iterables):
                 yield value
             return
-        found = self._map(fn, iterables, None).lists(None)
+        run = self._map(fn, iterables, None)
+        found = run.lists(None)
         try:
             while (values := await asyncio.to_thread(next, found, None)) is not None:
                 for value in values:
                     yield value
         finally:
-            found.close()  # type: ignore[attr-defined]
+            # Not `found.close()`: where this is cancelled, a thread still waits in it.
+            run.abandon()
 
     def _map(self, fn: Callable[..., Any], iterables: Sequence[Iterable[Any]], chunksize: int | None) -> MapRun:
         if chunksize is not None and chunksize < 1:

@@ -27,6 +27,8 @@ MOST_IN_BATCH = 1024
 MOST_BYTES_IN_BATCH = 40 * 1024
 PLENTY = 64
 """Calls that keep a child busy for half a millisecond, however tiny they are."""
+SHARE_BYTES = 1024
+"""What the kernel charges for the frame that introduces a shared segment, about."""
 NOTHING_BEHIND_S = 0.01
 """Nothing is put behind a call of a function that takes longer than this on average."""
 STALLED_S = 0.02
@@ -61,8 +63,9 @@ class Schedule:
 
     @property
     def ready(self) -> int:
-        """How many children have made themselves ready."""
-        return sum(member.is_ready for member in self.members.values())
+        """How many children have made themselves ready, and stay."""
+        staying = (m for m in self.members.values() if m.is_ready and not (m.is_leaving or m.is_killed))
+        return min(self.size, sum(1 for _ in staying))
 
     @property
     def busy(self) -> int:
@@ -90,7 +93,7 @@ class Schedule:
     def drop(self, call: Call) -> None:
         """A call in the queue was cancelled."""
         call.is_queued = False
-        call.parcel = NOTHING
+        call.parcel, call.segment = NOTHING, None
         self._cancelled += 1
 
     def drop_all(self) -> list[Call]:
@@ -101,6 +104,14 @@ class Schedule:
         self.queue.clear()
         self._cancelled = 0
         return calls
+
+    def take_all_back(self) -> None:
+        """What no child has started goes to the queue."""
+        for member in self.members.values():
+            self.put_back(member.take_back())
+            if member.reserved_for is not None and member.reserved_for.member is member:
+                # Who copies it will see that it was taken away.
+                self.put_back([member.reserved_for])
 
     def abandon(self) -> None:
         """In a forked process: calls and children are the parent's, and who cancels one here changes nothing."""
@@ -128,6 +139,7 @@ class Schedule:
         elif not member.given and member not in self._idle:
             # The one that worked last is the next to work: its caches are warm.
             self._idle.append(member)
+            member.tell_to_forget()
 
     def forget(self, member: Member) -> None:
         """It gets nothing any more."""
@@ -180,7 +192,7 @@ class Schedule:
         while queue and len(batch) < most:
             call = queue[0]
             left_s -= call.function.mean_s
-            left_bytes -= len(call.parcel.body)
+            left_bytes -= len(call.parcel.body) + SHARE_BYTES * len(call.parcel.shares)
             if call.is_alone or (batch and (left_s < 0 or left_bytes < 0)):
                 break
             queue.popleft()
