@@ -95,7 +95,9 @@ class Segment:
 class Arena:
     """The segments of one owner."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_free: int = 2) -> None:
+        """`most_free`: how many free segments to keep at most; more than can be lent at once are of no use."""
+        self._most_free = most_free
         self._free: list[Segment] = []
         self._lock = threading.Lock()
         # Filled by finalizers, which may run in the middle of anything and so must not take a lock.
@@ -125,10 +127,9 @@ class Arena:
 
     def give_back(self, segment: Segment) -> None:
         """Nobody else has it mapped any more."""
-        segment.used_s = time.monotonic()
         with self._lock:
             if not self._is_closed:
-                self._free.append(segment)
+                self._keep(segment)
 
     def adopt(self, fd: int) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
@@ -160,9 +161,15 @@ class Arena:
 
     def _collect(self) -> None:
         while self._given_back:
-            segment = self._given_back.popleft()
-            segment.used_s = time.monotonic()
-            self._free.append(segment)
+            self._keep(self._given_back.popleft())
+
+    def _keep(self, segment: Segment) -> None:
+        """The ones used last: results bring a new segment each."""
+        segment.used_s = time.monotonic()
+        self._free.append(segment)
+        for oldest in self._free[: -self._most_free]:
+            oldest.close()
+        del self._free[: -self._most_free]
 
     def close(self) -> None:
         """Close what is free. What is still mapped by somebody is closed when that ends."""

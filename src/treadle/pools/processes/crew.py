@@ -74,7 +74,7 @@ class Crew:
             Crewing(self._hear, self._settle, self._give_up, self._wake),
         )  # fmt: skip
         self._watch = Watch()
-        self.arena = Arena()
+        self.arena = Arena(max(2, self._schedule.size))
         self._listener: Listener | None = None
         self._looked_s = 0.0
         self._is_closing = False
