@@ -314,7 +314,7 @@ def test_buffers_lie_where_their_parts_say() -> None:
     buffers = [memoryview(b"abc"), memoryview(bytearray(5_000_001)), memoryview(b""), memoryview(b"z" * 70)]
     segment, parts = own.pack(buffers)
     memory = map_privately(segment.fd)
-    found = views(memory, parts)
+    found = views(memoryview(memory), parts)
     assert [view.tobytes() for view in found] == [buffer.tobytes() for buffer in buffers]
     assert [view.readonly for view in found] == [True, False, True, True]
     assert segment.size >= packed_size(buffers)
@@ -325,7 +325,7 @@ def test_an_adopted_segment_is_free_when_nobody_looks_into_it() -> None:
     own, child = Arena(), Arena()
     segment, parts = child.pack([memoryview(pickle.dumps("x")), memoryview(bytes(500_000))])
     memory: Any = own.adopt(os.dup(segment.fd))
-    looking = np.frombuffer(views(memory, parts)[1], np.uint8)[10:20]
+    looking = np.frombuffer(views(memoryview(memory), parts)[1], np.uint8)[10:20]
     del memory
     own.trim()
     assert own._free == []

@@ -47,9 +47,9 @@ def start(pool: Pool, function: Callable[..., Any], *args: Any, **limits: Any) -
 def test_a_timeout_kills(pool: ProcessPool, gate: Gate) -> None:
     """TaskTimeout with the limit, the child is dead, and the queued call runs on another one."""
     path = gate.folder / "started"
-    future = pool.call(functions.announce_and_wait, (str(path), str(gate.path)), timeout_s=0.05)
+    future = pool.call(functions.announce_and_wait, (str(path), str(gate.path)), timeout_s=0.5)
     queued = pool.submit(functions.double, 2)
-    with pytest.raises(TaskTimeout, match=r"longer than timeout_s=0.05 and was killed"):
+    with pytest.raises(TaskTimeout, match=r"longer than timeout_s=0.5 and was killed"):
         future.result(PATIENCE_S)
     eventually(lambda: not is_alive(int(path.read_text())))
     assert queued.result(PATIENCE_S) == 4
@@ -64,7 +64,7 @@ def test_a_timeout_is_a_timeout_error(pool: ProcessPool, gate: Gate) -> None:
 def test_a_timeout_kills_c_code_that_holds_its_gil(pool: ProcessPool, gate: Gate) -> None:
     """It needs nothing of the process."""
     path = gate.folder / "started"
-    error = pool.call(functions.announce_and_compute, (str(path),), timeout_s=0.05).exception(PATIENCE_S)
+    error = pool.call(functions.announce_and_compute, (str(path),), timeout_s=0.5).exception(PATIENCE_S)
     assert isinstance(error, TaskTimeout)
     eventually(lambda: not is_alive(int(path.read_text())))
 

@@ -152,9 +152,9 @@ def test_a_map_is_not_held_up_by_the_bound(gate: Gate) -> None:
     [
         ({"max_queue": 0}, "max_queue must be at least 1, got 0"),
         ({"when_full": "drop"}, "when_full must be 'raise', 'wait' or 'run', got 'drop'"),
-        ({"recycle_after_tasks": 0}, "recycle_after_tasks must be at least 1, got 0"),
-        ({"recycle_over_rss_mb": -1}, "recycle_over_rss_mb must be at least 1, got -1"),
-        ({"idle_timeout_s": 0}, "idle_timeout_s must be more than 0, got 0"),
+        ({"recycle_after_tasks": 0}, "recycle_after_tasks must be greater than 0, got 0"),
+        ({"recycle_over_rss_mb": -1}, "recycle_over_rss_mb must be greater than 0, got -1"),
+        ({"idle_timeout_s": 0}, "idle_timeout_s must be greater than 0, got 0"),
     ],
     ids=str,
 )

@@ -57,7 +57,7 @@ def test_idle_children_leave_and_come_back() -> None:
     with ProcessPool(2, idle_timeout_s=0.05) as pool:
         first = pool.submit(functions.pid).result(PATIENCE_S)
         eventually(lambda: pool.pids == [] and not is_alive(first))
-        eventually(lambda: pool._crew._forker is None)
+        eventually(lambda: pool._crew._nursery._forker is None)
         assert pool.submit(functions.pid).result(PATIENCE_S) not in (first, os.getpid())
 
 

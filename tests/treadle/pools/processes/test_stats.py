@@ -5,9 +5,9 @@ import concurrent.futures
 import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S, Gate, eventually
-from treadle.pools.processes.stats import Histogram, Stats
 
 from treadle import ProcessPool
+from treadle.pools.stats import Histogram, Stats
 
 
 def test_a_new_pool_has_nothing_to_tell() -> None:
