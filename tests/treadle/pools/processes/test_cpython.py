@@ -10,6 +10,7 @@ import logging
 import multiprocessing.util
 import os
 import signal
+import threading
 import time
 import unittest
 from collections.abc import Callable, Iterator
@@ -160,8 +161,10 @@ class ExecutorTest(test_process_pool.ProcessPoolExecutorTest, OnOurs, util.BaseT
 
     def test_killed_child(self) -> None:
         """The opposite: a child that is killed fails the call that it ran, and the next one is served."""
-        future = self.executor.submit(time.sleep, PATIENCE_S)
-        eventually(future.running)
+        # Killed before it has started, the call would run on another child.
+        started = threading.Event()
+        future = self.executor.call(time.sleep, (PATIENCE_S,), on_started=started.set)
+        self.assertTrue(started.wait(PATIENCE_S))
         os.kill(self.executor.pids[0], signal.SIGKILL)
         self.assertRaises(BrokenProcessPool, future.result, PATIENCE_S)
         self.assertEqual(self.executor.submit(pow, 2, 8).result(PATIENCE_S), 256)
