@@ -4,22 +4,30 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures._base import CANCELLED
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from treadle.pools.contract import NO_LIMITS, Limits, Reporter
-from treadle.pools.processes.arena import Part, Segment
+from treadle.pools.processes.arena import Arena, Part, Segment
 from treadle.pools.processes.functions import Function
 from treadle.pools.processes.future import LightFuture
 from treadle.pools.processes.pickling import Parcel
 from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, RawTask
 
 if TYPE_CHECKING:
-    from treadle.pools.processes.crew import Crew
     from treadle.pools.processes.member import Member
 
 NOTHING = Parcel(b"")
 INLINE_BYTES = 32 * 1024
 """A longer pickle travels in a segment, so that a frame with the largest body and its surroundings fits 64 KB."""
+
+
+class Home(Protocol):
+    """What a call knows of the crew that took it."""
+
+    arena: Arena
+
+    def cancel(self, call: "Call", *, even_if_running: bool = True) -> bool: ...
+    def is_running(self, call: "Call") -> bool: ...
 
 
 class Call(LightFuture):
@@ -38,7 +46,7 @@ class Call(LightFuture):
     sent_s = 0.0
     cores = 1
 
-    def __init__(self, crew: "Crew", function: Function, parcel: Parcel) -> None:
+    def __init__(self, crew: Home, function: Function, parcel: Parcel) -> None:
         super().__init__()
         self.crew = crew
         self.function = function
