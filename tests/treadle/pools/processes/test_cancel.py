@@ -80,6 +80,17 @@ def test_a_cancelled_call_of_any_size_makes_room_for_the_next(pool: ProcessPool,
     assert blocking.result(PATIENCE_S) == "open"
 
 
+def test_a_shutdown_that_cancels_takes_back_what_was_sent(pool: ProcessPool, gate: Gate) -> None:
+    """What stands behind a running call in its child has not started, and never does."""
+    batch = begin_with_more_behind(pool, gate, 10)
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert [future.cancelled() for future in batch] == [False, *[True] * 10]
+    gate.open()
+    pool.shutdown()
+    assert batch[0].exception(PATIENCE_S) is None
+    assert not list(gate.folder.glob("ran-*"))
+
+
 # While it runs
 
 

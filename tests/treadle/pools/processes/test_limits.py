@@ -216,6 +216,20 @@ def test_the_cores_of_a_call_are_free_however_it_ends(gate: Gate, end: str) -> N
         assert [future.result(PATIENCE_S) for future in meeting] == [0, 1]
 
 
+def test_a_call_of_all_cores_that_is_cancelled_keeps_nobody_waiting(pair: ProcessPool, gate: Gate) -> None:
+    """What came after it goes to an idle child at once."""
+    met = [pair.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
+    concurrent.futures.wait(met, PATIENCE_S)
+    running = start(pair, functions.wait_for, str(gate.path))
+    wide = pair.call(functions.double, (1,), cores=2)
+    behind = pair.submit(functions.double, 2)
+    assert wide.cancel()
+    assert behind.result(PATIENCE_S) == 4
+    assert not running.done()
+    gate.open()
+    assert running.result(PATIENCE_S) == "open"
+
+
 @pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 2)])
 def test_numerical_libraries_use_as_many_threads_as_the_call_has_cores(
     pair: ProcessPool, cores: int | None, threads: int
