@@ -438,3 +438,18 @@ def test_a_second_fork_inside_a_child_closes_nothing_of_its_own() -> None:
     )
     with python("-W", "ignore", "-c", program) as process:
         assert process.communicate(timeout=PATIENCE_S)[1] == ""
+
+
+def test_where_no_thread_can_be_started_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RuntimeError; the pool can be used later, and shut down."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ProcessPool(1) as pool, ProcessPool(1) as unused:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for each in (pool, unused):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    each.submit(functions.double, 1)
+        assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4

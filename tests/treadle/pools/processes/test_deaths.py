@@ -18,6 +18,7 @@ from tests import functions
 from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, segments, zygote_of
 
 from treadle import PoolBroken, ProcessPool, Unpicklable, Unreadable, WorkerCrashed
+from treadle.pools.processes.arena import Segment
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
 LARGE_BYTES = 200_000_000
@@ -283,6 +284,21 @@ def test_a_call_that_was_cancelled_while_it_was_copied_does_not_run(gate: Gate) 
 
 def _reserved(pool: ProcessPool) -> Any:
     return next((member.reserved_for for member in pool._crew._schedule.members.values()), None)
+
+
+def test_a_copy_that_is_interrupted_does_not_keep_its_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller gets the KeyboardInterrupt, and the child the next call."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with ProcessPool(1) as pool:
+        child = pool.submit(functions.pid).result(PATIENCE_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(functions.length, bytearray(1_000_000))
+        assert pool.submit(functions.pid).result(PATIENCE_S) == child
 
 
 # Chaos
