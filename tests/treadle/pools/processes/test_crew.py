@@ -71,6 +71,37 @@ pool = ProcessPool(2)
 results = pool.map(functions.touch, [f"{sys.argv[1]}/{number}" for number in range(100)])
 """
 
+DROPPED_MAP = """
+import gc, sys, threading
+from pathlib import Path
+from tests import functions
+from treadle import ProcessPool
+
+pool = ProcessPool(1)
+gate = Path(sys.argv[1])
+results = pool.map(functions.wait_for, ["/", str(gate), *["/"] * 100])
+next(results)
+(run,) = pool._crew.maps
+is_sending, is_locked, send = threading.Event(), threading.Event(), run._send
+
+def send_when_locked(items):
+    is_sending.set()
+    is_locked.wait()
+    return send(items)
+
+gc.disable()
+cycle = [results]
+cycle.append(cycle)
+run._send = send_when_locked
+del results, cycle, run
+gate.touch()
+is_sending.wait()
+with pool._crew._lock:
+    is_locked.set()
+    gc.collect()
+pool.shutdown()
+"""
+
 
 @pytest.fixture
 def pool() -> Iterator[ProcessPool]:
@@ -337,6 +368,13 @@ def test_the_end_of_the_program_ends_a_map_that_was_taken(tmp_path: Path) -> Non
     with python("-c", MAPS, str(tmp_path)) as process:
         assert process.communicate(timeout=PATIENCE_S) == ("", "")
     assert len(list(tmp_path.iterdir())) == 100
+
+
+def test_a_map_that_the_collector_drops_under_the_lock_blocks_nobody(gate: Gate) -> None:
+    """Its thread holds the pool's lock while another, which sends a chunk of that map, waits for it."""
+    with python("-c", DROPPED_MAP, str(gate.path)) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("", "")
+    assert process.returncode == 0
 
 
 def test_shutdown_may_cancel_a_map() -> None:
