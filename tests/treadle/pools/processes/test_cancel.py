@@ -80,6 +80,17 @@ def test_a_cancelled_call_of_any_size_makes_room_for_the_next(pool: ProcessPool,
     assert blocking.result(PATIENCE_S) == "open"
 
 
+def test_a_shutdown_that_cancels_takes_back_what_was_sent(pool: ProcessPool, gate: Gate) -> None:
+    """What stands behind a running call in its child has not started, and never does."""
+    batch = begin_with_more_behind(pool, gate, 10)
+    pool.shutdown(wait=False, cancel_futures=True)
+    assert [future.cancelled() for future in batch] == [False, *[True] * 10]
+    gate.open()
+    pool.shutdown()
+    assert batch[0].exception(PATIENCE_S) is None
+    assert not list(gate.folder.glob("ran-*"))
+
+
 # While it runs
 
 
@@ -188,6 +199,25 @@ def test_a_cancel_is_not_taken_back_by_a_limit(pool: ProcessPool, gate: Gate) ->
         call.crew._end_for(call, TaskTimeout("too late"))
     assert future.cancelled()
     assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
+
+
+def test_a_call_that_reports_often_keeps_nothing_behind_it(pool: ProcessPool, gate: Gate) -> None:
+    """A report is no end: what was given to its child with it is taken back all the same."""
+    first_gate = gate.folder / "first"
+
+    def report(path: Path) -> Any:
+        return pool.call(functions.report_until, (str(path),), on_progress=lambda _: None)
+
+    for _ in range(30):
+        report(gate.folder).result(PATIENCE_S)
+    first = pool.submit(functions.wait_for, str(first_gate))
+    reporting, *behind = [report(gate.path if number == 0 else gate.folder) for number in range(60)]
+    first_gate.touch()
+    first.result(PATIENCE_S)
+    (member,) = pool._crew._schedule.members.values()
+    eventually(lambda: list(member.given) == [reporting])
+    gate.open()
+    assert not concurrent.futures.wait([reporting, *behind], PATIENCE_S).not_done
 
 
 # When it has ended

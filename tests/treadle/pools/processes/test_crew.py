@@ -71,6 +71,37 @@ pool = ProcessPool(2)
 results = pool.map(functions.touch, [f"{sys.argv[1]}/{number}" for number in range(100)])
 """
 
+DROPPED_MAP = """
+import gc, sys, threading
+from pathlib import Path
+from tests import functions
+from treadle import ProcessPool
+
+pool = ProcessPool(1)
+gate = Path(sys.argv[1])
+results = pool.map(functions.wait_for, ["/", str(gate), *["/"] * 100])
+next(results)
+(run,) = pool._crew.maps
+is_sending, is_locked, send = threading.Event(), threading.Event(), run._send
+
+def send_when_locked(items):
+    is_sending.set()
+    is_locked.wait()
+    return send(items)
+
+gc.disable()
+cycle = [results]
+cycle.append(cycle)
+run._send = send_when_locked
+del results, cycle, run
+gate.touch()
+is_sending.wait()
+with pool._crew._lock:
+    is_locked.set()
+    gc.collect()
+pool.shutdown()
+"""
+
 
 @pytest.fixture
 def pool() -> Iterator[ProcessPool]:
@@ -339,6 +370,13 @@ def test_the_end_of_the_program_ends_a_map_that_was_taken(tmp_path: Path) -> Non
     assert len(list(tmp_path.iterdir())) == 100
 
 
+def test_a_map_that_the_collector_drops_under_the_lock_blocks_nobody(gate: Gate) -> None:
+    """Its thread holds the pool's lock while another, which sends a chunk of that map, waits for it."""
+    with python("-c", DROPPED_MAP, str(gate.path)) as process:
+        assert process.communicate(timeout=PATIENCE_S) == ("", "")
+    assert process.returncode == 0
+
+
 def test_shutdown_may_cancel_a_map() -> None:
     """What has not started is cancelled, to its last item."""
     pool = ProcessPool(2)
@@ -438,3 +476,18 @@ def test_a_second_fork_inside_a_child_closes_nothing_of_its_own() -> None:
     )
     with python("-W", "ignore", "-c", program) as process:
         assert process.communicate(timeout=PATIENCE_S)[1] == ""
+
+
+def test_where_no_thread_can_be_started_the_call_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RuntimeError; the pool can be used later, and shut down."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ProcessPool(1) as pool, ProcessPool(1) as unused:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for each in (pool, unused):
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    each.submit(functions.double, 1)
+        assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4

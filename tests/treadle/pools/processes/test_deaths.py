@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from tests import functions
 from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, segments, zygote_of
 
 from treadle import PoolBroken, ProcessPool, Unpicklable, Unreadable, WorkerCrashed
+from treadle.pools.processes.arena import Segment
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
 LARGE_BYTES = 200_000_000
@@ -284,6 +286,21 @@ def _reserved(pool: ProcessPool) -> Any:
     return next((member.reserved_for for member in pool._crew._schedule.members.values()), None)
 
 
+def test_a_copy_that_is_interrupted_does_not_keep_its_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller gets the KeyboardInterrupt, and the child the next call."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with ProcessPool(1) as pool:
+        child = pool.submit(functions.pid).result(PATIENCE_S)
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.submit(functions.length, bytearray(1_000_000))
+        assert pool.submit(functions.pid).result(PATIENCE_S) == child
+
+
 # Chaos
 
 
@@ -362,6 +379,30 @@ def test_a_report_that_comes_after_its_call_is_lost(gate: Gate) -> None:
         eventually(Path(f"{gate.path}-reported").exists)
         assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
     assert reports == []
+
+
+def test_a_report_from_a_fork_of_a_task_is_lost(gate: Gate) -> None:
+    """It may come when the task has ended; the pool serves on."""
+    reports: list[Any] = []
+    with ProcessPool(1) as pool:
+        call = pool.call(functions.report_from_a_fork, (str(gate.path),), on_progress=reports.append)
+        assert call.result(PATIENCE_S) == "returned"
+        gate.open()
+        eventually(Path(f"{gate.path}-reported").exists)
+        assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
+    assert reports == []
+
+
+def test_a_callback_that_exits_on_a_crash_harms_nobody(gate: Gate) -> None:
+    """SystemExit ends neither the pool's thread nor any other call."""
+    with ProcessPool(1) as pool:
+        crashing, child = begin(pool, gate)
+        crashing.add_done_callback(lambda _: sys.exit(1))
+        waiting = pool.submit(functions.double, 1)
+        os.kill(child, signal.SIGKILL)
+        assert isinstance(crashing.exception(PATIENCE_S), WorkerCrashed)
+        assert waiting.result(PATIENCE_S) == 2
+        assert pool.submit(functions.double, 2).result(PATIENCE_S) == 4
 
 
 def test_an_error_at_the_start_that_cannot_be_read_here_breaks_the_pool() -> None:

@@ -195,8 +195,10 @@ def test_a_wide_call_that_is_cancelled_lets_those_behind_it_run(pair: ProcessPoo
     """At once, although another one still runs."""
     running = start(pair, functions.wait_for, str(gate.path))
     wide = pair.call(functions.double, (1,), cores=2)
-    behind = pair.submit(functions.double, 2)
-    assert wide.cancel()
+    behind: Any = pair.submit(functions.double, 2)
+    with pair._crew._lock:  # The pool's thread does not look at the queue meanwhile.
+        assert wide.cancel()
+        assert not behind.is_queued
     assert behind.result(PATIENCE_S) == 4
     gate.open()
     assert running.result(PATIENCE_S) == "open"
@@ -214,6 +216,22 @@ def test_the_cores_of_a_call_are_free_however_it_ends(gate: Gate, end: str) -> N
         concurrent.futures.wait([wide], PATIENCE_S)
         meeting = [pool.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
         assert [future.result(PATIENCE_S) for future in meeting] == [0, 1]
+
+
+def test_a_call_of_all_cores_that_is_cancelled_keeps_nobody_waiting(pair: ProcessPool, gate: Gate) -> None:
+    """What came after it goes to an idle child at once."""
+    met = [pair.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
+    concurrent.futures.wait(met, PATIENCE_S)
+    running = start(pair, functions.wait_for, str(gate.path))
+    wide = pair.call(functions.double, (1,), cores=2)
+    behind: Any = pair.submit(functions.double, 2)
+    with pair._crew._lock:  # The pool's thread does not look at the queue meanwhile.
+        assert wide.cancel()
+        assert not behind.is_queued
+    assert behind.result(PATIENCE_S) == 4
+    assert not running.done()
+    gate.open()
+    assert running.result(PATIENCE_S) == "open"
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 2)])

@@ -150,6 +150,24 @@ def test_amap_raises_what_the_function_raises(pool: ProcessPool) -> None:
     assert asyncio.run(run()) == [1, 2]
 
 
+def test_cancelling_the_consumer_abandons_its_amap(gate: Gate) -> None:
+    """It ends with CancelledError although a thread still waits for it, and what had not started never runs."""
+    paths = [gate.folder / f"touched-{n}" for n in range(3)]
+
+    async def run(pool: ProcessPool) -> None:
+        results = pool.amap(_touch_and_wait, map(str, paths), [str(gate.path)] * 3)
+        consumer = asyncio.ensure_future(anext(results))
+        await asyncio.to_thread(eventually, paths[0].exists)
+        consumer.cancel()
+        (end,) = await asyncio.gather(consumer, return_exceptions=True)
+        gate.open()
+        assert isinstance(end, asyncio.CancelledError)
+
+    with ProcessPool(1) as pool:
+        asyncio.run(run(pool))
+    assert [path.exists() for path in paths] == [True, False, False]
+
+
 def test_maps_inside_a_child_run_inline(pool: ProcessPool) -> None:
     """All of them: no process is started there."""
     assert pool.submit(functions.all_maps_inside).result(PATIENCE_S) == ([2, 4], [(0, 2), (1, 4)], [2, 4], 0)

@@ -147,6 +147,18 @@ def test_a_map_is_not_held_up_by_the_bound(gate: Gate) -> None:
         assert list(pool.map(functions.double, range(100))) == [2 * n for n in range(100)]
 
 
+def test_a_child_that_leaves_takes_no_room(gate: Gate) -> None:
+    """Beside the one that replaces it, as many calls may wait as ever."""
+    with bounded(gate, max_queue=1, recycle_after_tasks=1) as pool:
+        running = pool.call(functions.wait_for, (str(gate.path),), timeout_s=1000)
+        members = pool._crew._schedule.members
+        eventually(lambda: sum(member.is_ready for member in list(members.values())) == 2)
+        waiting = pool.submit(functions.double, 2)
+        gate.open()
+        assert running.result(PATIENCE_S) == "open"
+        assert waiting.result(PATIENCE_S) == 4
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, eventually, open_files
+from tests.helpers import PATIENCE_S, Gate, eventually, open_files
 
-from treadle import ProcessPool
+from treadle import ProcessPool, TaskTimeout
+from treadle.pools.processes import member
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,21 @@ def test_shared_arrays_leave_no_file_behind() -> None:
             assert pool.submit(np.sum, pool.share(np.ones(1000) * number)).result(PATIENCE_S) == number * 1000
         gc.collect()
         assert (len(open_files()), sorted(Path("/dev/shm").iterdir())) == before
+
+
+def test_a_timeout_is_kept_although_many_arrays_are_dropped(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
+    """The child that works reads nothing, and what it is to forget would not fit into its socket."""
+    monkeypatch.setattr(member, "_SEND_BUFFER_BYTES", 4096)
+    started = threading.Event()
+    with ProcessPool(1) as pool:
+        shared = [pool.share(np.zeros(10)) for _ in range(200)]
+        for array in shared:
+            pool.submit(functions.identity, array).result(PATIENCE_S)
+        late = pool.call(functions.wait_for, (str(gate.path),), timeout_s=0.2, on_started=started.set)
+        assert started.wait(PATIENCE_S)
+        del shared, array
+        gc.collect()
+        assert isinstance(late.exception(PATIENCE_S), TaskTimeout)
 
 
 @pytest.mark.parametrize(
