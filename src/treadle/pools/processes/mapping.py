@@ -9,6 +9,7 @@ A chunk whose child dies is run again item by item: only the item that kills fai
 import itertools
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from math import ceil
@@ -226,7 +227,8 @@ class Results(Iterator[Any]):
 
     def __init__(self, lists: Iterator[list[Any]], abandon: Callable[[], None]) -> None:
         self._values: Iterator[Any] = itertools.chain.from_iterable(map(_handing_over, lists))
-        self._abandon = abandon
+        # Weakly: when the last value was given, this must hold the pool no longer.
+        self._abandon = weakref.WeakMethod(abandon)
 
     def __iter__(self) -> Iterator[Any]:  # noqa: PYI034 (the loop must not come back here for each value)
         return self._values
@@ -237,7 +239,8 @@ class Results(Iterator[Any]):
     def close(self) -> None:
         """Nobody will ask for the rest."""
         self._values = iter(())
-        self._abandon()
+        if (abandon := self._abandon()) is not None:
+            abandon()
 
 
 def _handing_over(values: list[Any]) -> Iterator[Any]:
