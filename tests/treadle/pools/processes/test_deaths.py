@@ -133,9 +133,13 @@ def test_a_death_while_its_owner_copies_fails_nothing(situation: str, gate: Gate
     with ProcessPool(2 if situation == "one_running" else 1) as pool:
         other, busy = begin(pool, gate) if situation == "one_running" else (None, 0)
         pool.submit(functions.apply, functions.double, 0).result(PATIENCE_S)
+        victims = set(pool.pids) - {busy}
+        for child in victims:
+            # However slow this test is, it cannot begin the call before it dies.
+            os.kill(child, signal.SIGSTOP)
         with Copying(pool, apply, functions.length, bytearray(LARGE_BYTES)) as large:
             tiny = [pool.submit(functions.double, n) for n in range(200 * (situation == "full_batch"))]
-            for child in set(pool.pids) - {busy}:
+            for child in victims:
                 os.kill(child, signal.SIGKILL)
         assert large.result == LARGE_BYTES
         assert double_all(tiny)
