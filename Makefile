@@ -13,7 +13,7 @@ help:  ## This list
 demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serve: in the browser)
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
-test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, pools
+test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
 	@scripts/test-newest
 	@.venv/bin/python -m pytest $(ARGS)
 

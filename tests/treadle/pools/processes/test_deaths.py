@@ -271,8 +271,15 @@ def test_what_was_told_before_a_death_is_heard() -> None:
         assert double_all(behind)
 
 
-def test_a_call_that_was_cancelled_while_it_was_copied_does_not_run(gate: Gate) -> None:
+def test_a_call_that_was_cancelled_while_it_was_copied_does_not_run(gate: Gate, monkeypatch: Any) -> None:
     """Neither there nor, when the child that it was for has died, on another."""
+    write, may_write = Segment.write, threading.Event()
+
+    def write_later(segment: Segment, buffers: Any) -> Any:
+        assert may_write.wait(PATIENCE_S)
+        return write(segment, buffers)
+
+    monkeypatch.setattr(Segment, "write", write_later)
     with ProcessPool(1) as pool:
         child = pool.submit(functions.pid).result(PATIENCE_S)
         touched = gate.folder / "touched"
@@ -281,6 +288,7 @@ def test_a_call_that_was_cancelled_while_it_was_copied_does_not_run(gate: Gate) 
             assert call.cancel()
             os.kill(child, signal.SIGKILL)
             assert pool.submit(functions.pid).result(PATIENCE_S) != child
+            may_write.set()
         assert large.future.cancelled()
         assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
         assert not touched.exists()
