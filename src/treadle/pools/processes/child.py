@@ -28,8 +28,8 @@ from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Prep
 from treadle.task import Task
 
 SPIN_S = 100e-6
-"""How long a child that has just worked looks for the next task before it sleeps. Waking it would cost 30 µs and more;
-20 µs of looking gained nothing."""
+"""How long a child that has just worked looks for the next task before it sleeps. Round trips measured with 50, 100 and
+200 µs of looking: 180, 118 and 112 µs. Shorter than its owner takes to come back, it gains nothing."""
 
 
 def main(channel_fd: int, permits_fd: int, preparation_fd: int) -> NoReturn:
