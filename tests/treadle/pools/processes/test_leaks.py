@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually, leaving_nothing, open_files, segments
+from tests.helpers import PATIENCE_S, Gate, eventually, leaving_nothing, open_files, python, segments
 
 from treadle import ProcessPool
 from treadle.pools.processes.limits import resident_mb
@@ -54,6 +54,14 @@ def use_and_drop() -> None:
 @pytest.mark.parametrize("use", [use_and_shut_down, use_and_drop], ids=lambda it: it.__name__)
 def test_pools_come_and_go_without_a_trace(use: Callable[[], None]) -> None:
     """No file, no thread, no process, dead ones included, and no memory; also of a pool that nobody has shut down."""
+    # In a process of its own: what other tests hold comes and goes by itself.
+    program = f"from {__name__} import come_and_go, {use.__name__} as use; come_and_go(use)"
+    with python("-c", program) as process:
+        assert process.communicate(timeout=CYCLES * PATIENCE_S) == ("", "")
+
+
+def come_and_go(use: Callable[[], None]) -> None:
+    """The main function of that process; says what is left."""
     use()
     before = eventually(lambda: threading.active_count() == 1 and Held.now())
     for _ in range(WARM_UP):
