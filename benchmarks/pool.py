@@ -8,7 +8,8 @@ process of its own, which has imported no other:
 - submits a second: so many calls submitted, then all results;
 - map: a list of small numbers through a trivial function, with the chunks that the library chooses;
 - array: what it takes longer to sum a large array in a child than here, a new array each time; and the
-  same array again and again once it was shared, where there is a way to share it;
+  same array again and again once it was shared, where there is a way to share it (here it lies in shared
+  memory too, whose small pages make the sum itself slower);
 - speed-up: equal parts of pure Python, against the same in one process just before and after;
 - harm: one call kills its process, of 21: how many of the 20 others fail or never end, and how many of
   all have neither result nor error after 10 s;

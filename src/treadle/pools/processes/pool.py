@@ -143,7 +143,7 @@ class ProcessPool(Pool, Executor):
     ) -> Iterator[Any]:
         """`fn` of each item, in order, as `concurrent.futures` does it.
 
-        All items are read at once. They travel in chunks of `chunksize`; without it, of about 5 ms of
+        All items are read at once. They travel in chunks of `chunksize`; without it, of about 10 ms of
         work as measured. `timeout`: seconds from now until the last result, then TimeoutError. What `fn`
         raises is raised in its place; a crash fails one item, and the others of its chunk run again.
         Dropping the iterator cancels what has not started. `max_queue` does not count a map's chunks.
