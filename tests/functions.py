@@ -67,10 +67,14 @@ def announce_and_wait(started: str, path: str) -> str:
     return wait_for(path)
 
 
+def compute() -> int:
+    """One call of C code that holds the GIL for half a minute."""
+    return int(pow(7, 1 << 25) > 0)
+
+
 def announce_and_compute(started: str) -> int:
-    """One call of C code that holds the GIL for longer than any test waits."""
     Path(started).write_text(str(os.getpid()))
-    return int(pow(7, 1 << 27) > 0)
+    return compute()
 
 
 def touch(path: str) -> None:
@@ -168,10 +172,10 @@ def die_while_preparing() -> NoReturn:
     os._exit(7)
 
 
-def map_inside(numbers: list[int]) -> list[int]:
-    """A pool inside a child: it runs here."""
+def pids_inside() -> tuple[int, set[int]]:
+    """The process of this call, and those in which a pool inside it runs what it is given in any way."""
     with ProcessPool(2) as pool:
-        return list(pool.map(double, numbers))
+        return os.getpid(), {pool.submit(pid).result(), pool.call(pid).result(), *pool.map(pid_of, range(3))}
 
 
 def call_inside() -> tuple[list[Any], bool]:
@@ -307,7 +311,7 @@ def compute_with_a_grandchild(started: str) -> int:
     """Announces two processes: the child and what it has started."""
     grandchild = start_grandchild()
     Path(started).write_text(f"{os.getpid()} {grandchild}")
-    return int(pow(7, 1 << 27) > 0)
+    return compute()
 
 
 def terminate_what_i_start(count: int) -> list[int | None]:
@@ -458,8 +462,7 @@ def keep(name: str, value: Any) -> None:
 def grow(megabytes: int) -> int:
     data = bytearray(megabytes << 20)
     data[:: 1 << 12] = b"." * (megabytes << 8)
-    time.sleep(0.15)  # Longer than the watch looks away.
-    return len(data) >> 20
+    return stay(len(data)) >> 20
 
 
 def grow_and_wait(megabytes: int, gate: str, grown: str | None = None) -> str:
@@ -470,18 +473,19 @@ def grow_and_wait(megabytes: int, gate: str, grown: str | None = None) -> str:
     return wait_for(gate) + str(len(data))
 
 
-def sum_and_stay(array: Any) -> float:
-    total = float(array.sum())
+def stay(value: Any) -> Any:
     time.sleep(0.15)  # Longer than the watch looks away.
-    return total
+    return value
+
+
+def sum_and_stay(array: Any) -> float:
+    return stay(float(array.sum()))
 
 
 def sum_of_preloaded() -> int:
     from tests import preloaded
 
-    total = sum(preloaded.data[:: 1 << 12])
-    time.sleep(0.15)  # Longer than the watch looks away.
-    return total
+    return stay(sum(preloaded.data[:: 1 << 12]))
 
 
 def count_beside(folder: str, path: str) -> int:

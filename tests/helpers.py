@@ -22,6 +22,7 @@ __all__ = [
     "begin",
     "eventually",
     "is_alive",
+    "is_asleep",
     "jobs_app",
     "leaving_nothing",
     "open_files",
@@ -101,11 +102,18 @@ def python(*arguments: str, env: Mapping[str, str] | None = None, **options: Any
 
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+    with suppress(OSError):
+        return _state_of(pid) not in ("Z", "X")
+    return False
+
+
+def is_asleep(pid: int) -> bool:
+    """Whether a process waits in the kernel, as for its socket."""
+    return _state_of(pid) == "S"
+
+
+def _state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def open_files(process: int | str = "self") -> list[str]:

@@ -25,7 +25,11 @@ from treadle.pools.contract import Pool, report
 
 PATIENCE_S = 20.0
 """How long a test waits for what must come; only a broken pool makes it wait so long."""
+A_MOMENT_S = 0.1
+"""How long a test looks whether something comes that must not."""
 LOOK_EVERY_S = 0.005
+GIVE_UP_S = 3 * PATIENCE_S
+"""When a call no longer waits for its gate: its test has failed, and cannot end before the call does."""
 
 
 class PoolContract:
@@ -316,15 +320,20 @@ class PoolContract:
         """Where that was chosen, `call` returns when fewer calls wait."""
         if not self.bounds:
             return
+        taken = threading.Event()
         results: list[int] = []
         with self.make_bounded_pool(1, "wait") as pool, Gate() as gate:
             self._begin(pool, gate)
             pool.call(self.functions.add, (1, 1))
-            caller = threading.Thread(
-                target=lambda: results.append(pool.call(self.functions.add, (1, 2)).result(PATIENCE_S))
-            )
+
+            def call() -> None:
+                future = pool.call(self.functions.add, (1, 2))
+                taken.set()
+                results.append(future.result(PATIENCE_S))
+
+            caller = threading.Thread(target=call)
             caller.start()
-            assert caller.is_alive()
+            assert not taken.wait(A_MOMENT_S)
             gate.open()
             caller.join(PATIENCE_S)
             assert results == [3]
@@ -418,7 +427,8 @@ class Functions:
 
     @staticmethod
     def wait_for(path: str) -> str:
-        while not (state := _state_of(path)):
+        deadline_s = time.monotonic() + GIVE_UP_S
+        while not (state := _state_of(path, deadline_s)):
             time.sleep(LOOK_EVERY_S)
         return state
 
@@ -448,16 +458,17 @@ class AsyncFunctions:
 
     @staticmethod
     async def wait_for(path: str) -> str:
-        while not (state := _state_of(path)):  # noqa: ASYNC110 (a file tells nobody)
+        deadline_s = time.monotonic() + GIVE_UP_S
+        while not (state := _state_of(path, deadline_s)):  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(LOOK_EVERY_S)
         return state
 
 
-def _state_of(gate: str) -> str:
-    """`open`, or nothing while it is closed; `gone` with its folder: a call must not outlive its test."""
+def _state_of(gate: str, deadline_s: float) -> str:
+    """`open`, or nothing while it is closed; `gone` with its folder, or in the end: a call must not outlive its test."""
     if os.path.exists(gate):
         return "open"
-    return "" if os.path.exists(os.path.dirname(gate)) else "gone"
+    return "" if os.path.exists(os.path.dirname(gate)) and time.monotonic() < deadline_s else "gone"
 
 
 def _raised(step: Callable[[], object]) -> Exception | None:

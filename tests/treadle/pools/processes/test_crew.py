@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, open_files, python
+from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, is_asleep, open_files, python
 
 from treadle import PoolBroken, ProcessPool, WorkerCrashed
 
@@ -184,7 +184,7 @@ def test_a_call_that_a_child_had_not_started_when_it_died_runs_on_another() -> N
     """It was given to the child, and its permit was not taken: what was never begun is no loss."""
     with ProcessPool(1) as pool:
         child = pool.submit(functions.pid).result(PATIENCE_S)
-        eventually(lambda: _is_asleep(child))
+        eventually(lambda: is_asleep(child))
         os.kill(child, signal.SIGSTOP)
         future = pool.submit(functions.double, 2)
         os.kill(child, signal.SIGKILL)
@@ -434,11 +434,6 @@ def test_a_pool_starts_anew_in_a_forked_process() -> None:
     with python("-W", "ignore", "-c", FORK) as process:
         assert process.communicate(timeout=PATIENCE_S) == ("", "")
         assert process.returncode == 0
-
-
-def _is_asleep(pid: int) -> bool:
-    """Whether a process waits in the kernel, as for its socket."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 def _is_dead(pid: int) -> bool:

@@ -15,7 +15,17 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, begin, eventually, is_alive, leaving_nothing, segments, zygote_of
+from tests.helpers import (
+    PATIENCE_S,
+    Gate,
+    begin,
+    eventually,
+    is_alive,
+    is_asleep,
+    leaving_nothing,
+    segments,
+    zygote_of,
+)
 
 from treadle import PoolBroken, ProcessPool, Unpicklable, Unreadable, WorkerCrashed
 from treadle.pools.processes.arena import Segment
@@ -238,6 +248,17 @@ def test_the_death_of_the_zygote_fails_only_what_ran(situation: str, gate: Gate)
         assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
 
 
+def test_a_call_that_was_given_and_not_begun_when_the_zygote_died_runs_on_another() -> None:
+    """Its child has died with the zygote, and never took the permit."""
+    with ProcessPool(1) as pool:
+        child = pool.submit(functions.pid).result(PATIENCE_S)
+        eventually(lambda: is_asleep(child))
+        os.kill(child, signal.SIGSTOP)
+        future = pool.submit(functions.double, 2)
+        os.kill(zygote_of(child), signal.SIGKILL)
+        assert future.result(PATIENCE_S) == 4
+
+
 def test_the_death_of_the_zygote_while_many_children_start_breaks_nothing(gate: Gate) -> None:
     """It is one death, however many were on their way."""
     with ProcessPool(4, initializer=functions.wait_at_start, initargs=(str(gate.folder), 4, str(gate.path))) as pool:
@@ -381,23 +402,12 @@ def test_chaos_loses_nothing_and_runs_nothing_twice(killer: type[Killer], tmp_pa
 # What a task leaves behind in its child
 
 
-def test_a_report_that_comes_after_its_call_is_lost(gate: Gate) -> None:
-    """A thread of the task may send one when the task has ended; the pool serves on."""
+@pytest.mark.parametrize("task", [functions.report_late, functions.report_from_a_fork], ids=["thread", "fork"])
+def test_a_report_that_comes_after_its_call_is_lost(gate: Gate, task: Callable[..., Any]) -> None:
+    """A thread or a fork of the task may send one when the task has ended; the pool serves on."""
     reports: list[Any] = []
     with ProcessPool(1) as pool:
-        call = pool.call(functions.report_late, (str(gate.path),), on_progress=reports.append)
-        assert call.result(PATIENCE_S) == "returned"
-        gate.open()
-        eventually(Path(f"{gate.path}-reported").exists)
-        assert pool.submit(functions.double, 4).result(PATIENCE_S) == 8
-    assert reports == []
-
-
-def test_a_report_from_a_fork_of_a_task_is_lost(gate: Gate) -> None:
-    """It may come when the task has ended; the pool serves on."""
-    reports: list[Any] = []
-    with ProcessPool(1) as pool:
-        call = pool.call(functions.report_from_a_fork, (str(gate.path),), on_progress=reports.append)
+        call = pool.call(task, (str(gate.path),), on_progress=reports.append)
         assert call.result(PATIENCE_S) == "returned"
         gate.open()
         eventually(Path(f"{gate.path}-reported").exists)

@@ -72,11 +72,11 @@ def test_a_timeout_kills_c_code_that_holds_its_gil(pool: ProcessPool, gate: Gate
 def test_a_timeout_is_counted_from_the_start_of_the_function(pool: ProcessPool, gate: Gate) -> None:
     """A call that waits longer than that in the queue is not killed for it."""
     blocking = start(pool, functions.wait_for, str(gate.path))
-    waiting = pool.call(functions.double, (2,), timeout_s=0.2)
-    until_s = time.monotonic() + 0.4
+    waiting = pool.call(functions.stay, (2,), timeout_s=0.5)
+    until_s = time.monotonic() + 0.6
     eventually(lambda: time.monotonic() >= until_s)
     gate.open()
-    assert waiting.result(PATIENCE_S) == 4
+    assert waiting.result(PATIENCE_S) == 2
     assert blocking.result(PATIENCE_S) == "open"
 
 

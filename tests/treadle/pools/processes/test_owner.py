@@ -59,6 +59,15 @@ def in_a_fork(check):
     assert os.waitpid(child, 0)[1] == 0
 """
 
+ENDED = (
+    FORK
+    + """
+pool = ProcessPool(1)
+pool.submit(functions.pid).result(10)
+pool.shutdown()
+"""
+)
+
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
@@ -143,11 +152,8 @@ with ProcessPool(2) as pool, Gate() as gate:
 def test_a_pool_that_has_ended_closes_nothing_in_a_fork() -> None:
     """Its numbers of files are others' by then."""
     run(
-        FORK
+        ENDED
         + """
-pool = ProcessPool(1)
-pool.submit(functions.pid).result(10)
-pool.shutdown()
 pipes = [os.pipe() for _ in range(20)]
 in_a_fork(lambda: [os.fstat(fd) for pipe in pipes for fd in pipe])
 """
@@ -157,11 +163,8 @@ in_a_fork(lambda: [os.fstat(fd) for pipe in pipes for fd in pipe])
 def test_a_pool_that_was_shut_down_is_so_in_a_fork() -> None:
     """It takes no calls there either."""
     run(
-        FORK
+        ENDED
         + """
-pool = ProcessPool(1)
-pool.submit(functions.pid).result(10)
-pool.shutdown()
 def call():
     try:
         pool.submit(functions.pid)
