@@ -332,7 +332,10 @@ def terminate_a_program() -> int:
                           stdout=subprocess.PIPE) as process:  # fmt: skip
         process.stdout.readline()  # type: ignore[union-attr]
         process.terminate()
-    return process.returncode
+        try:
+            return process.wait(5)
+        finally:
+            process.kill()
 
 
 def draw_with_numpy() -> float:
@@ -387,7 +390,7 @@ def meet_and_draw(folder: str, count: int, value: int, draw: Callable[[], float]
 
 def touch_or_wait(path: str, gate: str | None) -> int:
     """Quick without a gate: the same function may take no time, and very long. Raises where it has run before."""
-    Path(path).touch(exist_ok=gate is not None or path.endswith("warm"))
+    Path(path).touch(exist_ok=gate is not None)
     if gate is not None:
         wait_for(gate)
     return 1

@@ -66,12 +66,13 @@ def _make_ready(preparation: Preparation) -> None:
     surroundings.ignore_stopping_signals()
     surroundings.hold(preparation.held_fds)
     surroundings.stand_back(preparation.nice)
-    surroundings.reseed()
     current_process().authkey = preparation.authkey
     if preparation.main is not None:
         sys.modules["__main__"] = pickling.LateMain(preparation.main)
     for name in () if preparation.can_fork else preparation.preload:
         surroundings.preload(name)
+    # A module may have seeded what it was imported with: here, or before the fork.
+    surroundings.reseed()
     first_call = pickling.load(preparation.initializer)
     if first_call is not None:
         initializer, initargs = first_call

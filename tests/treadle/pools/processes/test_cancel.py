@@ -12,6 +12,7 @@ from tests import functions
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive
 
 from treadle import ProcessPool, TaskTimeout
+from treadle.pools.processes import schedule
 
 
 @pytest.fixture
@@ -27,17 +28,24 @@ def begin(pool: ProcessPool, gate: Gate, **limits: Any) -> tuple["concurrent.fut
     return future, int(eventually(lambda: started.exists() and started.read_text()))
 
 
+@pytest.fixture
+def _what_was_given_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what stands behind a call that takes long is soon in the queue again."""
+    monkeypatch.setattr(schedule, "STALLED_S", 1000)
+
+
 def begin_with_more_behind(pool: ProcessPool, gate: Gate, count: int) -> list["concurrent.futures.Future[Any]"]:
-    """A call that waits for the gate and, given to its child with it, as many that leave a file each."""
-    for _ in range(20):
-        pool.submit(functions.touch_or_wait, str(gate.folder / "warm"), None).result(PATIENCE_S)
+    """A call that waits for the gate and, some of them given to its child with it, as many that leave a file each."""
+    # Only calls of a function that was quick so far are given in batches.
+    pool._functions.find(functions.touch_or_wait).mean_s = 1e-6
     paths = [str(gate.folder / f"ran-{number}") for number in range(count)]
-    first = pool.submit(functions.touch_or_wait, str(gate.folder / "first"), str(gate.folder / "begin"))
-    batch = [pool.submit(functions.touch_or_wait, str(gate.folder / "blocked"), str(gate.path))]
+    first = pool.submit(functions.wait_for, str(gate.folder / "begin"))
+    batch: list[Any] = [pool.submit(functions.touch_or_wait, str(gate.folder / "blocked"), str(gate.path))]
     batch += [pool.submit(functions.touch_or_wait, path, None) for path in paths]
     (gate.folder / "begin").touch()
     first.result(PATIENCE_S)
     eventually((gate.folder / "blocked").exists)
+    assert all(call.member is not None for call in batch[:4])
     return batch
 
 
@@ -57,6 +65,7 @@ def test_a_cancelled_call_in_the_queue_never_runs(pool: ProcessPool, gate: Gate)
     assert [path.exists() for path in paths] == [True, False, True]
 
 
+@pytest.mark.usefixtures("_what_was_given_stays")
 def test_a_call_in_a_batch_can_be_cancelled_before_it_starts(pool: ProcessPool, gate: Gate) -> None:
     """Its child was given it already, and never runs it; nothing is killed."""
     batch = begin_with_more_behind(pool, gate, 10)
@@ -80,6 +89,7 @@ def test_a_cancelled_call_of_any_size_makes_room_for_the_next(pool: ProcessPool,
     assert blocking.result(PATIENCE_S) == "open"
 
 
+@pytest.mark.usefixtures("_what_was_given_stays")
 def test_a_shutdown_that_cancels_takes_back_what_was_sent(pool: ProcessPool, gate: Gate) -> None:
     """What stands behind a running call in its child has not started, and never does."""
     batch = begin_with_more_behind(pool, gate, 10)
@@ -166,6 +176,7 @@ def test_asyncio_sees_a_cancel_and_cancels(pool: ProcessPool, gate: Gate) -> Non
     eventually(lambda: not is_alive(child))
 
 
+@pytest.mark.usefixtures("_what_was_given_stays")
 def test_what_stands_behind_a_cancelled_call_runs_elsewhere_once(pool: ProcessPool, gate: Gate) -> None:
     """It was given to the same child, which is killed."""
     batch = begin_with_more_behind(pool, gate, 10)

@@ -452,7 +452,7 @@ def _children(process: int | str) -> list[int]:
 
 def test_there_are_never_more_children_than_asked_for() -> None:
     """However many calls come while the first child is being started."""
-    for _ in range(20):
+    for _ in range(5):
         with ProcessPool(1) as pool:
             children = {pool.submit(functions.pid) for _ in range(5)}
             assert len({future.result(PATIENCE_S) for future in children}) == 1

@@ -16,7 +16,7 @@ from treadle import ProcessPool
 from treadle.pools.processes.limits import resident_mb
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
-CYCLES = 500 if IS_SOAK else 20
+CYCLES = 500 if IS_SOAK else 15
 WARM_UP = 100 if IS_SOAK else 5
 GROWTH_MB = 4
 """What the memory of this process may grow by after the first cycles: less than 10 KB a cycle in the long run."""
@@ -66,11 +66,18 @@ def come_and_go(use: Callable[[], None]) -> None:
     before = eventually(lambda: threading.active_count() == 1 and Held.now())
     for _ in range(WARM_UP):
         use()
-    memory_mb = resident_mb(os.getpid())
+    memory_mb, objects = resident_mb(os.getpid()), count_objects()
     for _ in range(CYCLES - WARM_UP):
         use()
     eventually(lambda: Held.now() == before)
+    assert count_objects() - objects < CYCLES - WARM_UP
     assert resident_mb(os.getpid()) - memory_mb < GROWTH_MB
+
+
+def count_objects() -> int:
+    """Those that may hold others: of a pool that is kept, hundreds."""
+    gc.collect()
+    return len(gc.get_objects())
 
 
 def test_large_values_leave_no_memory() -> None:

@@ -187,7 +187,10 @@ def test_the_time_of_a_map_is_counted_from_its_call(pool: ProcessPool, gate: Gat
 def test_a_result_in_time_is_given_before_a_map_gives_up(gate: Gate) -> None:
     """TimeoutError at the first that is not there."""
     with ProcessPool(2) as pool:
-        results = pool.map(functions.wait_for, [str(gate.folder), str(gate.path)], timeout=2, chunksize=1)
+        # The start of children takes its time on a busy machine.
+        met = [pool.submit(functions.meet, str(gate.folder), 2, number) for number in range(2)]
+        assert [future.result(PATIENCE_S) for future in met] == [0, 1]
+        results = pool.map(functions.wait_for, [str(gate.folder), str(gate.path)], timeout=1, chunksize=1)
         values, error = given(results)
         gate.open()
     assert values == ["open"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,32 @@ def test_children_and_grandchildren_die_with_owner_or_zygote(gate: Gate, victim:
         eventually(lambda: not any(is_alive(pid) for pid in family), timeout_s=1)
 
 
+def test_children_die_although_owner_and_zygote_are_gone(gate: Gate) -> None:
+    """Nobody is left to end them but the kernel, which was asked to."""
+    files = [gate.folder / "one", gate.folder / "two"]
+    with python("-c", OWNER, "announce_and_compute", *map(str, files)) as owner:
+        children = [int(eventually(lambda file=file: read(file))) for file in files]
+        zygote = zygote_of(children[0], owner.pid)
+        # It does not hear of its owner's end.
+        os.kill(zygote, signal.SIGSTOP)
+        owner.kill()
+        os.kill(zygote, signal.SIGKILL)
+        eventually(lambda: not any(is_alive(pid) for pid in children), timeout_s=1)
+
+
 def test_what_all_processes_are_sent_at_a_stop_does_not_end_children(gate: Gate) -> None:
     """A service manager sends SIGTERM to all at once; children finish, also what waits, while the owner drains."""
     started = [gate.folder / "one", gate.folder / "two"]
     with python("-c", DRAINING_OWNER, *map(str, started), str(gate.path)) as owner:
         children = [int(eventually(lambda file=file: read(file))) for file in started]
-        for pid in [zygote_of(children[0], owner.pid), *children, owner.pid]:
+        family = [zygote_of(children[0], owner.pid), *children, owner.pid]
+        for pid in family:
             os.kill(pid, signal.SIGTERM)
         assert owner.stdout is not None
         assert owner.stdout.readline() == "stopping\n"
+        until_s = time.monotonic() + 0.2  # To die takes a moment, too.
+        eventually(lambda: time.monotonic() >= until_s)
+        assert all(is_alive(pid) for pid in family)
         gate.open()
         assert owner.communicate(timeout=PATIENCE_S) == ("['open', 'open', 0, 2, 4]\n", "")
 

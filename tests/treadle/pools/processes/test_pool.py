@@ -5,6 +5,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,8 +57,11 @@ def pool() -> Iterator[ProcessPool]:
 
 def test_nothing_starts_before_the_first_call() -> None:
     """A pool that is made at import costs nothing."""
+    before = set(threading.enumerate())
     with ProcessPool(2) as pool:
         assert pool.pids == []
+        # It is a thread that starts processes.
+        assert set(threading.enumerate()) <= before
         pool.submit(functions.pid).result(PATIENCE_S)
         assert pool.pids != []
 

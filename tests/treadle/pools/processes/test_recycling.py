@@ -82,7 +82,7 @@ def test_calls_that_come_while_children_leave_are_run() -> None:
 def test_a_call_that_comes_as_the_last_child_has_left_is_run() -> None:
     """The process that forks them is about to go, too; another one is started."""
     with ProcessPool(1, idle_timeout_s=0.001) as pool:
-        for number in range(15):
+        for number in range(8):
             assert pool.submit(functions.double, number).result(PATIENCE_S) == 2 * number
             while pool.pids:
                 pass  # Without a pause: the moment that counts is short.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S
+from tests.treadle.pools.processes.test_owner import test_no_two_children_draw_the_same  # noqa: F401
 from tests.treadle.pools.processes.test_pool import *  # noqa: F403
 
 from treadle import PoolBroken, ProcessPool
