@@ -183,6 +183,9 @@ def test_what_stands_behind_a_cancelled_call_runs_elsewhere_once(pool: ProcessPo
     assert batch[0].cancel()
     assert [future.result(PATIENCE_S) for future in batch[1:]] == [1] * 10
     assert len(list(gate.folder.glob("ran-*"))) == 10
+    pool.shutdown()
+    # With the two before them.
+    assert pool.stats().done == 12
 
 
 def test_a_call_is_cancelled_however_quickly_its_child_dies(pool: ProcessPool, gate: Gate) -> None:
