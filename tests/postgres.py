@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
 from tests.helpers import eventually
 
 NOBODY = 65534
@@ -49,7 +50,11 @@ class OwnServer:
         options = ["-D", self._data, "-k", str(self.folder), "-c", "listen_addresses="]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", *options], stdout=log, stderr=log, preexec_fn=_die_with_parent, **self._as_user
+                [self._programs / "postgres", *options],
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,
+                **self._as_user,
             )
         eventually(self._is_ready, 30)
 

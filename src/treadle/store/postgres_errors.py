@@ -16,13 +16,12 @@ from treadle.errors import (
 )
 from treadle.store.masking import without_password
 
-UNAVAILABLE_ADVICE = "what was being written may have been kept or not; it will work again when the server is back"
+LOST = "what was being written may have been kept or not; it will work again when the server is back"
+NOT_REACHED = "nothing was done; it will work again when the server is back, if the address is right"
 LOGIN_ADVICE = "check user and password of the address"
 _EXPLANATIONS: dict[str, tuple[type[StoreError], str]] = {
-    "08": (StoreUnavailable, UNAVAILABLE_ADVICE),
     "28": (StoreUnavailable, LOGIN_ADVICE),
     "3D": (StoreUnavailable, "make the database, or check its name"),
-    "57P": (StoreUnavailable, UNAVAILABLE_ADVICE),
     "53300": (StoreUnavailable, "raise max_connections, run fewer processes, or put PgBouncer between"),
     "53100": (StoreFull, "free some space; nothing that was kept is lost"),
     "53": (StoreUnavailable, "the server has too little of something; see its log"),
@@ -38,27 +37,28 @@ _EXPLANATIONS: dict[str, tuple[type[StoreError], str]] = {
 
 
 @contextlib.contextmanager
-def explained(where: str, missing: str = "run `treadle migrate`") -> Iterator[None]:
-    """Give an error of the driver as one of ours, with the address and the next step, never with a password."""
+def explained(where: str, missing: str = "run `treadle migrate`", lost: str = LOST) -> Iterator[None]:
+    """Give an error of the driver as one of ours, with the address and the next step, never with a password.
+
+    `lost`: what it means that the server is not there.
+    """
     try:
         yield
     except (psycopg.Error, UnicodeError, OverflowError) as error:
-        raise explain(error, where, missing) from error
+        raise _explain(error, where, missing, lost) from error
 
 
-def explain(error: Exception, where: str, missing: str) -> StoreError:
-    """The error of ours that one of the driver's means."""
+def _explain(error: Exception, where: str, missing: str, lost: str) -> StoreError:
     text = without_password(" ".join(str(error).split()))
     code = getattr(error, "sqlstate", None) or ""
     if code in {"42P01", "3F000"}:
         return SchemaMissing(f"{where} has no tables of Treadle ({text}): {missing}")
     if code == "42703":
         return SchemaMissing(f"{where} has tables of an older Treadle ({text}): {missing}")
-    for length in (5, 3, 2):
+    if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(("08", "57P"))):
+        return StoreUnavailable(f"{where}: {text}; {lost}")
+    for length in (5, 2):
         if code[:length] in _EXPLANATIONS:
             kind, advice = _EXPLANATIONS[code[:length]]
             return kind(f"{where}: {text}; {advice}")
-    if isinstance(error, psycopg.OperationalError) and not code:
-        # The connection was lost, or was never made.
-        return StoreUnavailable(f"{where}: {text}; {UNAVAILABLE_ADVICE}")
     return StoreError(f"{where}: {text}")

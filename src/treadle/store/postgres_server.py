@@ -16,7 +16,7 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -26,7 +26,7 @@ from psycopg.pq import TransactionStatus
 from treadle.clock import Clock, SystemClock
 from treadle.errors import StoreError, StoreUnavailable
 from treadle.store.postgres_address import Address, shown
-from treadle.store.postgres_errors import explained
+from treadle.store.postgres_errors import NOT_REACHED, explained
 
 Row = tuple[Any, ...]
 Connection = psycopg.Connection[Any]
@@ -57,10 +57,13 @@ class Session:
 
     def copy(self, statement: str, rows: Iterable[Row]) -> None:
         """Give these rows to a COPY … FROM STDIN."""
-        with explained(self._where, self._missing), psycopg.Cursor(self.connection) as cursor:
-            with cursor.copy(statement.encode()) as copy:
-                for row in rows:
-                    copy.write_row(row)
+        with (
+            explained(self._where, self._missing),
+            psycopg.Cursor(self.connection) as cursor,
+            cursor.copy(statement.encode()) as copy,
+        ):
+            for row in rows:
+                copy.write_row(row)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -203,7 +206,9 @@ class PostgresServer:
             # The server would answer COMMIT with a rollback, and no error.
             raise StoreError(f"{self.where}: a statement of this transaction has failed, so nothing of it was kept")
         try:
-            transaction.session.run("NOTIFY treadle; COMMIT" if transaction.has_news and self._may_notify() else "COMMIT")
+            transaction.session.run(
+                "NOTIFY treadle; COMMIT" if transaction.has_news and self._may_notify() else "COMMIT"
+            )
         except StoreUnavailable:
             for tell in transaction.doubters:
                 tell()
@@ -255,7 +260,7 @@ class PostgresServer:
 
     def connect(self) -> Connection:
         """A new connection, which the caller closes. Raises StoreUnavailable."""
-        with explained(self.where, self.missing):
+        with explained(self.where, self.missing, NOT_REACHED):
             # The address comes last: what a user has chosen stands.
             chosen = {
                 "connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE, "application_name": "treadle",
