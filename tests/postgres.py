@@ -131,8 +131,10 @@ def a_schema(server_url: str) -> Iterator[str]:
     import psycopg
 
     name = f"treadle_test_{os.getpid()}_{next(_names)}"
+    options = quote(f"-c search_path={name}")
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"CREATE SCHEMA {name}")
-        options = quote(f"-c search_path={name}")
-        yield f"{server_url}{'&' if '?' in server_url else '?'}options={options}"
-        connection.execute(f"DROP SCHEMA {name} CASCADE")
+        try:
+            yield f"{server_url}{'&' if '?' in server_url else '?'}options={options}"
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE")
