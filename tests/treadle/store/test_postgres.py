@@ -165,17 +165,25 @@ def test_a_claim_does_not_wait_for_another(store: PostgresStore, postgres_url: s
     assert second.id != first.id
 
 
-def test_the_last_two_parts_may_end_at_once(store: PostgresStore, postgres_url: str) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(Outcome.succeeded("[1]"), State.READY), (Outcome.raised(Failure("E", "no"), None), State.FAILED)],
+    ids=["succeeded", "failed"],
+)
+def test_the_last_two_parts_may_end_at_once(
+    store: PostgresStore, postgres_url: str, outcome: Outcome, state: State
+) -> None:
     """Two workers that commit at the same moment: neither sees the other's end, and yet the whole is unblocked."""
     whole, _ = StoreContract()._group(store, 2)
     first, second = claim(store, 2)
     with _other(postgres_url) as other:
         with store.transaction():
-            finish(store, first, Outcome.succeeded("[1]"))
-            thread = _started(lambda: finish(other, second, Outcome.succeeded("[2]")))
-            eventually(lambda: _waits_for_a_lock(postgres_url))
+            finish(store, first, outcome)
+            thread = _started(lambda: finish(other, second, outcome))
+            eventually(lambda: not thread.is_alive() or _waits_for_a_lock(postgres_url))
         thread.join(PATIENCE_S)
-    assert (read(store, whole).state, read(store, whole).progress) == (State.READY, Progress(2, 2))
+    assert read(store, whole).state is state
+    assert read(store, whole).progress == Progress(2 if state is State.READY else 0, 2)
 
 
 def test_a_whole_is_cancelled_while_its_parts_end(store: PostgresStore, postgres_url: str) -> None:

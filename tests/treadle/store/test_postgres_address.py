@@ -37,7 +37,8 @@ def test_a_url_that_cannot_be_read_is_refused_without_its_password() -> None:
         ("at postgresql://me:a@b:c@host/x now", "at postgresql://me:***@host/x now"),
         ("postgresql+psycopg://me:secret@host", "postgresql+psycopg://me:***@host"),
         ("postgres://host/x?password=secret&user=me", "postgres://host/x?password=***&user=me"),
-        ("sqlite:////tmp/a:b@c", "sqlite:////tmp/a:b@c"),
+        ("postgres:me:secret@host", "postgres:me:***@host"),
+        ("sqlite:////tmp/jobs.sqlite3", "sqlite:////tmp/jobs.sqlite3"),
         ("memory://", "memory://"),
     ],
 )

@@ -231,7 +231,7 @@ class Stopped(Exception):
 
 store = PostgresStore(parse(sys.argv[1]))
 store.prepare()
-for end in (None, Stopped):
+for parents_end, childs_end in ((None, None), (Stopped, None), (None, Stopped)):
     child = None
     try:
         with store.transaction():
@@ -239,14 +239,18 @@ for end in (None, Stopped):
             child = os.fork()
             if child == 0:
                 store.enqueue([make_job()])
-                if end:
-                    raise end
+                if childs_end:
+                    raise childs_end
+            else:
+                assert os.waitpid(child, 0)[1] == 0
+                if parents_end:
+                    raise parents_end
     except Stopped:
         pass
     if child == 0:
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-assert len(found(store)) == 4
+# Each child's, and the parent's where it committed.
+assert len(found(store)) == 3 + 2
 store.close()
 """
 
