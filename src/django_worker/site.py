@@ -54,21 +54,41 @@ class DjangoTreadle(Treadle):
     def _known(self, task: Any) -> Task[..., Any]:
         return task if isinstance(task, Task) else self.registry.core(task)
 
+    @property
+    def is_shared(self) -> bool:
+        return bool(connections[self.database].vendor == "postgresql")
+
+    @property
+    def is_development_server(self) -> bool:
+        return "runserver" in sys.argv[1:2]
+
     def open_store(self) -> Store:
+        if self.is_shared:
+            # Here, since the driver is an extra.
+            from django_worker.postgres import DjangoPostgresStore
+
+            return DjangoPostgresStore(self.database, self.settings)
         return DjangoStore(self.database, self._file())
 
     def _file(self) -> SqliteFile | None:
         return file_of(self.database, self.settings.sqlite_synchronous)
 
     def open_worker_store(self) -> Store:
+        store = self._worker_store()
+        store.prepare()
+        return store
+
+    def _worker_store(self) -> Store:
+        if self.is_shared:
+            from django_worker.postgres import WorkerPostgresStore
+
+            return WorkerPostgresStore(self.database, self.settings)
         file = self._file()
         if file is None:
             raise ConfigurationError(
                 f"the database {self.database!r} is in memory, where no worker can see it: use run_pending()"
             )
-        store = WorkerStore(file)
-        store.prepare()
-        return store
+        return WorkerStore(file)
 
     def make_runner(self) -> Runner:
         return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)

@@ -281,9 +281,14 @@ class PostgresVerbs(Store):
 class PostgresStore(PostgresVerbs):
     """Jobs in a PostgreSQL database whose tables we make."""
 
-    def __init__(self, address: Address, *, listen: bool = True, notify: bool = True) -> None:
-        """`listen`: hear of changes at once, on a connection of its own; `notify`: tell those who listen."""
-        self.server = PostgresServer(address, notify=notify)
+    def __init__(
+        self, address: Address, *, listen: bool = True, notify: bool = True, missing: str = "run `treadle migrate`"
+    ) -> None:
+        """`listen`: hear of changes at once, on a connection of its own; `notify`: tell those who listen.
+
+        `missing`: what to do where the tables are missing, for the message.
+        """
+        self.server = PostgresServer(address, notify=notify, missing=missing)
         super().__init__(self.server)
         self._listener = Listener(self.server) if listen else None
         self.alive_folder: Path | None = alive_folder(address)

@@ -122,6 +122,23 @@ class Connections(Protocol):
         ...
 
 
+class Teller:
+    """Says when to NOTIFY."""
+
+    def __init__(self, clock: Clock, *, is_on: bool) -> None:
+        self._clock = clock
+        self.is_on = is_on
+        self._last_s = float("-inf")
+
+    def may_tell(self) -> bool:
+        """Whether a commit that comes now is told; the next ones are not, for a moment."""
+        now_s = self._clock.monotonic_s()
+        if not self.is_on or now_s - self._last_s < NOTIFY_EVERY_S:
+            return False
+        self._last_s = now_s
+        return True
+
+
 class _Transaction:
     """The transaction of a thread."""
 
@@ -146,9 +163,7 @@ class PostgresServer:
         self._address = address
         self.where = shown(address)
         self.missing = missing
-        self._notifies = notify
-        self._clock = clock or SystemClock()
-        self._last_notify_s = float("-inf")
+        self.teller = Teller(clock or SystemClock(), is_on=notify)
         self._forget_connections()
         _open_servers.add(self)
 
@@ -170,7 +185,7 @@ class PostgresServer:
             with self.writing() as session:
                 return session.run(statement, **values, notify=False)
         with self._session() as session:
-            return session.run(statement, **values, notify=self._may_notify())
+            return session.run(statement, **values, notify=self.teller.may_tell())
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -207,7 +222,7 @@ class PostgresServer:
             raise StoreError(f"{self.where}: a statement of this transaction has failed, so nothing of it was kept")
         try:
             transaction.session.run(
-                "NOTIFY treadle; COMMIT" if transaction.has_news and self._may_notify() else "COMMIT"
+                "NOTIFY treadle; COMMIT" if transaction.has_news and self.teller.may_tell() else "COMMIT"
             )
         except StoreUnavailable:
             for tell in transaction.doubters:
@@ -222,13 +237,6 @@ class PostgresServer:
     @property
     def _open_transaction(self) -> _Transaction | None:
         return getattr(self._of_thread, "transaction", None)
-
-    def _may_notify(self) -> bool:
-        now_s = self._clock.monotonic_s()
-        if not self._notifies or now_s - self._last_notify_s < NOTIFY_EVERY_S:
-            return False
-        self._last_notify_s = now_s
-        return True
 
     # Connections
 

@@ -29,7 +29,10 @@ def test_the_address_says_what_store_it_is(tmp_path: Path) -> None:
     ("url", "message"),
     [
         ("postgresql+psycopg://me:secret@host/jobs", r"'postgresql\+psycopg://me:\*\*\*@host/jobs' is not known"),
-        ("postgres:me:secret@host", r"'postgres:me:\*\*\*@host' is not known; use .*'postgresql://user:password@host/database'"),
+        (
+            "postgres:me:secret@host",
+            r"'postgres:me:\*\*\*@host' is not known; use .*'postgresql://user:password@host/database'",
+        ),
         ("postgresql://me:secret@host:port:/jobs?no=such", r"'postgresql://me:\*\*\*@host.*cannot be read"),
     ],
 )
@@ -52,7 +55,7 @@ def test_the_settings_are_those_of_the_store(postgres_url: str) -> None:
     app = Treadle(postgres_url, postgres_listen=False, postgres_notify=False)
     store = app.store
     assert isinstance(store, PostgresStore)
-    assert (store._listener, store.server._notifies) == (None, False)
+    assert (store._listener, store.server.teller.is_on) == (None, False)
     app.close()
 
 

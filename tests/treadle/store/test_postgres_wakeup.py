@@ -58,7 +58,7 @@ def test_what_changes_a_job_is_told(store: PostgresStore, verb: str) -> None:
         "finish in a transaction": lambda: _cancel_in_transaction(store),
     }
     with Patient(store) as wakeup:
-        store.server._last_notify_s = float("-inf")
+        store.server.teller._last_s = float("-inf")
         verbs[verb]()
         assert wakeup.wait(PATIENCE_S / 2)
 
@@ -83,7 +83,7 @@ def test_commits_are_told_fifty_times_a_second_at_most(postgres_url: str) -> Non
     clock = ManualClock()
     store = PostgresStore(parse(postgres_url))
     store.prepare()
-    store.server._clock = clock
+    store.server.teller._clock = clock
     with psycopg.connect(postgres_url, autocommit=True) as listening:
         listening.execute("LISTEN treadle")
         for _ in range(3):
@@ -148,7 +148,7 @@ def test_a_lost_connection_is_made_anew(store: PostgresStore, postgres_url: str)
     with Patient(store) as wakeup, psycopg.connect(postgres_url, autocommit=True) as other:
         _end_listening_session(other)
         assert wakeup.wait(PATIENCE_S / 2)
-        store.server._last_notify_s = float("-inf")
+        store.server.teller._last_s = float("-inf")
         store.enqueue([make_job()])
         assert wakeup.wait(PATIENCE_S / 2)
 
