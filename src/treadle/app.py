@@ -309,9 +309,7 @@ class Treadle:
     def store(self) -> Store:
         """Where the jobs are kept; opened and made ready when it is first used."""
         with self._lock:
-            store = self.open_store()
-            store.prepare()
-            return store
+            return prepared(self.open_store())
 
     @cached_property
     def worker_store(self) -> Store:
@@ -541,6 +539,16 @@ class Treadle:
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
             check_url(self.settings.database_url)
+
+
+def prepared(store: Store) -> Store:
+    """The store, made ready; closed where it cannot be."""
+    try:
+        store.prepare()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def runner_of(target: str) -> Runner:

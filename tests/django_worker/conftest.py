@@ -38,7 +38,7 @@ def postgres_database(postgres_url, django_db_blocker):
     }  # fmt: skip
     connections["default"] = connections.create_connection("default")
     with django_db_blocker.unblock():
-        call_command("migrate", verbosity=0)
+        call_command("migrate", "django_worker", verbosity=0)
         yield connections.settings["default"]
         # Each has the same name, by which a site knows its database.
         _forget(setting="DATABASES")

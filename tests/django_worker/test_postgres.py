@@ -7,8 +7,6 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection, transaction
-from tests.helpers import PATIENCE_S, python
-from tests.postgres_schema import GOLDEN, schema
 
 from django_worker import jobs, send_function
 from django_worker.checks import check_alias
@@ -16,6 +14,8 @@ from django_worker.models import SendFunction
 from django_worker.postgres import DjangoPostgresStore
 from django_worker.site import site
 from tests.django_site import tasks
+from tests.helpers import PATIENCE_S, python
+from tests.postgres_schema import GOLDEN, schema
 from treadle.errors import SchemaMissing, StoreError
 from treadle.store import migrate
 from treadle.store.contract import Store
@@ -23,7 +23,10 @@ from treadle.testing.store_contract import StoreContract, make_job
 
 
 class TestDjangoPostgresStore(StoreContract):
-    """The job verbs, on Django's connection."""
+    """The job verbs, on Django's connection; other threads would have others, which nobody closes here."""
+
+    test_threads_that_claim_at_once_get_each_job_once = None
+    test_a_waiter_wakes_when_something_changed = None
 
     @pytest.fixture(autouse=True)
     def _database(self, postgres_database):
@@ -33,20 +36,14 @@ class TestDjangoPostgresStore(StoreContract):
         return DjangoPostgresStore("default", site().settings)
 
 
-class TestDjangoPostgresStoreInATransaction(StoreContract):
-    """The same inside of atomic, as in a TestCase; what other connections would do or see is not for there."""
+class TestDjangoPostgresStoreInATransaction(TestDjangoPostgresStore):
+    """The same inside of atomic, as in a TestCase."""
 
     @pytest.fixture(autouse=True)
-    def _database(self, postgres_database):
+    def _transaction(self, _database):
         with transaction.atomic():
             yield
             transaction.set_rollback(True)
-
-    def make_store(self) -> Store:
-        return DjangoPostgresStore("default", site().settings)
-
-    test_threads_that_claim_at_once_get_each_job_once = None
-    test_a_waiter_wakes_when_something_changed = None
 
 
 def test_a_rolled_back_send_is_gone(postgres_database):
@@ -121,7 +118,9 @@ def test_without_the_tables_the_error_names_migrate(postgres_database):
 
 def test_a_worker_runs_what_a_site_sends(postgres_database):
     """`manage.py worker run` in a process of its own, on connections of its own."""
-    settings = {name: postgres_database[name] for name in ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")}
+    settings = {
+        name: postgres_database[name] for name in ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+    }
     environment = {"DJANGO_SETTINGS_MODULE": "tests.django_site.settings", "DATABASE_POSTGRES": json.dumps(settings)}
     with python("-m", "django", "worker", "run", "--concurrency", "1", env=environment) as worker:
         assert send_function(tasks.string_length, "abc").result(PATIENCE_S) == 3

@@ -15,6 +15,7 @@ from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import PostgresServer
 from treadle.testing.store_contract import claim, found, make_job
 
+
 @pytest.fixture
 def server(postgres_url: str) -> Iterator[PostgresServer]:
     server = PostgresServer(parse(postgres_url))
