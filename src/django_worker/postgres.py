@@ -42,13 +42,13 @@ class DjangoConnections:
             with session.savepoint():
                 return session.run(statement, **values)
 
-    def send(self, statement: str, /, **values: Any) -> list[Row]:
+    def send(self, quiet: str, telling: str, /, **values: Any) -> list[Row]:
         with self._session() as session:
             if not self._is_in_transaction(session):
-                return session.run(statement, **values, notify=self._teller.may_tell())
+                return session.run(telling if self._teller.may_tell() else quiet, **values)
             with session.savepoint():
                 # Each time: nobody knows when this commits, or if. The server makes one of several.
-                return session.run(statement, **values, notify=self._teller.is_on)
+                return session.run(telling if self._teller.is_on else quiet, **values)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

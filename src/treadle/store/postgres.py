@@ -71,9 +71,14 @@ class PostgresVerbs(Store):
     # Sending and reading
 
     def enqueue(self, jobs: Sequence[Job]) -> None:
-        if len(jobs) < COPY_FROM:
-            self._connections.send(self._sql["insert_jobs"], jobs=_listed(map(rows.job_values, jobs)))
-            return
+        if len(jobs) == 1 and jobs[0].kind is not Kind.WHOLE:
+            self._send("insert_job", **rows.job_values(jobs[0]))
+        elif len(jobs) < COPY_FROM:
+            self._send("insert_jobs", jobs=_listed(map(rows.job_values, jobs)))
+        else:
+            self._copy(jobs)
+
+    def _copy(self, jobs: Sequence[Job]) -> None:
         wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
         with self._connections.writing() as session:
             session.copy(self._sql["copy_jobs"], (tuple(rows.job_values(job).values()) for job in jobs))
@@ -261,7 +266,7 @@ class PostgresVerbs(Store):
         return endings
 
     def promote(self, now_us: int) -> int:
-        return int(self._connections.send(self._sql["promote"], now=now_us)[0][0])
+        return int(self._send("promote", now=now_us)[0][0])
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
@@ -269,6 +274,9 @@ class PostgresVerbs(Store):
 
     def upkeep(self) -> None:
         """Nothing: the server vacuums by itself, as the tables ask it to."""
+
+    def _send(self, statement: str, /, **values: Any) -> list[Any]:
+        return self._connections.send(self._sql[statement], self._sql[f"{statement}_and_tell"], **values)
 
     def _rows(self, statement: str, /, **values: Any) -> list[Any]:
         return self._connections.run(self._sql[statement], **values)

@@ -105,8 +105,8 @@ class Connections(Protocol):
         """Run one statement: in the transaction that is open, else as one of its own."""
         ...
 
-    def send(self, statement: str, /, **values: Any) -> list[Row]:
-        """The same for a statement that tells who waits, where its parameter `notify` is true."""
+    def send(self, quiet: str, telling: str, /, **values: Any) -> list[Row]:
+        """The same for a statement in two forms, one of which tells who waits."""
         ...
 
     def transaction(self) -> contextlib.AbstractContextManager[Session]:
@@ -180,12 +180,12 @@ class PostgresServer:
         with self._session() as session:
             return session.run(statement, **values)
 
-    def send(self, statement: str, /, **values: Any) -> list[Row]:
+    def send(self, quiet: str, telling: str, /, **values: Any) -> list[Row]:
         if self._open_transaction is not None:
             with self.writing() as session:
-                return session.run(statement, **values, notify=False)
+                return session.run(quiet, **values)
         with self._session() as session:
-            return session.run(statement, **values, notify=self.teller.may_tell())
+            return session.run(telling if self.teller.may_tell() else quiet, **values)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Session]:

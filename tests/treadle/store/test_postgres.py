@@ -51,11 +51,11 @@ class TestPostgresStoreThatPolls(TestPostgresStore):
 
 
 class TestPostgresStoreThatCopies(TestPostgresStore):
-    """Each enqueue comes by COPY, as a large one does."""
+    """Each enqueue of more than one job comes by COPY, as a large one does."""
 
     @pytest.fixture(autouse=True)
     def _always_copy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("treadle.store.postgres.COPY_FROM", 0)
+        monkeypatch.setattr("treadle.store.postgres.COPY_FROM", 2)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_database_guards_what_must_never_be_false(
         raw.execute(statement.encode())
 
 
-@pytest.mark.parametrize("count", [1, 600], ids=["insert", "copy"])
+@pytest.mark.parametrize("count", [1, 2, 600], ids=["one", "insert", "copy"])
 @pytest.mark.parametrize(
     "fields",
     [{"priority": 101}, {"run_at_us": 2**63}, {"run_at_us": 2**70}, {"queue": "\udcff"}, {"queue": "\0"},

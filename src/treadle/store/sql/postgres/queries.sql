@@ -5,6 +5,39 @@
 -- States are literals: with a parameter in their place no partial index could be used. Rows are locked in the order of
 -- their ids, and the parts of a whole before the whole, so that nobody waits for somebody who waits for them.
 
+-- fragment: inserting
+-- Makes new jobs, and the progress of the wholes among them.
+WITH inserted AS (
+    INSERT INTO treadle_job ({sent})
+    SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
+           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload
+    FROM json_to_recordset(%(jobs)s::json) AS sent (
+        id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
+        max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
+        cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
+        headers text, payload text)
+    RETURNING id, kind, size
+), counted AS (
+    INSERT INTO treadle_progress (job_id, done, total, message, version)
+    SELECT id, 0, size, '', 0 FROM inserted WHERE kind = 'whole'
+)
+
+-- fragment: insertion
+-- A new job that is not a whole: quicker than as a list of one.
+INSERT INTO treadle_job ({sent})
+VALUES (%(id)s, %(kind)s, %(task)s, %(queue)s, %(pool)s, %(priority)s, %(state)s, %(run_at)s, %(max_attempts)s,
+        %(max_crashes)s, %(timeout_s)s, %(memory_mb)s, %(cores)s, %(enqueued_at)s, %(group_id)s, %(part)s, %(size)s,
+        %(alias)s, %(labels)s, %(headers)s, %(payload)s)
+
+-- fragment: promoting
+-- Makes jobs ready whose time has come.
+WITH due AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), promoted AS (
+    UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
+)
+
 -- fragment: taken
 -- Makes the jobs `chosen` running, and gives them in the order of the claim.
 taken AS (
@@ -34,10 +67,11 @@ id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes,
 enqueued_at, group_id, part, size, alias, labels, headers, payload
 
 -- fragment: held
--- Those of the claims `given` that still hold, locked.
+-- Those of the claims `given` that still hold, locked. Who has a worker is running, as the table guarantees; asked for
+-- in these words the rows are looked up by their ids, and not in the index of all that ran since the last vacuum.
 held AS MATERIALIZED (
     SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
-    WHERE job.state = 'running' ORDER BY job.id FOR NO KEY UPDATE OF job
+    WHERE job.worker_id IS NOT NULL ORDER BY job.id FOR NO KEY UPDATE OF job
 )
 
 -- name: has_tables
@@ -61,23 +95,21 @@ SELECT value FROM treadle_meta WHERE name = %(name)s;
 -- Keep a fact, unless it is already there.
 INSERT INTO treadle_meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING;
 
+-- name: insert_job
+-- A new job that is not a whole.
+{insertion};
+
+-- name: insert_job_and_tell
+-- A new job that is not a whole; who waits is told.
+WITH inserted AS ({insertion}) SELECT pg_notify('treadle', '');
+
 -- name: insert_jobs
--- New jobs, and the progress of the wholes among them; tells who waits.
-WITH inserted AS (
-    INSERT INTO treadle_job ({sent})
-    SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload
-    FROM json_to_recordset(%(jobs)s::json) AS sent (
-        id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
-        max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
-        cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
-        headers text, payload text)
-    RETURNING id, kind, size
-), counted AS (
-    INSERT INTO treadle_progress (job_id, done, total, message, version)
-    SELECT id, 0, size, '', 0 FROM inserted WHERE kind = 'whole'
-)
-SELECT CASE WHEN %(notify)s THEN pg_notify('treadle', '') END;
+-- New jobs, and the progress of the wholes among them.
+{inserting} SELECT 1;
+
+-- name: insert_jobs_and_tell
+-- New jobs, and the progress of the wholes among them; who waits is told.
+{inserting} SELECT pg_notify('treadle', '');
 
 -- name: copy_jobs
 -- Many new jobs.
@@ -310,13 +342,11 @@ WHERE job.state = 'running' AND job.worker_id = ANY(%(worker_ids)s) ORDER BY job
 
 -- name: promote
 -- The time of these jobs has come.
-WITH due AS MATERIALIZED (
-    SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-), promoted AS (
-    UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
-)
-SELECT count(*), CASE WHEN %(notify)s AND count(*) > 0 THEN pg_notify('treadle', '') END FROM promoted;
+{promoting} SELECT count(*) FROM promoted;
+
+-- name: promote_and_tell
+-- The time of these jobs has come; who waits is told where there are any.
+{promoting} SELECT count(*), CASE WHEN count(*) > 0 THEN pg_notify('treadle', '') END FROM promoted;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
