@@ -62,6 +62,9 @@ class DjangoConnections:
                 yield session
                 session.run("COMMIT")
 
+    joined = transaction
+    """With a savepoint all the same: the transaction is the user's."""
+
     @contextmanager
     def writing(self) -> Iterator[Session]:
         with self.transaction() as session:

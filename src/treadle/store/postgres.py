@@ -135,7 +135,9 @@ class PostgresVerbs(Store):
         claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
         # A transaction also for one statement: if it is lost at the commit, it is known what may have been claimed.
-        with self._connections.transaction() as session:
+        # Without a savepoint in the worker's: a claim waits for nobody, so what it fails of has ended the connection,
+        # and two trips more for each pool would make every commit wait.
+        with self._connections.joined() as session:
             self._release_doubtful(session, worker_id, now_us)
             for queue in queues or (None,):
                 if len(claimed) == limit:
@@ -266,7 +268,10 @@ class PostgresVerbs(Store):
         return endings
 
     def promote(self, now_us: int) -> int:
-        return int(self._send("promote", now=now_us)[0][0])
+        if not self._value("is_promotion_due", now=now_us):
+            return 0
+        with self._connections.writing() as session:
+            return int(session.run(self._sql["promote"], now=now_us)[0][0])
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}

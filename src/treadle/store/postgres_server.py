@@ -113,8 +113,12 @@ class Connections(Protocol):
         """A transaction, or a part of the one that is open: kept as a whole, or not at all."""
         ...
 
+    def joined(self) -> contextlib.AbstractContextManager[Session]:
+        """A transaction, or the one that is open, without a savepoint: what fails here may fail all of it."""
+        ...
+
     def writing(self) -> contextlib.AbstractContextManager[Session]:
-        """The same, and who waits is told when it commits."""
+        """The same as `transaction`, and who waits is told when it commits."""
         ...
 
     def when_in_doubt(self, tell: Callable[[], None]) -> None:
@@ -204,6 +208,14 @@ class PostgresServer:
             # Another one means that this is a forked process: the transaction is its parent's.
             if of_thread is self._of_thread:
                 self._commit(transaction)
+
+    @contextlib.contextmanager
+    def joined(self) -> Iterator[Session]:
+        if self._open_transaction is not None:
+            yield self._open_transaction.session
+            return
+        with self.transaction() as session:
+            yield session
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Session]:

@@ -225,3 +225,9 @@ def test_a_signal_handler_may_wake(store: PostgresStore) -> None:
             timer.join()
         finally:
             signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_promotion_of_nothing_takes_nobodys_turn_to_tell(store: PostgresStore) -> None:
+    """A worker promotes four times a second; the end of a job that comes next is told all the same."""
+    assert store.promote(0) == 0
+    assert store.server.teller.may_tell()

@@ -29,15 +29,6 @@ VALUES (%(id)s, %(kind)s, %(task)s, %(queue)s, %(pool)s, %(priority)s, %(state)s
         %(max_crashes)s, %(timeout_s)s, %(memory_mb)s, %(cores)s, %(enqueued_at)s, %(group_id)s, %(part)s, %(size)s,
         %(alias)s, %(labels)s, %(headers)s, %(payload)s)
 
--- fragment: promoting
--- Makes jobs ready whose time has come.
-WITH due AS MATERIALIZED (
-    SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
-), promoted AS (
-    UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
-)
-
 -- fragment: taken
 -- Makes the jobs `chosen` running, and gives them in the order of the claim.
 taken AS (
@@ -340,13 +331,19 @@ SELECT id, host, pid, kind, started_at, last_seen_at, lease_until, queues FROM t
 SELECT {job} FROM treadle_job AS job
 WHERE job.state = 'running' AND job.worker_id = ANY(%(worker_ids)s) ORDER BY job.id FOR NO KEY UPDATE OF job;
 
+-- name: is_promotion_due
+-- Whether the time of any scheduled job has come: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s);
+
 -- name: promote
 -- The time of these jobs has come.
-{promoting} SELECT count(*) FROM promoted;
-
--- name: promote_and_tell
--- The time of these jobs has come; who waits is told where there are any.
-{promoting} SELECT count(*), CASE WHEN count(*) > 0 THEN pg_notify('treadle', '') END FROM promoted;
+WITH due AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), promoted AS (
+    UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
+)
+SELECT count(*) FROM promoted;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
