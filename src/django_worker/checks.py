@@ -1,6 +1,7 @@
 """What `manage.py check` says of our settings."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import apps
@@ -8,6 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning
 from django.db import connections
 
 from django_worker import worker_task
+from django_worker.operations import DIALECTS
 
 
 def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -23,19 +25,30 @@ def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
 
 def _check_database(alias: str, database: str) -> Iterator[CheckMessage]:
     connection: Any = connections[database]
-    if connection.vendor != "sqlite":
+    if connection.vendor not in DIALECTS:
         yield Error(
-            f"TASKS[{alias!r}]: the database {database!r} is {connection.vendor}; this version keeps jobs in SQLite.",
-            hint='Name a SQLite database in OPTIONS["DATABASE"].',
+            f"TASKS[{alias!r}]: the database {database!r} is {connection.vendor}; jobs are kept in SQLite or PostgreSQL.",
+            hint='Name a database of such a kind in OPTIONS["DATABASE"].',
             id="django_worker.E003",
         )
-    elif connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
+    elif connection.vendor == "postgresql" and not has_psycopg_3():
+        yield Error(
+            f"TASKS[{alias!r}]: the database {database!r} is reached with psycopg2.",
+            hint="Install psycopg 3, which Django then uses by itself: pip install 'treadle[postgres]'.",
+            id="django_worker.E004",
+        )
+    elif connection.vendor == "sqlite" and connection.settings_dict["OPTIONS"].get("transaction_mode") != "IMMEDIATE":
         yield Warning(
             f"TASKS[{alias!r}]: a transaction on {database!r} that reads first and sends then fails with 'database "
             "is locked' when a worker has written in between.",
             hint=f'Set DATABASES[{database!r}]["OPTIONS"] = {{"transaction_mode": "IMMEDIATE"}}.',
             id="django_worker.W001",
         )
+
+
+def has_psycopg_3() -> bool:
+    """Whether Django uses it: psycopg2 takes its place where it alone is there."""
+    return find_spec("psycopg") is not None
 
 
 def check_unused_options(**extra: Any) -> list[CheckMessage]:

@@ -1,4 +1,4 @@
-"""The store in Django's own database: on Django's connection, inside whatever transaction it is in."""
+"""The store in Django's own database, where that is SQLite: on Django's connection, in whatever transaction it is in."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def file_of(alias: str, synchronous: str = "NORMAL") -> SqliteFile | None:
     connection: Any = connections[alias]
     if connection.vendor != "sqlite":
         raise ConfigurationError(
-            f"the database {alias!r} is {connection.vendor}; this version of Treadle keeps jobs in SQLite only"
+            f"the database {alias!r} is {connection.vendor}; Treadle keeps jobs in SQLite or PostgreSQL"
         )
     if connection.is_in_memory_db():
         return None

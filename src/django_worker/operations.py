@@ -5,8 +5,10 @@ from typing import Any
 from django.db import router
 from django.db.migrations.operations.base import Operation
 
-from treadle.store import migrate
-from treadle.store.sqlite import apply
+from treadle.store import migrate, sqlite
+
+DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres"}
+"""Django's names of the databases that jobs can be kept in, and the core's."""
 
 DROP_ALL = tuple(f"DROP TABLE treadle_{table}" for table in ("message", "progress", "attempt", "worker", "job", "meta"))
 
@@ -29,9 +31,9 @@ class RunCoreMigration(Operation):
         if self._is_wanted(app_label, schema_editor):
             connection = schema_editor.connection
             connection.ensure_connection()
-            for migration in migrate.migrations("sqlite"):
+            for migration in migrate.migrations(DIALECTS[connection.vendor]):
                 if migration.number == self.number:
-                    apply(connection.connection, migration)
+                    _apply(connection, migration)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if self._is_wanted(app_label, schema_editor):
@@ -40,7 +42,18 @@ class RunCoreMigration(Operation):
 
     def _is_wanted(self, app_label: str, schema_editor: Any) -> bool:
         connection = schema_editor.connection
-        return connection.vendor == "sqlite" and bool(router.allow_migrate(connection.alias, app_label))
+        return connection.vendor in DIALECTS and bool(router.allow_migrate(connection.alias, app_label))
 
     def describe(self) -> str:
         return f"Run migration {self.number} of Treadle's store"
+
+
+def _apply(connection: Any, migration: migrate.Migration) -> None:
+    if connection.vendor == "sqlite":
+        sqlite.apply(connection.connection, migration)
+        return
+    # Here, since the driver is an extra.
+    from treadle.store import postgres_migrate
+    from treadle.store.postgres_server import Session
+
+    postgres_migrate.apply(Session(connection.connection, f"the database {connection.alias!r}"), migration)

@@ -14,14 +14,14 @@ import django
 from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.signals import request_started, setting_changed
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
 from django_worker.contract import task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
-from treadle.app import Initializer, Treadle
+from treadle.app import Initializer, Treadle, prepared
 from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.job import Outcome
 from treadle.settings import Embedded
@@ -54,21 +54,39 @@ class DjangoTreadle(Treadle):
     def _known(self, task: Any) -> Task[..., Any]:
         return task if isinstance(task, Task) else self.registry.core(task)
 
+    @property
+    def is_shared(self) -> bool:
+        return bool(connections[self.database].vendor == "postgresql")
+
+    @property
+    def is_development_server(self) -> bool:
+        return "runserver" in sys.argv[1:2]
+
     def open_store(self) -> Store:
+        if self.is_shared:
+            # Here, since the driver is an extra.
+            from django_worker.postgres import DjangoPostgresStore
+
+            return DjangoPostgresStore(self.database, self.settings)
         return DjangoStore(self.database, self._file())
 
     def _file(self) -> SqliteFile | None:
         return file_of(self.database, self.settings.sqlite_synchronous)
 
     def open_worker_store(self) -> Store:
+        return prepared(self._worker_store())
+
+    def _worker_store(self) -> Store:
+        if self.is_shared:
+            from django_worker.postgres import WorkerPostgresStore
+
+            return WorkerPostgresStore(self.database, self.settings)
         file = self._file()
         if file is None:
             raise ConfigurationError(
                 f"the database {self.database!r} is in memory, where no worker can see it: use run_pending()"
             )
-        store = WorkerStore(file)
-        store.prepare()
-        return store
+        return WorkerStore(file)
 
     def make_runner(self) -> Runner:
         return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
@@ -109,11 +127,11 @@ class DjangoRunner(Runner):
 
     @contextmanager
     def surroundings(self, task: Task[Any, Any], work: Work) -> Iterator[None]:
-        close_old_connections()
+        _close_old_connections()
         try:
             yield
         finally:
-            close_old_connections()
+            _close_old_connections()
 
     @contextmanager
     def context(self, task: Task[Any, Any], work: Work) -> Iterator[Any]:
@@ -137,6 +155,13 @@ class DjangoRunner(Runner):
 
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])
+
+
+def _close_old_connections() -> None:
+    """As Django does around a request, but for those inside a transaction: a test runs jobs in its own."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 class DjangoSigner:

@@ -1,5 +1,6 @@
 """A Flask application as Treadle sees it: its store, its child processes, and the context of its jobs."""
 
+import os
 import sys
 import warnings
 from contextlib import AbstractContextManager
@@ -84,6 +85,10 @@ class FlaskTreadle(Treadle):
         if not super().may_embed():
             return False
         return self.settings.embedded is Embedded.ALWAYS or not (self._app.testing or "pytest" in sys.modules)
+
+    @property
+    def is_development_server(self) -> bool:
+        return os.environ.get("FLASK_RUN_FROM_CLI") == "true"
 
     def _check_children_find_app(self) -> None:
         if not self._app.testing:

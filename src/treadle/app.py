@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -37,9 +36,7 @@ from treadle.report.log import log_events
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
-from treadle.store.memory import MemoryStore
-from treadle.store.sqlite import SqliteStore
-from treadle.store.sqlite_file import SqliteFile
+from treadle.store.opening import check_url, is_postgres, open_store
 from treadle.task import LIMITS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
@@ -84,7 +81,7 @@ class Treadle:
         alias: str = "default",
         **options: Any,
     ) -> None:
-        """`database_url`: `sqlite:///path` or `memory://`; `options` are those of `treadle.settings`.
+        """`database_url`: `sqlite:///path`, `postgresql://…` or `memory://`; `options` are those of `treadle.settings`.
 
         Raises SettingsError for an unknown option or a wrong value.
         """
@@ -312,9 +309,7 @@ class Treadle:
     def store(self) -> Store:
         """Where the jobs are kept; opened and made ready when it is first used."""
         with self._lock:
-            store = self.open_store()
-            store.prepare()
-            return store
+            return prepared(self.open_store())
 
     @cached_property
     def worker_store(self) -> Store:
@@ -436,6 +431,8 @@ class Treadle:
         """Whether a worker may run inside this process."""
         if current.is_child or self.settings.mode is not Mode.STORE:
             return False
+        if self.settings.embedded is Embedded.AUTO and self.is_shared:
+            return self.is_development_server
         return self.settings.embedded is not Embedded.NEVER
 
     def close(self) -> None:
@@ -451,10 +448,17 @@ class Treadle:
 
     def open_store(self) -> Store:
         """The store of the settings."""
-        kind, path = _split_url(self.settings.database_url or self.default_url())
-        if kind == "memory":
-            return MemoryStore()
-        return SqliteStore(SqliteFile(Path(path), synchronous=self.settings.sqlite_synchronous))
+        return open_store(self.settings.database_url or self.default_url(), self.settings)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the store is a server's, to which workers on other machines may belong."""
+        return is_postgres(self.settings.database_url)
+
+    @property
+    def is_development_server(self) -> bool:
+        """Whether this process is a framework's own server, which nobody starts a worker beside."""
+        return False
 
     def default_url(self) -> str:
         """Where jobs are kept without a setting: in memory for the modes of tests."""
@@ -534,7 +538,17 @@ class Treadle:
 
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
-            _split_url(self.settings.database_url)
+            check_url(self.settings.database_url)
+
+
+def prepared(store: Store) -> Store:
+    """The store, made ready; closed where it cannot be."""
+    try:
+        store.prepare()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def runner_of(target: str) -> Runner:
@@ -543,17 +557,3 @@ def runner_of(target: str) -> Runner:
     if not isinstance(app, Treadle):
         raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
     return app.runner
-
-
-def _split_url(url: str) -> tuple[str, str]:
-    """The kind of a store and its path. Raises SettingsError."""
-    kind, separator, path = url.partition("://")
-    if separator and kind == "memory" and path in ("", "/"):
-        return kind, ""
-    if separator and kind == "sqlite" and path.startswith("/") and len(path) > 1:
-        # As in SQLAlchemy: three slashes for a relative path, four for an absolute one.
-        return kind, path[1:]
-    raise SettingsError(
-        f"database_url {url!r} is not known; use 'sqlite:///relative.sqlite3', 'sqlite:////absolute.sqlite3' "
-        "or 'memory://'"
-    )

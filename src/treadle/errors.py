@@ -20,6 +20,7 @@ TreadleError
 │   ├── StoreReadOnly         it may not be written
 │   ├── StoreFull             the disk is full
 │   ├── StoreDamaged          it is not a database, or no longer
+│   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
 │   ├── SchemaMissing         its tables were not made yet
 │   ├── SchemaTooNew          it was migrated by a newer Treadle
 │   └── NetworkFileSystem     it lies where file locks cannot be trusted
@@ -118,6 +119,13 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """Raised when the file is not a database, or is damaged."""
+
+
+class StoreUnavailable(StoreError):
+    """Raised when the store's server cannot be reached.
+
+    Also when the connection is lost in the middle: it is not known then whether what was being written was kept.
+    """
 
 
 class SchemaMissing(StoreError):

@@ -35,7 +35,7 @@ class Embedded(StrEnum):
     """Whether a web process may run a worker in a thread of its own."""
 
     AUTO = "auto"
-    """With a SQLite store, once the process has served a request; never under a test runner."""
+    """Once the process has served a request; with PostgreSQL only `flask run` and `runserver`; never under a test runner."""
     ALWAYS = "always"
     NEVER = "never"
 
@@ -53,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one application."""
 
     database_url: str | None = None
-    """Where jobs are kept: `sqlite:///path` or `memory://`."""
+    """Where jobs are kept: `sqlite:///path`, `postgresql://user:password@host/database` or `memory://`."""
     mode: Mode = Mode.STORE
     embedded: Embedded = Embedded.AUTO
     concurrency: Count | None = None
@@ -93,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_payload_bytes: Count = 1024 * 1024
     max_result_bytes: Count = 16 * 1024 * 1024
     sqlite_synchronous: Synchronous = Synchronous.NORMAL
+    postgres_listen: bool = True
+    """Hear of changes at once, on one connection more a process; False, as PgBouncer needs it: look for them."""
+    postgres_notify: bool = True
+    """Tell those who listen of changes, at most 50 times a second a process."""
     embedded_claims_per_s: Count = 500
     """How many jobs an embedded worker takes a second at most, for the sake of its web process."""
 

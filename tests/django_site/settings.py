@@ -1,5 +1,9 @@
-"""The settings of the Django site that the tests use; DATABASE_FILE gives it a file instead of memory."""
+"""The settings of the Django site that the tests use.
 
+DATABASE_FILE gives it a file instead of memory, DATABASE_POSTGRES (as JSON) a database of PostgreSQL.
+"""
+
+import json
 import os
 
 import django
@@ -44,4 +48,6 @@ DATABASES = {
         "OPTIONS": {"transaction_mode": "IMMEDIATE"},
     }
 }
+if "DATABASE_POSTGRES" in os.environ:
+    DATABASES = {"default": json.loads(os.environ["DATABASE_POSTGRES"])}
 TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "QUEUES": [], "OPTIONS": {}}}

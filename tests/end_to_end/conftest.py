@@ -12,7 +12,7 @@ def look_into():
     with ExitStack() as stack:
 
         def look(path):
-            jobs = Jobs(path)
+            jobs = Jobs(str(path) if "://" in str(path) else f"sqlite:///{path}")
             stack.callback(jobs.close)
             return jobs
 
@@ -20,9 +20,20 @@ def look_into():
 
 
 @pytest.fixture
-def jobs(look_into, tmp_path):
-    """The jobs in `jobs.sqlite3` of the folder in which the programs are started."""
-    return look_into(tmp_path / "jobs.sqlite3")
+def store_url(request, tmp_path, monkeypatch):
+    """Where the jobs of this test are: in `jobs.sqlite3` of the folder in which the programs are started, or, with
+    `on_both_stores`, in a database of PostgreSQL, which the programs find in JOBS_URL."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+    url = request.getfixturevalue("postgres_url")
+    monkeypatch.setenv("JOBS_URL", url)
+    return url
+
+
+@pytest.fixture
+def jobs(look_into, store_url):
+    """The jobs of this test, seen from outside."""
+    return look_into(store_url)
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ def lines(path: Path) -> list[str]:
 
 
 class Jobs:
-    """What is in one store file, read anew each time."""
+    """What is in one store, read anew each time."""
 
-    def __init__(self, path: Path) -> None:
-        self.app = Treadle(f"sqlite:///{path}")
+    def __init__(self, url: str) -> None:
+        self.app = Treadle(url)
         self.store = self.app.store
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Worker processes on one SQLite file: what a kill, a signal and a crash leave behind."""
+"""Worker processes on one store: what a kill, a signal and a crash leave behind."""
 
 import signal
 from contextlib import ExitStack, contextmanager
@@ -15,16 +15,16 @@ from treadle.clock import US_PER_S
 
 pytestmark = needs_proc
 
+on_both_stores = pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+
 READY_AGAIN_S = 1.0
 JOBS = 2000
 
 
 @pytest.fixture
-def app(tmp_path):
+def app(store_url):
     """The application of `apps.core`, on the store of this test."""
-    app = Treadle(
-        f"sqlite:///{tmp_path / 'jobs.sqlite3'}", registry=core.app.registry, app="tests.end_to_end.apps.core:app"
-    )
+    app = Treadle(store_url, registry=core.app.registry, app="tests.end_to_end.apps.core:app")
     yield app
     app.close()
 
@@ -69,8 +69,9 @@ def busy_and_idle(jobs, folder: Path, journal: Path, send):
 # Many jobs, several workers
 
 
+@on_both_stores
 def test_two_workers_share_the_jobs(app, jobs, journal, tmp_path):
-    """Two workers on one file run 2,000 jobs, each exactly once, and both have a part in it."""
+    """Two workers on one store run 2,000 jobs, each exactly once, and both have a part in it."""
     with workers(jobs, tmp_path, 2):
         send_short_jobs(app, journal, 0)
         eventually(lambda: jobs.have_succeeded(JOBS), 60)
@@ -94,6 +95,7 @@ def test_a_kill_in_the_middle_loses_nothing(app, jobs, journal, tmp_path, victim
     assert len(lines(journal)) >= JOBS
 
 
+@on_both_stores
 def test_a_kill_of_all_workers_loses_nothing(app, jobs, journal, tmp_path):
     """After `kill -9` of the only worker, the next one to start finishes the jobs."""
     send_short_jobs(app, journal, 1)
@@ -108,6 +110,7 @@ def test_a_kill_of_all_workers_loses_nothing(app, jobs, journal, tmp_path):
 # One job whose worker is killed
 
 
+@on_both_stores
 def test_jobs_of_a_killed_worker_are_ready_again_at_once(app, jobs, journal, gate, tmp_path):
     """Within 1 s of a worker's death, where another lives, its job is ready again; the crash is counted."""
     with busy_and_idle(jobs, tmp_path, journal, lambda: hold_one(app, journal, gate)) as (busy, job):
@@ -154,6 +157,7 @@ def test_a_job_that_kills_its_process_is_tried_again_and_then_fails(app, jobs, j
 # Signals
 
 
+@on_both_stores
 def test_sigterm_drains(app, jobs, journal, gate, tmp_path):
     """After SIGTERM a worker takes no further job, lets the running one end, and ends with status 0."""
     with workers(jobs, tmp_path, 1) as [only]:
@@ -167,6 +171,7 @@ def test_sigterm_drains(app, jobs, journal, gate, tmp_path):
     assert jobs.outcomes() == {"succeeded": 1}
 
 
+@on_both_stores
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_interrupts_with_refund(app, jobs, journal, gate, tmp_path, number):
     """A second signal ends the running job at once: it is ready again, with neither attempt nor crash counted."""

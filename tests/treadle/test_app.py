@@ -61,7 +61,7 @@ def nothing_sent(app: Treadle) -> bool:
     [
         ("sqlite://", "database_url 'sqlite://' is not known; use 'sqlite:///relative.sqlite3'"),
         ("sqlite:///", "database_url 'sqlite:///' is not known"),
-        ("postgres://localhost/jobs", "is not known"),
+        ("mysql://localhost/jobs", "is not known"),
         ("jobs.sqlite3", "is not known"),
         ("memory://somewhere", "is not known"),
     ],

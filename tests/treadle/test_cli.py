@@ -88,6 +88,24 @@ def test_migrate_makes_the_tables(app: Treadle, tmp_path: Path) -> None:
     assert (tmp_path / "jobs.sqlite3").exists()
 
 
+def test_the_commands_know_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    """`migrate`, `status` and `worker run` on a database of a server; nothing they say holds a password."""
+    app = jobs_app(tmp_path, database_url=postgres_url.replace("treadle@", "treadle:secret@"))
+    with command(app, "migrate", TARGET) as process:
+        output = process.communicate(timeout=PATIENCE_S)[0]
+    assert output.startswith("postgresql://")
+    assert output.endswith(" is up to date\n")
+    with command(app, "worker", "run", TARGET) as worker:
+        assert app.send_function(apps.string_length, "abc").result(PATIENCE_S) == 3
+        with command(app, "status", TARGET) as process:
+            output += process.communicate(timeout=PATIENCE_S)[0]
+        worker.send_signal(signal.SIGTERM)
+        output += worker.communicate(timeout=PATIENCE_S)[1]
+    assert "queue   default  succeeded 1" in output
+    assert "secret" not in output
+    app.close()
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

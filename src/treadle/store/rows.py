@@ -119,6 +119,17 @@ def attempt_values(ending: Ending) -> dict[str, Any]:
     }
 
 
+def progress_values(job_id: str, progress: Progress) -> dict[str, Any]:
+    """The parameters of `report_progress`."""
+    total = progress.total
+    return {
+        "id": job_id,
+        "done": float(progress.done),
+        "total": None if total is None else float(total),
+        "message": progress.message,
+    }
+
+
 def attempts_of(rows: Iterable[Row]) -> dict[str, list[Attempt]]:
     attempts: dict[str, list[Attempt]] = {}
     for job_id, number, worker_id, started_at, ended_at, outcome, *error in rows:

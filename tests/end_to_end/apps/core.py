@@ -1,10 +1,12 @@
 """An application without a framework, for `treadle worker run tests.end_to_end.apps.core:app`."""
 
+import os
+
 from tests.end_to_end.apps import tasks
 
 from treadle import Treadle
 
-app = Treadle("sqlite:///jobs.sqlite3", concurrency=1)
+app = Treadle(os.environ.get("JOBS_URL", "sqlite:///jobs.sqlite3"), concurrency=1)
 string_length = app.task(tasks.string_length)
 run_for = app.task(tasks.run_for)
 hold = app.task(tasks.hold)

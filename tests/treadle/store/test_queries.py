@@ -15,11 +15,29 @@ STATEMENTS = queries.load("sqlite")
 SOURCES = Path(treadle.store.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def connection() -> sqlite3.Connection:
+FINISHED, LIVE = 20_000, 200
+FILL = """
+WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes,
+    max_crashes, token, worker_id, enqueued_at, finished_at, group_id, part, size, alias, labels, headers, payload,
+    version, cancel_requested_at)
+SELECT :state || n, 'part', 't', 'queue ' || n % 5, 'processes', 0, :state, n, 1, 1, 0, 3, 1,
+    CASE :state WHEN 'running' THEN 'w' || n % 4 END, n, CASE :state WHEN 'succeeded' THEN n END,
+    'g' || n / 10, n % 10, 1, 'default', '{}', '{}', '{}', 1,
+    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END FROM numbers
+"""
+
+
+@pytest.fixture(scope="module", params=["empty", "many finished jobs"])
+def connection(request: pytest.FixtureRequest) -> sqlite3.Connection:
+    """To new tables, and to full ones of which somebody has had ANALYZE keep statistics."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     for migration in migrate.migrations("sqlite"):
         apply(connection, migration)
+    if request.param == "many finished jobs":
+        for state in ("succeeded", "ready", "running", "scheduled"):
+            connection.execute(FILL, {"state": state, "count": FINISHED if state == "succeeded" else LIVE})
+        connection.execute("ANALYZE")
     return connection
 
 

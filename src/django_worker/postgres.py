@@ -1,0 +1,127 @@
+"""The store in Django's own database, where that is PostgreSQL: on Django's connection, in whatever transaction it is in."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+from django_worker.connections import MISSING
+from treadle.clock import SystemClock
+from treadle.errors import StoreUnavailable
+from treadle.settings import Settings
+from treadle.store import postgres_migrate
+from treadle.store.contract import Wakeup
+from treadle.store.postgres import PostgresStore, PostgresVerbs
+from treadle.store.postgres_address import Address
+from treadle.store.postgres_server import Row, Session, Teller
+
+NOT_OF_LIBPQ = ("context", "cursor_factory", "prepare_threshold")
+"""What Django gives the driver for its own use of a connection."""
+
+
+def address_of(alias: str) -> Address:
+    """How Django reaches a database, for connections of our own."""
+    connection: Any = connections[alias]
+    params = connection.get_connection_params()
+    return {name: value for name, value in params.items() if name not in NOT_OF_LIBPQ}
+
+
+class DjangoConnections:
+    """Gives the store Django's connection of the current thread."""
+
+    def __init__(self, alias: str, *, notify: bool) -> None:
+        self._alias = alias
+        self._where = f"the database {alias!r}"
+        self._teller = Teller(SystemClock(), is_on=notify)
+
+    def run(self, statement: str, /, **values: Any) -> list[Row]:
+        with self._session() as session:
+            if not self._is_in_transaction(session):
+                return session.run(statement, **values)
+            with session.savepoint():
+                return session.run(statement, **values)
+
+    def send(self, quiet: str, telling: str, /, **values: Any) -> list[Row]:
+        with self._session() as session:
+            if not self._is_in_transaction(session):
+                return session.run(telling if self._teller.may_tell() else quiet, **values)
+            with session.savepoint():
+                # Each time: nobody knows when this commits, or if. The server makes one of several.
+                return session.run(telling if self._teller.is_on else quiet, **values)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with self._session() as session:
+            if self._is_in_transaction(session):
+                # Django began it, or we did, further out; whoever did ends it.
+                with session.savepoint():
+                    yield session
+                return
+            with session.begun():
+                yield session
+                session.run("COMMIT")
+
+    joined = transaction
+    """With a savepoint all the same: the transaction is the user's."""
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        with self.transaction() as session:
+            yield session
+            if self._teller.is_on:
+                session.run("NOTIFY treadle")
+
+    def when_in_doubt(self, tell: Callable[[], None]) -> None:
+        """Nothing: who claims on Django's connection is a test, which runs what it claims at once."""
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        connection: Any = connections[self._alias]
+        connection.ensure_connection()
+        try:
+            yield Session(connection.connection, self._where, MISSING)
+        except StoreUnavailable:
+            # So that Django looks whether it can still be used, before the next request or job.
+            connection.errors_occurred = True
+            raise
+
+    def _is_in_transaction(self, session: Session) -> bool:
+        # Without autocommit the driver begins a transaction by itself, with the next statement.
+        return session.is_in_transaction or not session.connection.autocommit
+
+
+class DjangoPostgresStore(PostgresVerbs):
+    """What an application sends and looks with: Django's connection, Django's transaction."""
+
+    def __init__(self, alias: str, settings: Settings) -> None:
+        super().__init__(DjangoConnections(alias, notify=settings.postgres_notify))
+        self._alias = alias
+        self._own = WorkerPostgresStore(alias, settings)
+
+    def prepare(self) -> None:
+        """Nothing: the tables are those of a migration, and a query would be a surprise here."""
+
+    def close(self) -> None:
+        self._own.close()
+
+    def is_in_transaction(self) -> bool:
+        return bool(connections[self._alias].in_atomic_block)
+
+    def wakeup(self) -> Wakeup:
+        return self._own.wakeup()
+
+    def __str__(self) -> str:
+        return f"the database {self._alias!r}"
+
+
+class WorkerPostgresStore(PostgresStore):
+    """What a worker uses: connections of its own to the same database."""
+
+    def __init__(self, alias: str, settings: Settings) -> None:
+        listen, notify = settings.postgres_listen, settings.postgres_notify
+        super().__init__(address_of(alias), listen=listen, notify=notify, missing=MISSING)
+
+    def prepare(self) -> None:
+        """Look that the tables are there: they are Django's to make."""
+        postgres_migrate.check_schema(self.server, str(self), MISSING)

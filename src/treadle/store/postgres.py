@@ -1,0 +1,348 @@
+"""The store in a PostgreSQL database, for workers on many machines.
+
+All verbs run named statements of `sql/postgres/queries.sql` on raw connections that `Connections` gives:
+those of our own `PostgresServer`, or the one that Django holds. Transactions are READ COMMITTED, so each
+statement sees what was committed before it, and a row that somebody else changes meanwhile is looked at
+anew once it is locked: guards such as `state = 'running' AND token = …` hold of the row as it is then.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from treadle.errors import StoreError, StoreLocked
+from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
+from treadle.states import State
+from treadle.store import postgres_migrate, queries, rows
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.postgres_address import Address, alive_folder
+from treadle.store.postgres_server import Connections, PostgresServer, Session
+from treadle.store.postgres_wakeup import Listener, PostgresWakeup
+
+COPY_FROM = 500
+"""From so many jobs on COPY is quicker than INSERT."""
+TRIES = 3
+"""Two transactions that wait for each other: the server ends one, which is done again."""
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+def _again_where_locked(verb: V) -> V:
+    """Do a verb once more where it met another transaction; inside a transaction only its owner could."""
+
+    @wraps(verb)
+    def tried(self: "PostgresVerbs", *args: Any) -> Any:
+        for _ in range(TRIES - 1):
+            try:
+                return verb(self, *args)
+            except StoreLocked:
+                if self.is_in_transaction():
+                    raise
+        return verb(self, *args)
+
+    return tried  # type: ignore[return-value]
+
+
+class PostgresVerbs(Store):
+    """The job verbs, on whatever connections."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._sql = queries.load("postgres")
+        self._doubtful: dict[str, set[str]] = {}
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._connections.transaction():
+            yield
+
+    def secret(self) -> str:
+        found = self._value("get_meta", name="secret")
+        if found is None:
+            self._rows("set_meta", name="secret", value=secrets.token_urlsafe(32))
+            found = self._value("get_meta", name="secret")
+        return str(found)
+
+    # Sending and reading
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        if len(jobs) == 1 and jobs[0].kind is not Kind.WHOLE:
+            self._send("insert_job", **rows.job_values(jobs[0]))
+        elif len(jobs) < COPY_FROM:
+            self._send("insert_jobs", jobs=_listed(map(rows.job_values, jobs)))
+        else:
+            self._copy(jobs)
+
+    def _copy(self, jobs: Sequence[Job]) -> None:
+        wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
+        with self._connections.writing() as session:
+            session.copy(self._sql["copy_jobs"], (tuple(rows.job_values(job).values()) for job in jobs))
+            if wholes:
+                session.run(self._sql["insert_progress"], ids=wholes)
+
+    @_again_where_locked
+    def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as session:
+            family = session.run(self._sql["get_family"], ids=list(ids))
+            parts, wholes = ([id_ for id_, is_whole in family if is_whole is wanted] for wanted in (False, True))
+            met = session.run(self._sql["cancel"], ids=parts, now=now_us)
+            if wholes:
+                met += session.run(self._sql["cancel"], ids=wholes, now=now_us)
+            self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
+        return {id_ for id_, _, _ in met} & set(ids)
+
+    def cancel_requests(self, worker_id: str) -> list[Claim]:
+        return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
+
+    def jobs(self, ids: Sequence[str]) -> dict[str, Job]:
+        return {job.id: job for job in map(rows.job_of, self._rows("get_jobs", ids=list(ids)))}
+
+    def find(self, query: Query) -> list[Job]:
+        name = "find_newest" if query.newest_first else "find_oldest"
+        found = self._rows(
+            name, state=query.state, task=query.task, queue=query.queue, labels=_listed(query.labels),
+            limit=query.limit,
+        )  # fmt: skip
+        return [rows.job_of(row) for row in found]
+
+    def attempts(self, ids: Sequence[str]) -> dict[str, list[Attempt]]:
+        return rows.attempts_of(self._rows("get_attempts", ids=list(ids)))
+
+    def messages(self, job_id: str, after: int = 0) -> list[Message]:
+        return [rows.message_of(row) for row in self._rows("get_messages", id=job_id, after=after)]
+
+    def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
+        results: dict[str, list[str]] = {id_: [] for id_ in whole_ids}
+        for group_id, result in self._rows("get_part_results", ids=list(whole_ids)):
+            results[group_id].append(result)
+        return results
+
+    def counts(self) -> dict[tuple[str, State], int]:
+        return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
+
+    # Working
+
+    def claim(
+        self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
+    ) -> list[Job]:
+        if limit <= 0 or not (self.is_in_transaction() or self._value("is_work_ready", pool=pool)):
+            return []
+        claimed: list[Job] = []
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        # A transaction also for one statement: if it is lost at the commit, it is known what may have been claimed.
+        # Without a savepoint in the worker's: a claim waits for nobody, so what it fails of has ended the connection,
+        # and two trips more for each pool would make every commit wait.
+        with self._connections.joined() as session:
+            self._release_doubtful(session, worker_id, now_us)
+            for queue in queues or (None,):
+                if len(claimed) == limit:
+                    break
+                wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
+                statement = self._sql["claim" if queue is None else "claim_in_queue"]
+                claimed += [rows.job_of(row) for row in session.run(statement, **wanted)]
+            ids = {job.id for job in claimed}
+            self._connections.when_in_doubt(lambda: self._doubtful.setdefault(worker_id, set()).update(ids))
+        return claimed
+
+    def _release_doubtful(self, session: Session, worker_id: str, now_us: int) -> None:
+        """Give back what was claimed by a commit that was lost on its way: this worker does not know that it has it."""
+        doubtful = self._doubtful.get(worker_id)
+        if doubtful:
+            lost = session.run(self._sql["get_lost_claims"], worker_id=worker_id, ids=list(doubtful))
+            self.release([Claim(*row) for row in lost], now_us)
+            # Looked at once more if this is lost, too.
+            self._connections.when_in_doubt(lambda: self._doubtful.setdefault(worker_id, set()).update(doubtful))
+            del self._doubtful[worker_id]
+
+    def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
+        values = [{"id": c.id, "token": c.token, "started_at": at_us} for c, at_us in claims]
+        self._rows("mark_started", claims=_listed(values))
+
+    def report(self, reports: Sequence[Report], now_us: int) -> None:
+        with self._connections.writing() as session:
+            held = self._held(session, [report.claim for report in reports])
+            accepted = [report for report in reports if report.claim in held]
+            messages = _numbered_messages(accepted)
+            if messages:
+                session.run(self._sql["insert_messages"], messages=_listed(messages))
+            newest = {r.claim.id: r.progress for r in accepted if r.progress is not None}
+            shown = [_plain(rows.progress_values(id_, progress)) for id_, progress in newest.items()]
+            if shown:
+                session.run(self._sql["report_progress"], reports=_listed(shown))
+            others = {report.claim.id for report in accepted} - newest.keys()
+            if others:
+                session.run(self._sql["raise_versions"], ids=list(others))
+
+    def _held(self, session: Session, claims: Iterable[Claim]) -> set[Claim]:
+        """Those of these claims that hold, until the end of the transaction."""
+        return {Claim(*row) for row in session.run(self._sql["lock_claims"], claims=_listed(claims))}
+
+    @_again_where_locked
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        # The first ending of a claim counts.
+        by_claim = {ending.job.claim: ending for ending in reversed(endings)}
+        with self._connections.writing() as session:
+            given = self._with_cancels(session, list(by_claim.values()))
+            met = session.run(
+                self._sql["finish"],
+                endings=_listed(rows.ending_values(ending) for ending in given),
+                attempts=_listed(_plain(rows.attempt_values(ending)) for ending in given),
+            )
+            accepted = {Claim(*row) for row in met}
+            self._advance_wholes(session, [ending for ending in given if ending.job.claim in accepted])
+        return accepted
+
+    def _with_cancels(self, session: Session, endings: Sequence[Ending]) -> Sequence[Ending]:
+        """The endings, as they are where somebody has asked for a cancel that their worker had not seen yet."""
+        if not any(ending.yields_to_cancel for ending in endings):
+            return endings
+        found = session.run(self._sql["lock_to_be_cancelled"], ids=[ending.job.id for ending in endings])
+        wanted = {id_ for (id_,) in found}
+        return [ending.or_cancelled() if ending.job.id in wanted else ending for ending in endings]
+
+    def _advance_wholes(self, session: Session, endings: Sequence[Ending]) -> None:
+        ended = [e for e in endings if e.job.group_id is not None and e.state.is_finished]
+        sizes: dict[str | None, int] = {}
+        for ending in ended:
+            done = ending.job.size if ending.state is State.SUCCEEDED else 0
+            sizes[ending.job.group_id] = sizes.get(ending.job.group_id, 0) + done
+        self._unblock(session, {ending.job.group_id: ending.ended_at_us for ending in ended}, sizes)
+
+    def _unblock(
+        self, session: Session, ends_us: Mapping[str | None, int], sizes: Mapping[str | None, int] | None = None
+    ) -> None:
+        """Let go of the wholes whose last parts have ended, after `sizes` more of their items."""
+        ids = [id_ for id_ in ends_us if id_ is not None]
+        if not ids:
+            return
+        session.run(self._sql["lock_wholes"], ids=ids)
+        advances = [{"id": id_, "size": size} for id_, size in sorted((sizes or {}).items(), key=str) if size]
+        if advances:
+            session.run(self._sql["advance_wholes"], sizes=_listed(advances))
+        for (id_,) in session.run(self._sql["get_complete_wholes"], ids=ids):
+            bad = session.run(self._sql["get_bad_parts"], id=id_)
+            if bad:
+                failure = failure_of_whole({part: rows.failure_of(text) for part, text in bad})
+                values = {"id": id_, "now": ends_us[id_], "failure": rows.failure_json(failure)}
+                session.run(self._sql["fail_whole"], **values)
+            else:
+                session.run(self._sql["unblock"], id=id_, now=ends_us[id_])
+
+    @_again_where_locked
+    def release(self, claims: Sequence[Claim], now_us: int) -> None:
+        with self._connections.writing() as session:
+            met = session.run(self._sql["release"], claims=_listed(claims), now=now_us)
+            self._unblock(session, {group: now_us for group, state in met if state == State.CANCELLED})
+
+    # Keeping
+
+    def register(self, worker: WorkerRow) -> None:
+        self._rows(
+            "register_worker", id=worker.id, host=worker.host, pid=worker.pid, kind=worker.kind,
+            queues=_listed(worker.queues), started_at=worker.started_at_us, last_seen_at=worker.last_seen_at_us,
+            lease_until=worker.lease_until_us,
+        )  # fmt: skip
+
+    def heartbeat(self, worker_id: str, now_us: int, lease_until_us: int) -> bool:
+        return bool(self._rows("heartbeat", id=worker_id, now=now_us, lease_until=lease_until_us))
+
+    def deregister(self, worker_ids: Sequence[str]) -> None:
+        self._rows("deregister_workers", ids=list(worker_ids))
+
+    def workers(self) -> list[WorkerRow]:
+        return [rows.worker_of(row) for row in self._rows("get_workers")]
+
+    @_again_where_locked
+    def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
+        with self._connections.writing():
+            held = [rows.job_of(row) for row in self._rows("lock_running_of", worker_ids=list(worker_ids))]
+            self.release([job.claim for job in held if job.started_at_us is None], now_us)
+            endings = [Ending.of_lost_worker(job, now_us) for job in held if job.started_at_us is not None]
+            self.finish(endings)
+            self.deregister(worker_ids)
+        return endings
+
+    def promote(self, now_us: int) -> int:
+        if not self._value("is_promotion_due", now=now_us):
+            return 0
+        with self._connections.writing() as session:
+            return int(session.run(self._sql["promote"], now=now_us)[0][0])
+
+    def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
+        before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
+        return int(self._value("prune", **before, limit=limit))
+
+    def upkeep(self) -> None:
+        """Nothing: the server vacuums by itself, as the tables ask it to."""
+
+    def _send(self, statement: str, /, **values: Any) -> list[Any]:
+        return self._connections.send(self._sql[statement], self._sql[f"{statement}_and_tell"], **values)
+
+    def _rows(self, statement: str, /, **values: Any) -> list[Any]:
+        return self._connections.run(self._sql[statement], **values)
+
+    def _value(self, statement: str, /, **values: Any) -> Any:
+        found = self._rows(statement, **values)
+        return found[0][0] if found else None
+
+
+class PostgresStore(PostgresVerbs):
+    """Jobs in a PostgreSQL database whose tables we make."""
+
+    def __init__(
+        self, address: Address, *, listen: bool = True, notify: bool = True, missing: str = "run `treadle migrate`"
+    ) -> None:
+        """`listen`: hear of changes at once, on a connection of its own; `notify`: tell those who listen.
+
+        `missing`: what to do where the tables are missing, for the message.
+        """
+        self.server = PostgresServer(address, notify=notify, missing=missing)
+        super().__init__(self.server)
+        self._listener = Listener(self.server) if listen else None
+        self.alive_folder: Path | None = alive_folder(address)
+
+    def prepare(self) -> None:
+        postgres_migrate.migrate(self.server)
+
+    def close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        self.server.close()
+
+    def is_in_transaction(self) -> bool:
+        return self.server.is_in_transaction
+
+    def wakeup(self) -> Wakeup:
+        return PostgresWakeup(self._listener)
+
+    def __str__(self) -> str:
+        return self.server.where
+
+
+def _listed(values: Any) -> str:
+    """What the server takes apart by itself, as JSON."""
+    try:
+        return msgspec.json.encode(values if isinstance(values, dict) else list(values)).decode()
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise StoreError(f"a job holds what PostgreSQL cannot keep: {error}") from error
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Texts without the one character that PostgreSQL refuses: what a function says of its failure must be kept."""
+    return {name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()}
+
+
+def _numbered_messages(reports: Iterable[Report]) -> list[dict[str, Any]]:
+    """The messages of each job, counted from 1."""
+    counts: dict[str, int] = {}
+    messages = []
+    for report in reports:
+        for sent_at_us, body in report.messages:
+            counts[report.claim.id] = number = counts.get(report.claim.id, 0) + 1
+            messages.append({"id": report.claim.id, "number": number, "sent_at": sent_at_us, "body": body})
+    return messages

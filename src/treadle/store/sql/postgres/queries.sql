@@ -1,0 +1,360 @@
+-- Every statement of the PostgreSQL store. `-- name:` begins a statement, with a line of purpose;
+-- `-- fragment:` begins text that statements share as {its name}.
+--
+-- Lists come as one JSON text, which the server takes apart, so that a statement is the same for any number of jobs.
+-- States are literals: with a parameter in their place no partial index could be used. Rows are locked in the order of
+-- their ids, and the parts of a whole before the whole, so that nobody waits for somebody who waits for them.
+
+-- fragment: inserting
+-- Makes new jobs, and the progress of the wholes among them.
+WITH inserted AS (
+    INSERT INTO treadle_job ({sent})
+    SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
+           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload
+    FROM json_to_recordset(%(jobs)s::json) AS sent (
+        id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
+        max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
+        cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
+        headers text, payload text)
+    RETURNING id, kind, size
+), counted AS (
+    INSERT INTO treadle_progress (job_id, done, total, message, version)
+    SELECT id, 0, size, '', 0 FROM inserted WHERE kind = 'whole'
+)
+
+-- fragment: insertion
+-- A new job that is not a whole: quicker than as a list of one.
+INSERT INTO treadle_job ({sent})
+VALUES (%(id)s, %(kind)s, %(task)s, %(queue)s, %(pool)s, %(priority)s, %(state)s, %(run_at)s, %(max_attempts)s,
+        %(max_crashes)s, %(timeout_s)s, %(memory_mb)s, %(cores)s, %(enqueued_at)s, %(group_id)s, %(part)s, %(size)s,
+        %(alias)s, %(labels)s, %(headers)s, %(payload)s)
+
+-- fragment: taken
+-- Makes the jobs `chosen` running, and gives them in the order of the claim.
+taken AS (
+    UPDATE treadle_job AS job
+    SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
+        started_at = CASE WHEN %(starts)s THEN %(now)s::bigint END
+    FROM chosen WHERE job.id = chosen.id
+    RETURNING job.*
+)
+SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
+
+-- fragment: fits
+-- Whether a job is one that a query asks for.
+(%(state)s::text IS NULL OR job.state = %(state)s) AND (%(task)s::text IS NULL OR job.task = %(task)s)
+AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(labels)s::jsonb
+
+-- fragment: job
+-- The columns of a Job, in the order in which treadle.store.rows reads them.
+job.id, job.kind, job.task, job.queue, job.pool, job.priority, job.state, job.run_at, job.attempt, job.max_attempts,
+job.crashes, job.max_crashes, job.token, job.worker_id, job.enqueued_at, job.started_at, job.finished_at, job.group_id,
+job.part, job.size, job.alias, job.labels::text, job.headers, job.payload, job.result, job.failure, job.timeout_s,
+job.memory_mb, job.cores, job.cancel_requested_at, job.version
+
+-- fragment: sent
+-- The columns that a sender sets, in the order in which treadle.store.rows gives them.
+id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
+enqueued_at, group_id, part, size, alias, labels, headers, payload
+
+-- fragment: held
+-- Those of the claims `given` that still hold, locked. Who has a worker is running, as the table guarantees; asked for
+-- in these words the rows are looked up by their ids, and not in the index of all that ran since the last vacuum.
+held AS MATERIALIZED (
+    SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
+    WHERE job.worker_id IS NOT NULL ORDER BY job.id FOR NO KEY UPDATE OF job
+)
+
+-- name: has_tables
+-- Whether there are tables of ours where this connection looks.
+SELECT to_regclass('treadle_meta') IS NOT NULL;
+
+-- name: lock_schema
+-- One process migrates at a time.
+LOCK TABLE treadle_meta IN SHARE ROW EXCLUSIVE MODE;
+
+-- name: note_migration
+-- How far the tables were migrated.
+INSERT INTO treadle_meta (name, value) VALUES ('schema_version', %(number)s), ('min_code_version', '1')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE excluded.name = 'schema_version';
+
+-- name: get_meta
+-- One fact about the store itself.
+SELECT value FROM treadle_meta WHERE name = %(name)s;
+
+-- name: set_meta
+-- Keep a fact, unless it is already there.
+INSERT INTO treadle_meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING;
+
+-- name: insert_job
+-- A new job that is not a whole.
+{insertion};
+
+-- name: insert_job_and_tell
+-- A new job that is not a whole; who waits is told.
+WITH inserted AS ({insertion}) SELECT pg_notify('treadle', '');
+
+-- name: insert_jobs
+-- New jobs, and the progress of the wholes among them.
+{inserting} SELECT 1;
+
+-- name: insert_jobs_and_tell
+-- New jobs, and the progress of the wholes among them; who waits is told.
+{inserting} SELECT pg_notify('treadle', '');
+
+-- name: copy_jobs
+-- Many new jobs.
+COPY treadle_job ({sent}) FROM STDIN;
+
+-- name: insert_progress
+-- The progress of wholes, counted by the store as their parts end.
+INSERT INTO treadle_progress (job_id, done, total, message, version)
+SELECT id, 0, size, '', 0 FROM treadle_job WHERE id = ANY(%(ids)s) AND kind = 'whole';
+
+-- name: get_family
+-- Of jobs and the open parts of the wholes among them, which are wholes.
+SELECT id, kind = 'whole' FROM treadle_job WHERE id = ANY(%(ids)s)
+UNION SELECT id, false FROM treadle_job WHERE group_id = ANY(%(ids)s) AND finished_at IS NULL;
+
+-- name: cancel
+-- Cancel those of these jobs that have not started, and ask the workers of those that run to end them.
+WITH open AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) AND finished_at IS NULL ORDER BY id FOR NO KEY UPDATE
+)
+UPDATE treadle_job AS job
+SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
+    finished_at = CASE state WHEN 'running' THEN NULL ELSE %(now)s::bigint END,
+    cancel_requested_at = CASE state WHEN 'running' THEN coalesce(cancel_requested_at, %(now)s::bigint) END,
+    version = version + (cancel_requested_at IS NULL)::integer
+FROM open WHERE job.id = open.id
+RETURNING job.id, job.group_id, job.state;
+
+-- name: get_cancel_requests
+-- What a worker runs and somebody has asked to cancel.
+SELECT id, token FROM treadle_job
+WHERE state = 'running' AND cancel_requested_at IS NOT NULL AND worker_id = %(worker_id)s;
+
+-- name: lock_to_be_cancelled
+-- Of these jobs, all locked, those that somebody has asked to cancel.
+WITH locked AS MATERIALIZED (
+    SELECT id, cancel_requested_at FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
+)
+SELECT id FROM locked WHERE cancel_requested_at IS NOT NULL;
+
+-- name: get_jobs
+-- Jobs by id, with their progress.
+SELECT {job}, progress.done, progress.total, progress.message, progress.version
+FROM treadle_job AS job LEFT JOIN treadle_progress AS progress ON progress.job_id = job.id
+WHERE job.id = ANY(%(ids)s);
+
+-- name: find_newest
+-- Jobs that fit, the newest first: ids sort by time.
+SELECT {job}, progress.done, progress.total, progress.message, progress.version
+FROM treadle_job AS job LEFT JOIN treadle_progress AS progress ON progress.job_id = job.id
+WHERE {fits} ORDER BY job.enqueued_at DESC, job.id DESC LIMIT %(limit)s;
+
+-- name: find_oldest
+-- Jobs that fit, in the order in which they were sent.
+SELECT {job}, progress.done, progress.total, progress.message, progress.version
+FROM treadle_job AS job LEFT JOIN treadle_progress AS progress ON progress.job_id = job.id
+WHERE {fits} ORDER BY job.enqueued_at, job.id LIMIT %(limit)s;
+
+-- name: get_attempts
+-- The ended runs of jobs, oldest first.
+SELECT job_id, number, worker_id, started_at, ended_at, outcome, error_class, error_message, error_traceback
+FROM treadle_attempt WHERE job_id = ANY(%(ids)s) ORDER BY job_id, token;
+
+-- name: get_messages
+-- What a job sent after a number.
+SELECT number, sent_at, body FROM treadle_message WHERE job_id = %(id)s AND number > %(after)s ORDER BY number;
+
+-- name: get_part_results
+-- The results of the parts of wholes, in the order of the parts.
+SELECT group_id, result FROM treadle_job
+WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
+
+-- name: count_jobs
+-- How many jobs each queue has in each state.
+SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
+
+-- name: is_work_ready
+-- Whether a claim would find anything: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s);
+
+-- name: claim
+-- Take ready jobs of any queue, but those that another worker takes just now.
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM treadle_job
+    WHERE state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), {taken};
+
+-- name: claim_in_queue
+-- Take ready jobs of one queue, but those that another worker takes just now.
+WITH chosen AS MATERIALIZED (
+    SELECT id FROM treadle_job
+    WHERE state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), {taken};
+
+-- name: mark_started
+-- Prefetched jobs were started.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint, started_at bigint)
+), {held}
+UPDATE treadle_job AS job SET started_at = given.started_at, version = version + 1
+FROM given JOIN held USING (id, token) WHERE job.id = held.id;
+
+-- name: release
+-- Give back jobs that were claimed and never started; those that were to be cancelled meanwhile are cancelled.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
+), {held}
+UPDATE treadle_job AS job
+SET state = CASE WHEN cancel_requested_at IS NULL THEN 'ready' ELSE 'cancelled' END,
+    finished_at = CASE WHEN cancel_requested_at IS NOT NULL THEN %(now)s::bigint END,
+    attempt = attempt - 1, worker_id = NULL, started_at = NULL, version = version + 1
+FROM held WHERE job.id = held.id
+RETURNING job.group_id, job.state;
+
+-- name: get_lost_claims
+-- Of claims whose commit was in doubt, those that were made: the same token may be another worker's by now.
+SELECT id, token FROM treadle_job WHERE state = 'running' AND worker_id = %(worker_id)s AND id = ANY(%(ids)s);
+
+-- name: finish
+-- Apply the ends of runs whose claims still hold, with an attempt for each, and give these claims.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(endings)s::json) AS given (
+        id text, token bigint, state text, run_at bigint, attempt integer, crashes integer, started_at bigint,
+        finished_at bigint, result text, failure text)
+), {held}, ended AS (
+    UPDATE treadle_job AS job
+    SET state = given.state, run_at = given.run_at, attempt = given.attempt, crashes = given.crashes, worker_id = NULL,
+        started_at = given.started_at, finished_at = given.finished_at, result = given.result,
+        failure = given.failure, version = version + 1
+    FROM given JOIN held USING (id, token) WHERE job.id = held.id
+), noted AS (
+    INSERT INTO treadle_attempt (job_id, token, number, worker_id, started_at, ended_at, outcome,
+                                 error_class, error_message, error_traceback)
+    SELECT run.* FROM json_to_recordset(%(attempts)s::json) AS run (
+        id text, token bigint, number integer, worker_id text, started_at bigint, ended_at bigint, outcome text,
+        error_class text, error_message text, error_traceback text)
+    JOIN held USING (id, token)
+)
+SELECT id, token FROM held;
+
+-- name: lock_wholes
+-- Nobody else counts the parts of these wholes until this transaction ends: else two that end its last two parts at
+-- once would each see the other's as open, and none would unblock it. Gives those that still wait.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) AND state = 'blocked' ORDER BY id FOR NO KEY UPDATE;
+
+-- name: advance_wholes
+-- Parts have succeeded: their items count as done.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(sizes)s::json) AS given (id text, size bigint)
+)
+UPDATE treadle_progress AS progress SET done = done + given.size, version = version + 1
+FROM given WHERE progress.job_id = given.id;
+
+-- name: get_complete_wholes
+-- Those of these wholes whose parts have all ended.
+SELECT whole.id FROM treadle_job AS whole
+WHERE whole.id = ANY(%(ids)s) AND whole.state = 'blocked' AND NOT EXISTS (
+    SELECT 1 FROM treadle_job AS part WHERE part.group_id = whole.id AND part.finished_at IS NULL);
+
+-- name: get_bad_parts
+-- The parts of a whole that ended without a result.
+SELECT part, failure FROM treadle_job
+WHERE group_id = %(id)s AND state IN ('failed', 'cancelled') ORDER BY part;
+
+-- name: unblock
+-- All parts of a whole have succeeded.
+UPDATE treadle_job SET state = 'ready', run_at = %(now)s, version = version + 1
+WHERE id = %(id)s AND state = 'blocked';
+
+-- name: fail_whole
+-- Some parts of a whole did not succeed.
+UPDATE treadle_job SET state = 'failed', finished_at = %(now)s, failure = %(failure)s, version = version + 1
+WHERE id = %(id)s AND state = 'blocked';
+
+-- name: lock_claims
+-- Those of these claims that hold, and hold until this transaction ends.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
+), {held}
+SELECT id, token FROM held;
+
+-- name: insert_messages
+-- Messages of jobs whose claims hold, with the next numbers of each job.
+INSERT INTO treadle_message (job_id, number, sent_at, body)
+SELECT given.id, given.number + (SELECT coalesce(max(number), 0) FROM treadle_message WHERE job_id = given.id),
+       given.sent_at, given.body
+FROM json_to_recordset(%(messages)s::json) AS given (id text, number integer, sent_at bigint, body text);
+
+-- name: report_progress
+-- The newest progress of jobs whose claims hold.
+INSERT INTO treadle_progress AS progress (job_id, done, total, message, version)
+SELECT id, done, total, message, 1 FROM json_to_recordset(%(reports)s::json) AS given (
+    id text, done double precision, total double precision, message text)
+ORDER BY id
+ON CONFLICT (job_id) DO UPDATE SET done = excluded.done, total = excluded.total, message = excluded.message,
+    version = progress.version + 1;
+
+-- name: raise_versions
+-- Something visible of jobs has changed beside their progress.
+INSERT INTO treadle_progress AS progress (job_id, done, total, message, version)
+SELECT id, 0, NULL, '', 1 FROM unnest(%(ids)s::text[]) AS given (id) ORDER BY id
+ON CONFLICT (job_id) DO UPDATE SET version = progress.version + 1;
+
+-- name: register_worker
+-- Make a worker known.
+INSERT INTO treadle_worker (id, host, pid, kind, queues, started_at, last_seen_at, lease_until)
+VALUES (%(id)s, %(host)s, %(pid)s, %(kind)s, %(queues)s, %(started_at)s, %(last_seen_at)s, %(lease_until)s)
+ON CONFLICT (id) DO UPDATE SET last_seen_at = excluded.last_seen_at, lease_until = excluded.lease_until;
+
+-- name: heartbeat
+-- A worker is alive.
+UPDATE treadle_worker SET last_seen_at = %(now)s, lease_until = %(lease_until)s WHERE id = %(id)s RETURNING id;
+
+-- name: deregister_workers
+-- Workers have left; not while they hold a job, which only a rescue could take back.
+DELETE FROM treadle_worker AS worker
+WHERE worker.id = ANY(%(ids)s) AND NOT EXISTS (
+    SELECT 1 FROM treadle_job AS job WHERE job.state = 'running' AND job.worker_id = worker.id);
+
+-- name: get_workers
+-- The known workers, oldest first.
+SELECT id, host, pid, kind, started_at, last_seen_at, lease_until, queues FROM treadle_worker ORDER BY started_at, id;
+
+-- name: lock_running_of
+-- What workers hold, locked: whoever rescues the same workers at once finds nothing.
+SELECT {job} FROM treadle_job AS job
+WHERE job.state = 'running' AND job.worker_id = ANY(%(worker_ids)s) ORDER BY job.id FOR NO KEY UPDATE OF job;
+
+-- name: is_promotion_due
+-- Whether the time of any scheduled job has come: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s);
+
+-- name: promote
+-- The time of these jobs has come.
+WITH due AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
+    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+), promoted AS (
+    UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
+)
+SELECT count(*) FROM promoted;
+
+-- name: prune
+-- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
+WITH old AS MATERIALIZED (
+    SELECT id FROM treadle_job AS job
+    WHERE finished_at IS NOT NULL
+      AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
+      AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
+      AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
+    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), pruned AS (
+    DELETE FROM treadle_job AS job USING old WHERE job.id = old.id RETURNING job.id
+)
+SELECT count(*) FROM pruned;

@@ -1,0 +1,311 @@
+"""The store in a PostgreSQL database."""
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from tests.helpers import PATIENCE_S, eventually, python
+
+from treadle.errors import StoreError, StoreUnavailable
+from treadle.job import Failure, Outcome, Progress, Report
+from treadle.states import State
+from treadle.store.contract import Store
+from treadle.store.postgres import PostgresStore
+from treadle.store.postgres_address import parse
+from treadle.testing.store_contract import (
+    NOW_US,
+    StoreContract,
+    claim,
+    ending,
+    finish,
+    found,
+    make_job,
+    make_worker,
+    read,
+)
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture(autouse=True)
+    def _database(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+    def make_store(self) -> Store:
+        return PostgresStore(parse(self.url))
+
+    def reopen(self, store: Store) -> Store:
+        return self.make_store()
+
+
+class TestPostgresStoreThatPolls(TestPostgresStore):
+    """As it is used behind PgBouncer."""
+
+    def make_store(self) -> Store:
+        return PostgresStore(parse(self.url), listen=False, notify=False)
+
+
+class TestPostgresStoreThatCopies(TestPostgresStore):
+    """Each enqueue of more than one job comes by COPY, as a large one does."""
+
+    @pytest.fixture(autouse=True)
+    def _always_copy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("treadle.store.postgres.COPY_FROM", 2)
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[PostgresStore]:
+    store = PostgresStore(parse(postgres_url))
+    store.prepare()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def raw(store: PostgresStore, postgres_url: str) -> Iterator["psycopg.Connection[tuple[Any, ...]]"]:
+    """A connection that is not ours, to a store with one ready and one running job."""
+    store.enqueue([make_job(), make_job()])
+    claim(store, 1)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE treadle_job SET state = 'done'",
+        "UPDATE treadle_job SET state = 'succeeded' WHERE state = 'ready'",
+        "UPDATE treadle_job SET finished_at = 1 WHERE state = 'ready'",
+        "UPDATE treadle_job SET state = 'running', token = 1 WHERE state = 'ready'",
+        "UPDATE treadle_job SET worker_id = 'w' WHERE state = 'ready'",
+        "UPDATE treadle_job SET token = 0 WHERE state = 'running'",
+        "UPDATE treadle_job SET result = '1' WHERE state = 'running'",
+        "UPDATE treadle_job SET priority = 101",
+        "UPDATE treadle_job SET kind = 'group'",
+        "UPDATE treadle_job SET id = '' WHERE state = 'ready'",
+        "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
+        "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
+    ],
+)
+def test_the_database_guards_what_must_never_be_false(
+    raw: "psycopg.Connection[tuple[Any, ...]]", statement: str
+) -> None:
+    """Whoever writes, and however: a finished job has an end, a running one a worker and a token."""
+    with pytest.raises(psycopg.IntegrityError):
+        raw.execute(statement.encode())
+
+
+@pytest.mark.parametrize("count", [1, 2, 600], ids=["one", "insert", "copy"])
+@pytest.mark.parametrize(
+    "fields",
+    [{"priority": 101}, {"run_at_us": 2**63}, {"run_at_us": 2**70}, {"queue": "\udcff"}, {"queue": "\0"},
+     {"labels": {"a": "\0"}}],
+    ids=["constraint", "large", "huge", "surrogate", "nul", "nul in a label"],
+)  # fmt: skip
+def test_what_the_database_cannot_keep_is_a_store_error(
+    store: PostgresStore, fields: dict[str, object], count: int
+) -> None:
+    """Never an error of the driver; nothing of the list is kept."""
+    with pytest.raises(StoreError):
+        store.enqueue([*(make_job() for _ in range(count - 1)), make_job(**fields)])
+    assert found(store) == []
+
+
+def test_what_a_run_tells_is_kept_whatever_is_in_it(store: PostgresStore) -> None:
+    """PostgreSQL has no NUL in its texts; a failure that has one must not keep its batch from being written."""
+    store.enqueue([make_job(max_attempts=2), make_job()])
+    bad, good = claim(store, 2)
+    store.report([Report(bad.claim, Progress(1, 2, "a\0b"), ((NOW_US, '"\\u0000"'),))], NOW_US)
+    failure = Failure("builtins.ValueError", "no \0 here", "\0")
+    store.finish([ending(bad, Outcome.raised(failure, None)), ending(good, Outcome.succeeded('"\\u0000"'))])
+    assert read(store, bad).progress.message == "a\ufffdb"
+    assert store.messages(bad.id)[0].body == "\0"
+    assert read(store, bad).failure == failure
+    assert store.attempts([bad.id])[bad.id][0].failure == Failure("builtins.ValueError", "no \ufffd here", "\ufffd")
+    assert read(store, good).result == '"\\u0000"'
+
+
+def test_two_processes_claim_each_job_once(store: PostgresStore, postgres_url: str) -> None:
+    """Two processes that claim at once share the jobs without loss and without a duplicate."""
+    program = (
+        "import sys; from treadle.store.postgres import PostgresStore\n"
+        "from treadle.store.postgres_address import parse\n"
+        "from treadle.testing.store_contract import claim\n"
+        "store = PostgresStore(parse(sys.argv[1])); sys.stdin.read()\n"
+        "while jobs := claim(store, 3): print(*(job.id for job in jobs), sep='\\n')\n"
+        "store.close()"
+    )
+    jobs = [make_job() for _ in range(600)]
+    store.enqueue(jobs)
+    with python("-c", program, postgres_url, stdin=-1) as one, python("-c", program, postgres_url, stdin=-1) as other:
+        shares = [process.communicate()[0].split() for process in _together(one, other)]
+    assert sorted(shares[0] + shares[1]) == sorted(job.id for job in jobs)
+
+
+def _together(*processes: Any) -> Any:
+    """Let them begin at the same moment."""
+    for process in processes:
+        process.stdin.close()
+        process.stdin = None
+    return processes
+
+
+def test_a_claim_does_not_wait_for_another(store: PostgresStore, postgres_url: str) -> None:
+    """What a transaction elsewhere is claiming is skipped."""
+    store.enqueue([make_job(priority=1), make_job()])
+    with _other(postgres_url) as other, other.transaction():
+        (first,) = claim(other, 1, worker_id="other")
+        (second,) = claim(store, 5)
+    assert first.priority == 1
+    assert second.id != first.id
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state"),
+    [(Outcome.succeeded("[1]"), State.READY), (Outcome.raised(Failure("E", "no"), None), State.FAILED)],
+    ids=["succeeded", "failed"],
+)
+def test_the_last_two_parts_may_end_at_once(
+    store: PostgresStore, postgres_url: str, outcome: Outcome, state: State
+) -> None:
+    """Two workers that commit at the same moment: neither sees the other's end, and yet the whole is unblocked."""
+    whole, _ = StoreContract()._group(store, 2)
+    first, second = claim(store, 2)
+    with _other(postgres_url) as other:
+        with store.transaction():
+            finish(store, first, outcome)
+            thread = _started(lambda: finish(other, second, outcome))
+            eventually(lambda: not thread.is_alive() or _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert read(store, whole).state is state
+    assert read(store, whole).progress == Progress(2 if state is State.READY else 0, 2)
+
+
+def test_a_whole_is_cancelled_while_its_parts_end(store: PostgresStore, postgres_url: str) -> None:
+    """Both lock the parts before the whole, so that neither waits for the other for ever."""
+    whole, _ = StoreContract()._group(store, 2)
+    first, _ = claim(store, 2)
+    with _other(postgres_url) as other:
+        with store.transaction():
+            finish(store, first, Outcome.succeeded("[1]"))
+            thread = _started(lambda: other.cancel([whole.id], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            assert read(store, whole).progress == Progress(1, 2)
+        thread.join(PATIENCE_S)
+    assert read(store, whole).state is State.CANCELLED
+    assert len(store.cancel_requests("worker")) == 1
+
+
+def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:
+    """The second one waits for the first, and finds nothing."""
+    store.register(make_worker("worker"))
+    store.enqueue([make_job()])
+    (job,) = claim(store, 1)
+    found_by_other: list[object] = []
+    with _other(postgres_url) as other:
+        with store.transaction():
+            assert len(store.rescue(["worker"], NOW_US)) == 1
+            thread = _started(lambda: found_by_other.append(other.rescue(["worker"], NOW_US)))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert found_by_other == [[]]
+    assert read(store, job).crashes == 1
+
+
+@contextlib.contextmanager
+def _other(url: str) -> Iterator[PostgresStore]:
+    """Another opening of the store, as another process has it."""
+    other = PostgresStore(parse(url))
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+def _started(step: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=step)
+    thread.start()
+    return thread
+
+
+def _waits_for_a_lock(url: str) -> bool:
+    """Whether a session of ours waits for another one's transaction."""
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'treadle'"
+    with psycopg.connect(url) as connection:
+        (count,) = connection.execute(query).fetchone() or (0,)
+        return bool(count)
+
+
+# A commit whose answer is lost
+
+
+class Cutter:
+    """Stands between a store and its server, and loses the answer to one COMMIT, once it is armed."""
+
+    def __init__(self, folder: Path, server: str) -> None:
+        self._server = server
+        self.is_armed = False
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / ".s.PGSQL.5432"))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, server = self._listener.accept()[0], socket.socket(socket.AF_UNIX)
+                server.connect(self._server)
+                threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        is_commit = False
+        with client, server, contextlib.suppress(OSError):
+            while True:
+                for source in select.select([client, server], [], [])[0]:
+                    data = source.recv(65536)
+                    if source is client:
+                        is_commit = b"COMMIT\0" in data
+                    elif is_commit and self.is_armed:
+                        self.is_armed = False
+                        return
+                    if not data:
+                        return
+                    (server if source is client else client).sendall(data)
+
+
+@pytest.fixture
+def cutter(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cutter, str]]:
+    address = parse(postgres_url)
+    if not str(address.get("host", "")).startswith("/"):
+        pytest.skip("needs a server on a Unix socket")
+    folder = tmp_path_factory.mktemp("cut")
+    cutter = Cutter(folder, f"{address['host']}/.s.PGSQL.5432")
+    yield cutter, postgres_url.replace(str(address["host"]), str(folder))
+    cutter.close()
+
+
+@pytest.mark.parametrize("in_transaction", [False, True], ids=["alone", "in a transaction"])
+def test_a_claim_whose_commit_was_lost_is_given_back(
+    store: PostgresStore, cutter: tuple[Cutter, str], in_transaction: bool
+) -> None:
+    """The worker does not know that it holds the job: with the next claim it gives it back, and claims it anew."""
+    cut, url = cutter
+    store.enqueue([make_job()])
+    with _other(url) as behind:
+        assert behind.counts() == {("default", State.READY): 1}
+        cut.is_armed = True
+        with pytest.raises(StoreUnavailable), behind.transaction() if in_transaction else contextlib.nullcontext():
+            claim(behind, 1)
+        (held,) = store.jobs(found(store)).values()
+        assert (held.state, held.worker_id, held.token) == (State.RUNNING, "worker", 1)
+        assert claim(behind, 1, pool="threads") == []
+        with behind.transaction():
+            assert [(job.token, job.attempt) for job in claim(behind, 1)] == [(2, 1)]
