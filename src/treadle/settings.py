@@ -82,6 +82,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Niceness of the processes behind `pool.map`."""
     drain_s: Seconds = 10
     """How long a stopping worker waits for running jobs before it interrupts them."""
+    deliver_s: Seconds = 10
+    """How long a stopping worker tries to tell a store that is away how its jobs ended, before it leaves them to be
+    rescued."""
+    stuck_after_s: Annotated[float, Meta(gt=0)] = 3600
+    """After so long a job in a thread, or a coroutine that blocks its event loop, is told of, and its slot replaced."""
     heartbeat_s: Annotated[float, Meta(gt=0)] = 3
     lease_s: Annotated[float, Meta(gt=0)] = 10
     """A worker on another host that was not heard of for this long is taken for dead."""
