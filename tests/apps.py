@@ -290,6 +290,12 @@ async def wait_soon_for(path: str) -> str:
     return await AsyncFunctions.wait_for(path)
 
 
+@app.task
+async def block_loop(path: str) -> str:
+    """Waits without awaiting, as no coroutine should."""
+    return Functions.wait_for(path)
+
+
 @app.task(pool="inline")
 async def double_inline(number: int) -> int:
     return 2 * number

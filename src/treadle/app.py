@@ -396,7 +396,8 @@ class Treadle:
         threads, coroutines = self.settings.threads, self.settings.coroutines
         return [
             Place("processes", slots, processes),
-            Place("threads", threads, lambda: ThreadPool(threads, name="treadle-job")),
+            # Twice as many: a slot whose thread is stuck is given to another one.
+            Place("threads", threads, lambda: ThreadPool(2 * threads, name="treadle-job")),
             Place("coroutines", coroutines, lambda: CoroutinePool(coroutines)),
             Place("inline", 1, InlinePool),
         ]

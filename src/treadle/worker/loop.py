@@ -19,10 +19,17 @@ import msgspec
 
 from treadle.clock import US_PER_S, Clock, sleep_s
 from treadle.errors import MemoryLimitExceeded, PoolBroken, StoreError, TaskTimeout, WorkerCrashed
-from treadle.events import Event, JobStarted, WorkerDraining, WorkerQuiet, WorkerStarted, WorkerStopped
+from treadle.events import (
+    Event,
+    JobStarted,
+    StuckJobEnded,
+    WorkerDraining,
+    WorkerQuiet,
+    WorkerStarted,
+    WorkerStopped,
+)
 from treadle.job import Job, Kind, Outcome
 from treadle.pools import current
-from treadle.pools.contract import Pool
 from treadle.settings import Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store, WorkerRow
@@ -32,6 +39,8 @@ from treadle.worker.committer import Committer
 from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, whole_payload
 from treadle.worker.outage import Outage
 from treadle.worker.places import Flight, Place, Rate
+from treadle.worker.standing import Standing, duty_of
+from treadle.worker.stuck import StuckWatch
 from treadle.worker.upkeep import Duty, Upkeep
 
 LOOK_EVERY_S = 1.0
@@ -149,7 +158,7 @@ class Worker:
         fds = (self._lock.fd,) if self._lock else ()
         self._places = {place.name: place for place in self._make_places(fds)}
         row = self._row()
-        duties = (Duty("cancel", CANCEL_EVERY_S, self._end_cancelled), *self._duties)
+        duties = self._own_duties()
         self._upkeep = Upkeep(
             row, self._store, self._alive, self._settings, self._clock, self._announce, duties,
             outage=self._outage, on_lease_lost=self._end_void,
@@ -158,6 +167,21 @@ class Worker:
             self._pause()
         self._upkeep.start()
         self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))
+
+    def _own_duties(self) -> tuple[Duty, ...]:
+        places = tuple(self._places.values())
+        watch = StuckWatch(places, self._settings.stuck_after_s, self._clock, self._announce, self.id)
+        saying = (duty_of(self._lock, self._standing),) if self._lock is not None else ()
+        return Duty("cancel", CANCEL_EVERY_S, self._end_cancelled), watch.duty(), *saying, *self._duties
+
+    def _standing(self) -> Standing:
+        places = self._places.values()
+        return Standing(
+            doing="stopping" if self._is_stopping else "quiet" if self._is_quiet else "working",
+            slots={place.name: place.slots for place in places},
+            running=self._running,
+            stuck=sum(place.stuck for place in places),
+        )
 
     def _warm_up(self) -> None:
         """Start a child before the first claim: what keeps it from starting must not cost a job."""
@@ -250,7 +274,7 @@ class Worker:
         for place in self._places.values():
             for flight in tuple(place.flights.values()):
                 if flight.future is not None:
-                    place.pool.kill(flight.future)
+                    flight.pool.kill(flight.future)
         self._stop_parts()
         if self._lock is not None:
             self._lock.release(remove=False)
@@ -351,14 +375,14 @@ class Worker:
     def _start(self, work: Work) -> None:
         job = work.job
         place = self._places[job.pool]
-        flight = Flight(job, self._clock.monotonic_s())
+        flight = Flight(job, self._clock.monotonic_s(), place.pool)
         place.flights[job.claim] = flight
-        flight.future = future = self._call(place.pool, flight, work)
+        flight.future = future = self._call(flight, work)
         future.add_done_callback(lambda future: self._on_done(place, flight, future))
 
-    def _call(self, pool: Pool, flight: Flight, work: Work) -> "Future[Any]":
+    def _call(self, flight: Flight, work: Work) -> "Future[Any]":
         try:
-            return pool.call(
+            return flight.pool.call(
                 self._runner.arun if work.job.pool == "coroutines" else self._runner.run,
                 (work,),
                 **work.job.limits,
@@ -388,7 +412,7 @@ class Worker:
         for place in self._places.values():
             for flight in place.waiting_since(before_s):
                 if flight.future is not None:
-                    place.pool.cancel_waiting(flight.future)
+                    flight.pool.cancel_waiting(flight.future)
 
     def _interrupt(self) -> None:
         """End what still runs, with its attempt refunded."""
@@ -401,7 +425,7 @@ class Worker:
                     self._committer.add_release(flight.row)
                     continue
                 # A thread cannot be killed: it ends with this process, which is ending now.
-                place.pool.kill(flight.future)
+                flight.pool.kill(flight.future)
                 self._committer.add_ending(flight.row, Outcome.interrupted())
         # Only when the old runs are over may the store offer their jobs again; a killed future is done a little before
         # its process is.
@@ -415,7 +439,7 @@ class Worker:
         if flight.job.max_crashes == 0 and not flight.is_prefetched:
             # A pool may tell of a start a moment late. Who may run once at most does not run on a guess.
             return False
-        return place.pool.cancel_waiting(flight.future)
+        return flight.pool.cancel_waiting(flight.future)
 
     def _end_cancelled(self) -> None:
         """End the runs that somebody has asked to cancel."""
@@ -430,16 +454,16 @@ class Worker:
     def _cancel(self, place: Place, flight: Flight) -> None:
         flight.cancel_requested_at_us = flight.cancel_requested_at_us or self._clock.now_us()
         claim = flight.job.claim
-        if place.pool.in_process:
+        if flight.pool.in_process:
             execution.cancelled_here.add(claim)
             if claim not in place.flights:
                 execution.cancelled_here.discard(claim)
-        if flight.future is None or flight.is_killed or place.pool.cancel_waiting(flight.future):
+        if flight.future is None or flight.is_killed or flight.pool.cancel_waiting(flight.future):
             return
         # Before the kill, whose end is told while it goes on: it runs, though its start may not be told yet.
         flight.is_killed = True
         # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
-        flight.is_killed = place.pool.kill(flight.future)
+        flight.is_killed = flight.pool.kill(flight.future)
 
     def _end_void(self) -> None:
         """End the runs that others have taken back from us: their results are refused, and new runs may begin."""
@@ -458,7 +482,9 @@ class Worker:
     @property
     def _must_wait(self) -> bool:
         """Whether something runs that cannot be killed, in a process that will live on: nobody may run it beside."""
-        return self._kind == "embedded" and any(p.flights and p.pool.in_process for p in self._places.values())
+        return self._kind == "embedded" and any(
+            f.pool.in_process for p in self._places.values() for f in tuple(p.flights.values())
+        )
 
     @property
     def _running(self) -> int:
@@ -482,8 +508,9 @@ class Worker:
     def _on_started(self, flight: Flight) -> None:
         if flight.has_started:
             return
-        flight.has_started = True
+        flight.thread_id = threading.get_ident()
         flight.handed_over_s = self._clock.monotonic_s()
+        flight.has_started = True
         # A claim stamps the start of as many jobs as there are free slots, but one that takes up several may
         # have to wait for them: until this correction its row says that it runs, and a worker that died then
         # would have it count a crash that it did not suffer.
@@ -510,6 +537,8 @@ class Worker:
             if place.flights.pop(flight.job.claim, None) is None:
                 return  # It was interrupted, and nobody waits for its end.
             is_first = self._tell(flight, outcome)
+        if flight.is_stuck:
+            self._announce(StuckJobEnded(flight.job, self.id, self._clock.monotonic_s() - flight.handed_over_s))
         if outcome is not None:
             place.measure(self._clock.monotonic_s() - flight.handed_over_s)
         if is_first or not place.has_waiting:
