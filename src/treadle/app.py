@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import pairwise
@@ -28,6 +28,7 @@ from treadle.handle import JobHandle, refuse_in_event_loop
 from treadle.job import Job, Kind, new_id
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
+from treadle.pools.contract import Pool
 from treadle.pools.coroutines import CoroutinePool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
@@ -356,25 +357,28 @@ class Treadle:
         claims_per_s: int | None = None,
         duties: tuple[Duty, ...] = (),
         drain_s: float | None = None,
+        pool_sizes: Mapping[str, int] | None = None,
     ) -> Worker:
         """A worker for this application; `run()` it in the main thread of a process of its own.
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
-        where not given. Raises AppNotFound where child processes could not find the application.
+        where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and AppNotFound where child processes could not find the application.
         """
         for queue in queues:
             if self.settings.queues and queue not in self.settings.queues:
                 raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
-        slots = concurrency or self.slots
+        sizes = self._sizes(concurrency, pool_sizes or {})
+        slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
         initializer = (install, (slots, *arguments))
         return Worker(
             store=self.worker_store,
             runner=self.runner,
             settings=self.settings,
-            make_places=lambda fds: self._make_places(slots, initializer, fds),
+            make_places=lambda fds: self._make_places(sizes, initializer, fds),
             alive=self.alive,
             announce=self.events.announce,
             clock=self._clock,
@@ -385,22 +389,39 @@ class Treadle:
             drain_s=drain_s,
         )
 
-    def _make_places(self, slots: int, initializer: Initializer, held_fds: tuple[int, ...]) -> list[Place]:
+    def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
+        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
+        sizes = {
+            "processes": concurrency or self.slots,
+            "threads": self.settings.threads,
+            "coroutines": self.settings.coroutines,
+            "inline": 1,
+        }
+        for name, size in changes.items():
+            if name not in sizes:
+                raise SettingsError(f"unknown pool {name!r}{suggestion(name, sizes)}")
+            if size < 0 or (name == "inline" and size > 1):
+                raise SettingsError(f"pool {name!r} cannot run {size} jobs at once")
+        return {**sizes, **changes}
+
+    def _make_places(
+        self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]
+    ) -> list[Place]:
         def processes() -> ProcessPool:
             return ProcessPool(
-                slots, nice=self.settings.job_nice, python=self.settings.python,
+                sizes["processes"], nice=self.settings.job_nice, python=self.settings.python,
                 initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
                 **self.recycling,
             )  # fmt: skip
 
-        threads, coroutines = self.settings.threads, self.settings.coroutines
-        return [
-            Place("processes", slots, processes),
+        makers: dict[str, Callable[[], Pool]] = {
+            "processes": processes,
             # Twice as many: a slot whose thread is stuck is given to another one.
-            Place("threads", threads, lambda: ThreadPool(2 * threads, name="treadle-job")),
-            Place("coroutines", coroutines, lambda: CoroutinePool(coroutines)),
-            Place("inline", 1, InlinePool),
-        ]
+            "threads": lambda: ThreadPool(2 * sizes["threads"], name="treadle-job"),
+            "coroutines": lambda: CoroutinePool(sizes["coroutines"]),
+            "inline": InlinePool,
+        }
+        return [Place(name, sizes[name], make) for name, make in makers.items() if sizes[name]]
 
     @property
     def recycling(self) -> dict[str, Any]:

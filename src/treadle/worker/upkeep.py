@@ -130,9 +130,20 @@ class Upkeep:
         now_us = self._clock.now_us()
         succeeded_us = now_us - round(self._settings.keep_succeeded_s * US_PER_S)
         failed_us = now_us - round(self._settings.keep_failed_s * US_PER_S)
-        while self._store.prune(succeeded_us, failed_us, PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
-            if self._stopped.is_set():
-                return
+        prune_finished(self._store, succeeded_us, failed_us, self._stopped.is_set)
+
+
+def prune_finished(
+    store: Store, succeeded_before_us: int, failed_before_us: int, is_stopped: Callable[[], bool] = lambda: False
+) -> int:
+    """Delete the finished jobs that ended before these times, in batches; returns how many."""
+    deleted = 0
+    while not is_stopped():
+        batch = store.prune(succeeded_before_us, failed_before_us, PRUNE_AT_ONCE)
+        deleted += batch
+        if batch < PRUNE_AT_ONCE:
+            break
+    return deleted
 
 
 def rescue_dead(
