@@ -3,8 +3,9 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +31,7 @@ from treadle.locate import importable_module, is_imported, load_target, target_o
 from treadle.pools import current
 from treadle.pools.contract import Pool
 from treadle.pools.coroutines import CoroutinePool
+from treadle.pools.executor import ExecutorPool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
@@ -41,7 +43,7 @@ from treadle.store.contract import Query, Store
 from treadle.store.memory import MemoryStore
 from treadle.store.sqlite import SqliteStore
 from treadle.store.sqlite_file import SqliteFile
-from treadle.task import LIMITS, BoundTask, Registry, Task
+from treadle.task import LIMITS, POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
@@ -102,6 +104,7 @@ class Treadle:
         self._is_findable = False
         self.task = self.registry.task
         self._check_url()
+        self._check_executors()
 
     # Sending
 
@@ -184,6 +187,7 @@ class Treadle:
                 f"{task.name}: unknown queue {options.queue!r}{suggestion(options.queue, self.settings.queues)}; "
                 f"the setting 'queues' lists {', '.join(self.settings.queues)}"
             )
+        self._check_pool(task)
         now_us = self._clock.now_us()
         run_at_us = options.run_at_us(now_us)
         return Job(
@@ -206,6 +210,15 @@ class Treadle:
             version=1,
             **fields,
         )
+
+    def _check_pool(self, task: Task[..., Any]) -> None:
+        """Raises InvalidTask where no pool has the name that the task gives."""
+        pool, executors = task.settings.pool, self.settings.executors
+        if pool not in POOLS and pool not in executors:
+            raise InvalidTask(
+                f"{task.name}: unknown pool {pool!r}{suggestion(pool, executors)}; the setting 'executors' lists "
+                f"{', '.join(executors) or 'none'}"
+            )
 
     def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._check_children_find_app()
@@ -396,6 +409,7 @@ class Treadle:
             "threads": self.settings.threads,
             "coroutines": self.settings.coroutines,
             "inline": 1,
+            **{name: self.settings.executor_slots.get(name, 1) for name in self.settings.executors},
         }
         for name, size in changes.items():
             if name not in sizes:
@@ -420,6 +434,10 @@ class Treadle:
             "threads": lambda: ThreadPool(2 * sizes["threads"], name="treadle-job"),
             "coroutines": lambda: CoroutinePool(sizes["coroutines"]),
             "inline": InlinePool,
+            **{
+                name: partial(ExecutorPool, partial(executor_of, given), initializer)
+                for name, given in self.settings.executors.items()
+            },
         }
         return [Place(name, sizes[name], make) for name, make in makers.items() if sizes[name]]
 
@@ -554,6 +572,15 @@ class Treadle:
             self.child_initializer()
         self._is_findable = True
 
+    def _check_executors(self) -> None:
+        taken = sorted({*POOLS} & {*self.settings.executors})
+        if taken:
+            raise SettingsError(f"setting executors: {taken[0]!r} is a pool of every worker; choose another name")
+        for name in self.settings.executor_slots.keys() - self.settings.executors.keys():
+            raise SettingsError(
+                f"setting executor_slots: unknown name {name!r}{suggestion(name, self.settings.executors)}"
+            )
+
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
             _split_url(self.settings.database_url)
@@ -565,6 +592,15 @@ def runner_of(target: str) -> Runner:
     if not isinstance(app, Treadle):
         raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
     return app.runner
+
+
+def executor_of(given: Any) -> Executor:
+    """The executor that a setting means. Raises SettingsError."""
+    found = load_target(given) if isinstance(given, str) else given
+    made = found() if callable(found) and not isinstance(found, Executor) else found
+    if not isinstance(made, Executor):
+        raise SettingsError(f"setting executors: {given!r} gives {made!r}, which is no concurrent.futures.Executor")
+    return made
 
 
 def _split_url(url: str) -> tuple[str, str]:

@@ -62,6 +62,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that a worker runs at once in the pool `threads`."""
     coroutines: Count = 100
     """Jobs that a worker runs at once in the pool `coroutines`."""
+    executors: dict[str, Any] = {}
+    """Pools of your own by name, for `pool="name"`: each a `concurrent.futures.Executor`, or a function that makes one,
+    or the address `module:name` of either. One that a function makes is made anew when it has broken."""
+    executor_slots: dict[str, Count] = {}
+    """Jobs that a worker runs at once in each of them; 1 where not named."""
     queues: tuple[str, ...] = ()
     """The names that may be used, served in this order; empty: any name, all served alike."""
     app: str | None = None

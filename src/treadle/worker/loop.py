@@ -12,13 +12,13 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from typing import Any
 
 import msgspec
 
 from treadle.clock import US_PER_S, Clock, sleep_s
-from treadle.errors import MemoryLimitExceeded, PoolBroken, StoreError, TaskTimeout, WorkerCrashed
+from treadle.errors import MemoryLimitExceeded, PoolBroken, PoolError, StoreError, TaskTimeout, WorkerCrashed
 from treadle.events import (
     Event,
     JobStarted,
@@ -566,6 +566,9 @@ class Worker:
             case TaskTimeout() | MemoryLimitExceeded():
                 return self._runner.outcome_of_limit(job, error)
             case WorkerCrashed():
+                return Outcome.crashed(failure_of(error))
+            case BrokenExecutor() if not isinstance(error, PoolError):
+                # An executor of the user's, whose process has died under this run, or under another beside it.
                 return Outcome.crashed(failure_of(error))
             case _:
                 return Outcome.raised(failure_of(error), None)
