@@ -6,6 +6,7 @@ Lists show neither arguments nor results, which may be secret: only `job --paylo
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from treadle.app import Treadle
@@ -15,7 +16,7 @@ from treadle.console.top import run_top
 from treadle.errors import JobNotFound
 from treadle.report.log import LOG_FORMATS, log_to_terminal
 from treadle.states import State
-from treadle.worker.process import run_process
+from treadle.worker.process import once_possible, run_process
 from treadle.worker.upkeep import prune_finished
 
 Write = Callable[[str], object]
@@ -61,7 +62,10 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 def run_worker(app: Treadle, options: Options, write: Write) -> int:
     """Run a worker of this application in this process until a signal."""
     log_to_terminal(options.log_format)
-    run_process(app.worker(concurrency=options.concurrency, queues=options.queues, pool_sizes=dict(options.pool)))
+    chosen = {"concurrency": options.concurrency, "queues": options.queues, "pool_sizes": dict(options.pool)}
+    worker = once_possible(partial(app.worker, **chosen), app.events.announce)
+    if worker is not None:
+        run_process(worker)
     return 0
 
 

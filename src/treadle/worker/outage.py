@@ -31,11 +31,12 @@ class Outage:
         try:
             yield
         except StoreError as error:
-            self._fails(who, error)
+            self.meets(who, error)
             raise
-        self._gets_through(who)
+        self.gets_through(who)
 
-    def _fails(self, who: str, error: StoreError) -> None:
+    def meets(self, who: str, error: StoreError) -> None:
+        """Somebody could not use the store."""
         with self._lock:
             is_first = not self._who_fails
             self._who_fails.add(who)
@@ -44,7 +45,8 @@ class Outage:
         if is_first:
             self._announce(StoreAway(self._worker_id, error))
 
-    def _gets_through(self, who: str) -> None:
+    def gets_through(self, who: str) -> None:
+        """Somebody could, who perhaps could not before."""
         # On a full disk looks succeed and writes do not: it is over only when each that failed has succeeded.
         if who not in self._who_fails:
             return
