@@ -53,6 +53,7 @@ def test_a_worker_that_slept_too_long_is_refused_and_goes_on(asleep: Host, awake
             assert [event.dead_worker_id for event in awake.heard(JobsRescued)] == [worker.id]
             asleep.clock.advance(ASLEEP_S)
             eventually(lambda: asleep.heard(LeaseLost))
+            assert worker.id in [row.id for row in asleep.app.store.workers()]
             gate.open()
             assert job.result(PATIENCE_S) == "open"
             eventually(lambda: asleep.heard(LateResultRefused))
