@@ -290,6 +290,12 @@ async def wait_soon_for(path: str) -> str:
     return await AsyncFunctions.wait_for(path)
 
 
+@app.task
+async def block_loop(path: str) -> str:
+    """Waits without awaiting, as no coroutine should."""
+    return Functions.wait_for(path)
+
+
 @app.task(pool="inline")
 async def double_inline(number: int) -> int:
     return 2 * number
@@ -309,3 +315,23 @@ def raise_unknown_task() -> NoReturn:
 def _count_run(path: str) -> int:
     append_line.function(path, "run")
     return len(Path(path).read_text().splitlines())
+
+
+@app.task(pool="own")
+def own_pid() -> tuple[int, str]:
+    """Where a pool of the user's runs it."""
+    return os.getpid(), threading.current_thread().name
+
+
+@app.task(pool="own", max_crashes=1)
+def own_crash_until(path: str, runs: int) -> int:
+    run = _count_run(path)
+    if run < runs:
+        os._exit(7)
+    return run
+
+
+@app.task(pool="own", takes_context=True)
+def own_report(context: Context, path: str) -> str:
+    context.send("begun")
+    return Functions.wait_for(path)

@@ -1,5 +1,6 @@
-"""`flask worker run | status | migrate`."""
+"""`flask worker …`: the verbs of `treadle.console`, for the current application."""
 
+import argparse
 import sys
 from collections.abc import Callable
 
@@ -7,37 +8,30 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from treadle import cli
 from treadle.app import Treadle
+from treadle.console.verbs import VERBS, Verb
 from treadle.errors import TreadleError
 
 worker_commands = AppGroup("worker", help="Run jobs in the background, and look after them.")
 
 
-@worker_commands.command()
-@click.option("--concurrency", type=click.IntRange(min=1), help="Child processes (default: the usable cores).")
-@click.option("--queues", default="", help="Only these queues, in this order, separated by commas.")
-def run(concurrency: int | None, queues: str) -> None:
-    """Take jobs until SIGTERM or Ctrl-C."""
-    _explained(lambda app: cli.run_worker(app, concurrency, cli.split_queues(queues)))
+def _command(verb: Verb) -> Callable[[tuple[str, ...]], None]:
+    def command(arguments: tuple[str, ...]) -> None:
+        parser = argparse.ArgumentParser(prog=f"flask worker {verb.name}", description=verb.help)
+        verb.add_options(parser)
+        options = parser.parse_args(arguments)
+        treadle: Treadle = current_app.extensions["worker"]
+        try:
+            sys.exit(verb.run(treadle, options, click.echo))
+        except TreadleError as error:
+            click.echo(f"flask worker: {error}", err=True)
+            sys.exit(1)
+
+    return click.argument("arguments", nargs=-1, type=click.UNPROCESSED)(command)
 
 
-@worker_commands.command()
-def status() -> None:
-    """Show the workers, and how many jobs are in each state."""
-    _explained(cli.print_status)
-
-
-@worker_commands.command()
-def migrate() -> None:
-    """Make the tables of the store, or bring them up to date."""
-    _explained(cli.migrate)
-
-
-def _explained(command: Callable[[Treadle], None]) -> None:
-    treadle: Treadle = current_app.extensions["worker"]
-    try:
-        command(treadle)
-    except TreadleError as error:
-        click.echo(f"flask worker: {error}", err=True)
-        sys.exit(1)
+for _verb in VERBS:
+    # The options are those of argparse, the same in each integration: click hands them through.
+    worker_commands.command(
+        _verb.name, help=_verb.help, add_help_option=False, context_settings={"ignore_unknown_options": True}
+    )(_command(_verb))

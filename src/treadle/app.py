@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, ParamSpec, TypeVar
 
@@ -27,7 +28,9 @@ from treadle.handle import JobHandle, refuse_in_event_loop
 from treadle.job import Job, Kind, new_id
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
+from treadle.pools.contract import Pool
 from treadle.pools.coroutines import CoroutinePool
+from treadle.pools.executor import ExecutorPool
 from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
@@ -37,7 +40,7 @@ from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
 from treadle.store.opening import check_url, is_postgres, open_store
-from treadle.task import LIMITS, BoundTask, Registry, Task
+from treadle.task import LIMITS, POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
@@ -98,6 +101,7 @@ class Treadle:
         self._is_findable = False
         self.task = self.registry.task
         self._check_url()
+        self._check_executors()
 
     # Sending
 
@@ -180,6 +184,7 @@ class Treadle:
                 f"{task.name}: unknown queue {options.queue!r}{suggestion(options.queue, self.settings.queues)}; "
                 f"the setting 'queues' lists {', '.join(self.settings.queues)}"
             )
+        self._check_pool(task)
         now_us = self._clock.now_us()
         run_at_us = options.run_at_us(now_us)
         return Job(
@@ -202,6 +207,15 @@ class Treadle:
             version=1,
             **fields,
         )
+
+    def _check_pool(self, task: Task[..., Any]) -> None:
+        """Raises InvalidTask where no pool has the name that the task gives."""
+        pool, executors = task.settings.pool, self.settings.executors
+        if pool not in POOLS and pool not in executors:
+            raise InvalidTask(
+                f"{task.name}: unknown pool {pool!r}{suggestion(pool, executors)}; the setting 'executors' lists "
+                f"{', '.join(executors) or 'none'}"
+            )
 
     def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._check_children_find_app()
@@ -351,25 +365,28 @@ class Treadle:
         claims_per_s: int | None = None,
         duties: tuple[Duty, ...] = (),
         drain_s: float | None = None,
+        pool_sizes: Mapping[str, int] | None = None,
     ) -> Worker:
         """A worker for this application; `run()` it in the main thread of a process of its own.
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
-        where not given. Raises AppNotFound where child processes could not find the application.
+        where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and AppNotFound where child processes could not find the application.
         """
         for queue in queues:
             if self.settings.queues and queue not in self.settings.queues:
                 raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
-        slots = concurrency or self.slots
+        sizes = self._sizes(concurrency, pool_sizes or {})
+        slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
         initializer = (install, (slots, *arguments))
         return Worker(
             store=self.worker_store,
             runner=self.runner,
             settings=self.settings,
-            make_places=lambda fds: self._make_places(slots, initializer, fds),
+            make_places=lambda fds: self._make_places(sizes, initializer, fds),
             alive=self.alive,
             announce=self.events.announce,
             clock=self._clock,
@@ -380,21 +397,44 @@ class Treadle:
             drain_s=drain_s,
         )
 
-    def _make_places(self, slots: int, initializer: Initializer, held_fds: tuple[int, ...]) -> list[Place]:
+    def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
+        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
+        sizes = {
+            "processes": concurrency or self.slots,
+            "threads": self.settings.threads,
+            "coroutines": self.settings.coroutines,
+            "inline": 1,
+            **{name: self.settings.executor_slots.get(name, 1) for name in self.settings.executors},
+        }
+        for name, size in changes.items():
+            if name not in sizes:
+                raise SettingsError(f"unknown pool {name!r}{suggestion(name, sizes)}")
+            if size < 0 or (name == "inline" and size > 1):
+                raise SettingsError(f"pool {name!r} cannot run {size} jobs at once")
+        return {**sizes, **changes}
+
+    def _make_places(
+        self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]
+    ) -> list[Place]:
         def processes() -> ProcessPool:
             return ProcessPool(
-                slots, nice=self.settings.job_nice, python=self.settings.python,
+                sizes["processes"], nice=self.settings.job_nice, python=self.settings.python,
                 initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
                 **self.recycling,
             )  # fmt: skip
 
-        threads, coroutines = self.settings.threads, self.settings.coroutines
-        return [
-            Place("processes", slots, processes),
-            Place("threads", threads, lambda: ThreadPool(threads, name="treadle-job")),
-            Place("coroutines", coroutines, lambda: CoroutinePool(coroutines)),
-            Place("inline", 1, InlinePool),
-        ]
+        makers: dict[str, Callable[[], Pool]] = {
+            "processes": processes,
+            # Twice as many: a slot whose thread is stuck is given to another one.
+            "threads": lambda: ThreadPool(2 * sizes["threads"], name="treadle-job"),
+            "coroutines": lambda: CoroutinePool(sizes["coroutines"]),
+            "inline": InlinePool,
+            **{
+                name: partial(ExecutorPool, partial(executor_of, given), initializer)
+                for name, given in self.settings.executors.items()
+            },
+        }
+        return [Place(name, sizes[name], make) for name, make in makers.items() if sizes[name]]
 
     @property
     def recycling(self) -> dict[str, Any]:
@@ -536,6 +576,15 @@ class Treadle:
             self.child_initializer()
         self._is_findable = True
 
+    def _check_executors(self) -> None:
+        taken = sorted({*POOLS} & {*self.settings.executors})
+        if taken:
+            raise SettingsError(f"setting executors: {taken[0]!r} is a pool of every worker; choose another name")
+        for name in self.settings.executor_slots.keys() - self.settings.executors.keys():
+            raise SettingsError(
+                f"setting executor_slots: unknown name {name!r}{suggestion(name, self.settings.executors)}"
+            )
+
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
             check_url(self.settings.database_url)
@@ -557,3 +606,12 @@ def runner_of(target: str) -> Runner:
     if not isinstance(app, Treadle):
         raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
     return app.runner
+
+
+def executor_of(given: Any) -> Executor:
+    """The executor that a setting means. Raises SettingsError."""
+    found = load_target(given) if isinstance(given, str) else given
+    made = found() if callable(found) and not isinstance(found, Executor) else found
+    if not isinstance(made, Executor):
+        raise SettingsError(f"setting executors: {given!r} gives {made!r}, which is no concurrent.futures.Executor")
+    return made

@@ -58,6 +58,13 @@ class WorkerStarted(Event, frozen=True):
     slots: dict[str, int]
 
 
+class WorkerQuiet(Event, frozen=True):
+    """A worker claims no more, and goes on until it is stopped."""
+
+    worker_id: str
+    running: int
+
+
 class WorkerDraining(Event, frozen=True):
     """A worker claims no more and waits for what runs."""
 
@@ -69,6 +76,52 @@ class WorkerStopped(Event, frozen=True):
     """A worker is gone; nothing of it runs any more."""
 
     worker_id: str
+
+
+class StoreAway(Event, frozen=True):
+    """A worker cannot use its store; told once, until it can again."""
+
+    worker_id: str
+    error: BaseException
+
+
+class StoreBack(Event, frozen=True):
+    """A worker can use its store again; what it kept meanwhile is delivered."""
+
+    worker_id: str
+    away_s: float
+
+
+class LeaseLost(Event, frozen=True):
+    """A worker found that others had taken it for dead; it is known again, its old runs no longer count."""
+
+    worker_id: str
+
+
+class MessagesDropped(Event, frozen=True):
+    """Jobs sent more messages while the store was away than a worker keeps; the newest of them are lost."""
+
+    worker_id: str
+    count: int
+
+
+class JobStuck(Event, frozen=True):
+    """A run in this process goes on for too long and cannot be ended; told once, with where it is."""
+
+    job: Job
+    worker_id: str
+    run_s: float
+    stack: str
+    is_replaced: bool
+    """Another job has got its slot."""
+
+
+class StuckJobEnded(Event, frozen=True):
+    """A run that was stuck has ended after all."""
+
+    job: Job
+    worker_id: str
+    run_s: float
 
 
 class DutyFailed(Event, frozen=True):

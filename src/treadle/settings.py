@@ -62,6 +62,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that a worker runs at once in the pool `threads`."""
     coroutines: Count = 100
     """Jobs that a worker runs at once in the pool `coroutines`."""
+    executors: dict[str, Any] = {}
+    """Pools of your own by name, for `pool="name"`: each a `concurrent.futures.Executor`, or a function that makes one,
+    or the address `module:name` of either. One that a function makes is made anew when it has broken."""
+    executor_slots: dict[str, Count] = {}
+    """Jobs that a worker runs at once in each of them; 1 where not named."""
     queues: tuple[str, ...] = ()
     """The names that may be used, served in this order; empty: any name, all served alike."""
     app: str | None = None
@@ -82,6 +87,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Niceness of the processes behind `pool.map`."""
     drain_s: Seconds = 10
     """How long a stopping worker waits for running jobs before it interrupts them."""
+    deliver_s: Seconds = 10
+    """How long a stopping worker tries to tell a store that is away how its jobs ended, before it leaves them to be
+    rescued."""
+    stuck_after_s: Annotated[float, Meta(gt=0)] = 3600
+    """After so long a job in a thread, or a coroutine that blocks its event loop, is told of, and its slot replaced."""
     heartbeat_s: Annotated[float, Meta(gt=0)] = 3
     lease_s: Annotated[float, Meta(gt=0)] = 10
     """A worker on another host that was not heard of for this long is taken for dead."""

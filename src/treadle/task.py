@@ -61,7 +61,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     backoff: BackoffRule = Backoff.exponential()
     pool: str = "processes"
     """Where not named: `coroutines` for an async function, else `processes`. On a free-threaded build `threads`, which
-    then run on every core, for a plain function without limits: a crash of one takes the worker along."""
+    then run on every core, for a plain function without limits: a crash of one takes the worker along.
+    Or the name of one of the setting `executors`."""
     timeout_s: float | None = None
     """How long a run may take before its process is killed; that counts as an error. Pool `processes` only."""
     memory_mb: float | None = None
@@ -88,7 +89,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _whole_number(where, "priority", self.priority, MIN_PRIORITY, MAX_PRIORITY)
         _whole_number(where, "max_attempts", self.max_attempts, 1, 1_000_000)
         _whole_number(where, "max_crashes", self.max_crashes, 0, 1_000_000)
-        if self.pool not in POOLS:
+        # Another name may be that of an executor, which the application's settings know; but not one like these.
+        is_ours = self.pool in POOLS
+        if not (is_ours or (isinstance(self.pool, str) and self.pool and not suggestion(self.pool, POOLS))):
             raise InvalidTask(f"{where}: unknown pool {self.pool!r}{suggestion(self.pool, POOLS)}")
         if not isinstance(self.queue, str) or not self.queue:
             raise InvalidTask(f"{where}: queue must be a name, got {self.queue!r}")

@@ -23,3 +23,34 @@ def test_a_worker_on_a_database_in_memory_is_refused():
     """No other process can see such a database: the command says so and exits."""
     with pytest.raises(CommandError, match="in memory"):
         call_command("worker", "run")
+
+
+@pytest.mark.django_db
+def test_jobs_are_listed_and_cancelled():
+    """`worker jobs`, `job` and `cancel` speak of the jobs of the alias."""
+    job = send_function(tasks.string_length, "x")
+    assert written("jobs", "--queue", "default")[0].startswith(job.id)
+    assert any("string_length" in line for line in written("job", job.id))
+    assert written("cancel", job.id) == [f"{job.id} is cancelled"]
+    assert written("top", "--once")[0] == "no worker is known"
+
+
+@pytest.mark.django_db
+def test_a_health_check_fails_without_a_worker():
+    """`worker status --max-age` exits with 1."""
+    with pytest.raises(SystemExit) as caught:
+        written("status", "--max-age", "30")
+    assert caught.value.code == 1
+
+
+@pytest.mark.django_db
+def test_a_job_that_is_not_there_is_one_line():
+    """An error of the command, not a traceback."""
+    with pytest.raises(CommandError, match="there is no job 'nobody'"):
+        written("job", "nobody")
+
+
+def written(*words):
+    out = StringIO()
+    call_command("worker", *words, stdout=out)
+    return out.getvalue().splitlines()

@@ -1,6 +1,7 @@
 """Worker processes on one store: what a kill, a signal and a crash leave behind."""
 
 import signal
+import sqlite3
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -185,6 +186,62 @@ def test_a_second_signal_interrupts_with_refund(app, jobs, journal, gate, tmp_pa
     assert (row.state, row.attempt, row.crashes) == ("ready", 0, 0)
     assert jobs.outcomes() == {"interrupted": 1}
     assert not is_alive(int(lines(journal)[0]))
+
+
+def test_a_quiet_worker_takes_no_more_jobs(app, jobs, journal, gate, tmp_path):
+    """After SIGUSR1 what runs goes on and what is sent waits; SIGTERM ends the worker as ever."""
+    with workers(jobs, tmp_path, 1) as [only]:
+        running = hold_one(app, journal, gate)
+        only.signal(signal.SIGUSR1)
+        eventually(lambda: "is quiet" in only.output)
+        later = app.send_function(core.string_length, "abc")
+        gate.touch()
+        assert (running.result(20), later.refresh().state, only.is_running) == ("open", "ready", True)
+        assert only.stop() == 0
+    assert later.refresh().state == "ready"
+
+
+def test_a_third_signal_leaves_without_the_store(app, jobs, journal, gate, tmp_path):
+    """Where the store is away and two signals were not enough, the third ends the worker, and its job is rescued."""
+    with program("-m", "tests.end_to_end.apps.patient", folder=tmp_path) as only:
+        job = hold_one(app, journal, gate)
+        with store_locked(tmp_path):
+            only.signal(signal.SIGTERM)
+            eventually(lambda: "takes no more jobs" in only.output)
+            only.signal(signal.SIGTERM)
+            eventually(lambda: "the store is away" in only.output, 30)
+            assert only.is_running
+            only.signal(signal.SIGTERM)
+            assert only.ended() == 0
+    gate.touch()
+    with worker(tmp_path):
+        assert job.result(20) == "open"
+    assert jobs.outcomes() == {"crashed": 1, "succeeded": 1}
+
+
+@contextmanager
+def store_locked(folder: Path):
+    """Another program holds SQLite's own lock of the file."""
+    connection = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+        connection.close()
+
+
+def test_a_worker_that_holds_its_gil_is_not_taken_for_dead(app, jobs, journal, gate, tmp_path):
+    """Although its lease runs out meanwhile: it holds its lock, and another worker of the host leaves its jobs alone."""
+    with (
+        program("-m", "tests.end_to_end.apps.breathless", folder=tmp_path),
+        program("-m", "tests.end_to_end.apps.breathless", folder=tmp_path),
+    ):
+        eventually(lambda: len(jobs.workers("process")) == 2, 30)
+        job = app.send_function(core.hold_gil, str(journal), 2.0)
+        assert job.result(20) == "held"
+    assert jobs.outcomes() == {"succeeded": 1}
+    assert len(lines(journal)) == 1
 
 
 def test_a_drain_has_an_end(app, jobs, journal, gate, tmp_path):

@@ -5,6 +5,7 @@ import sqlite3
 import pytest
 from tests.flask_worker.site import string_length, worker
 
+from treadle.console.verbs import VERBS
 from treadle.store.contract import WorkerRow
 
 
@@ -104,3 +105,26 @@ def test_help_explains_itself(flask):
     """`flask worker --help` lists each command with a sentence."""
     shown = flask("worker", "--help").output
     assert all(word in shown for word in ("run", "status", "migrate", "Take jobs until"))
+
+
+def test_each_verb_of_the_console_is_there(flask):
+    """With the same options as in `treadle worker`, explained by `--help`."""
+    shown = flask("worker", "--help").output
+    assert all(verb.name in shown for verb in VERBS)
+    assert "--max-age" in flask("worker", "status", "--help").output
+
+
+def test_a_job_is_found_shown_and_cancelled(app, flask):
+    """`jobs`, `job` and `cancel` speak of the jobs of the application."""
+    with app.app_context():
+        job = worker.send_function(string_length, "abc")
+    assert flask("worker", "jobs", "--state", "ready").output.startswith(job.id)
+    assert '"abc"' in flask("worker", "job", job.id, "--payload").output
+    assert flask("worker", "cancel", job.id).output == f"{job.id} is cancelled\n"
+    assert flask("worker", "cancel", "nobody").exit_code == 1
+    assert "queue" in flask("worker", "top", "--once").output
+
+
+def test_a_health_check_fails_without_a_worker(flask):
+    """`status --max-age` has the exit status that an orchestrator looks at."""
+    assert flask("worker", "status", "--max-age", "30").exit_code == 1

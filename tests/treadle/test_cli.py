@@ -11,7 +11,8 @@ from tests import apps
 from tests.helpers import PATIENCE_S, Gate, eventually, jobs_app, python
 
 from treadle import State, Treadle
-from treadle.cli import main, print_status, split_queues
+from treadle.cli import main
+from treadle.console.verbs import split_queues
 
 TARGET = "tests.apps:app"
 
@@ -50,7 +51,9 @@ def test_a_second_signal_interrupts(app: Treadle, gate: Gate) -> None:
         job = app.send_function(apps.wait_for, str(gate.path))
         eventually(lambda: job.refresh().state is State.RUNNING)
         process.send_signal(signal.SIGINT)
-        eventually(lambda: job.refresh().state is State.READY or process.send_signal(signal.SIGINT))
+        eventually(lambda: "takes no more jobs" in process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        eventually(lambda: job.refresh().state is State.READY)
         process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert job.refresh().row.attempt == 0
@@ -62,15 +65,6 @@ def test_a_worker_process_serves_the_queues_it_is_given(app: Treadle) -> None:
     with command(app, "worker", "run", TARGET, "--queues", "mail,more"):
         assert app.send_function(apps.string_length.options(queue="more"), "abc").result(PATIENCE_S) == 3
     assert other.refresh().state is State.READY
-
-
-def test_status_tells_workers_and_counts(app: Treadle) -> None:
-    """A line for each worker and each queue."""
-    lines: list[str] = []
-    app.send_function(apps.string_length, "abc")
-    app.send_function(apps.string_length.options(queue="mail"), "abc").cancel()
-    print_status(app, lines.append)
-    assert lines == ["no worker is known", "queue   default  ready 1", "queue   mail  cancelled 1"]
 
 
 def test_status_runs_as_a_command(app: Treadle) -> None:

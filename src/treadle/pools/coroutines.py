@@ -86,6 +86,21 @@ class CoroutinePool(Pool):
         self._loop.call_soon_threadsafe(task.cancel)
         return True
 
+    def ask(self, answer: Callable[[], None]) -> bool:
+        """Have `answer` called in the event loop once that is free; False where no loop was needed yet."""
+        with self._lock:
+            if self._loop is None or self._loop.is_closed():
+                return False
+            self._loop.call_soon_threadsafe(answer)
+            return True
+
+    @property
+    def held_by(self) -> Future[Any] | None:
+        """The call whose code runs at this moment, and which alone can let the event loop go on."""
+        current = asyncio.current_task(self._loop) if self._loop is not None else None
+        # A copy: the loop's own thread changes it.
+        return next((future for future, task in tuple(self._tasks.items()) if task is current), None)
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         with self._lock:
             is_first, self._is_shut_down = not self._is_shut_down, True

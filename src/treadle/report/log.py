@@ -1,7 +1,14 @@
-"""All log lines of Treadle, written from events, in one place: the logger `treadle`."""
+"""All log lines of Treadle, written from events, in one place: the logger `treadle`.
 
+One line a fact. A traceback only where a job's own function raised for the last time, or a thread is
+stuck: what is an operator's matter says what is wrong, not where we noticed it.
+"""
+
+import json
 import logging
+from datetime import UTC, datetime
 from functools import singledispatch
+from typing import Any, Literal, NamedTuple, get_args
 
 from treadle.events import (
     DutyFailed,
@@ -11,8 +18,15 @@ from treadle.events import (
     JobEnqueued,
     JobsRescued,
     JobStarted,
+    JobStuck,
     LateResultRefused,
+    LeaseLost,
+    MessagesDropped,
+    StoreAway,
+    StoreBack,
+    StuckJobEnded,
     WorkerDraining,
+    WorkerQuiet,
     WorkerStarted,
     WorkerStopped,
 )
@@ -22,92 +36,197 @@ logger = logging.getLogger("treadle")
 
 WORDS = {OutcomeKind.TIMED_OUT: "ran out of time", OutcomeKind.OUT_OF_MEMORY: "ran out of memory"}
 
+LogFormat = Literal["text", "json"]
+LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
+
+
+class Line(NamedTuple):
+    """What a fact is logged as; the values are put into the text as `logging` does it."""
+
+    level: int
+    text: str
+    values: tuple[Any, ...] = ()
+
 
 def log_events(events: Events) -> None:
     """Write a line for each event from now on."""
     events.subscribe(_log)
 
 
-def log_to_terminal(level: int = logging.INFO) -> None:
+def log_to_terminal(form: LogFormat = "text", level: int = logging.INFO) -> None:
     """For a worker process whose application configured no logging: our lines, on standard error."""
     if logger.handlers or logging.getLogger().handlers:
         return
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    text = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    handler.setFormatter(JsonFormatter() if form == "json" else text)
     logger.addHandler(handler)
     logger.setLevel(level)
 
 
+class JsonFormatter(logging.Formatter):
+    """Each record as a JSON object on a line of its own: time, level, message, and what the event is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        shown = {"time": moment, "level": record.levelname, "message": record.getMessage()}
+        event = getattr(record, "event", None)
+        if isinstance(event, Event):
+            shown |= _about(event)
+        if record.exc_info:
+            shown["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(shown, default=str)
+
+
+def _about(event: Event) -> dict[str, Any]:
+    """The fields of an event that a program may want to search for."""
+    shown: dict[str, Any] = {"event": type(event).__name__}
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        match name:
+            case "job":
+                shown |= {"job_id": value.id, "task": value.task, "queue": value.queue, "attempt": value.attempt}
+            case "outcome":
+                shown["outcome"] = value.kind
+            case _:
+                shown[name] = value
+    return shown
+
+
 def _log(event: Event) -> None:
-    _line(event)
+    line = _line(event)
+    logger.log(line.level, line.text, *line.values, extra={"event": event})
 
 
 @singledispatch
-def _line(event: Event) -> None:
-    logger.debug("%s", event)
+def _line(event: Event) -> Line:
+    return Line(logging.DEBUG, "%s", (event,))
 
 
 @_line.register
-def _(event: JobEnqueued) -> None:
-    logger.debug("job %s (%s) sent", event.job.id, event.job.task)
+def _(event: JobEnqueued) -> Line:
+    return Line(logging.DEBUG, "job %s (%s) sent", (event.job.id, event.job.task))
 
 
 @_line.register
-def _(event: JobStarted) -> None:
-    logger.debug("job %s (%s) started, attempt %s", event.job.id, event.job.task, event.job.attempt)
+def _(event: JobStarted) -> Line:
+    return Line(logging.DEBUG, "job %s (%s) started, attempt %s", (event.job.id, event.job.task, event.job.attempt))
 
 
 @_line.register
-def _(event: JobEnded) -> None:
+def _(event: JobEnded) -> Line:
     job, outcome = event.job, event.outcome
+    named = (job.id, job.task)
     will_retry = outcome.retry_after_s is not None and job.attempt < job.max_attempts
     is_cut_off = will_retry or outcome.kind in UNANSWERED
     if outcome.kind is OutcomeKind.SUCCEEDED:
-        logger.debug("job %s (%s) succeeded", job.id, job.task)
-    elif outcome.kind is OutcomeKind.CANCELLED or (is_cut_off and job.cancel_requested_at_us is not None):
-        logger.info("job %s (%s) was cancelled while it ran", job.id, job.task)
-    elif outcome.kind is OutcomeKind.INTERRUPTED:
-        logger.info("job %s (%s) interrupted; it will start again", job.id, job.task)
-    elif will_retry:
-        level = logging.INFO if outcome.kind is OutcomeKind.RAISED else logging.WARNING
-        logger.log(level, "job %s (%s) %s on attempt %s of %s, and is tried again in %.1f s: %s", job.id, job.task,
-                   WORDS.get(outcome.kind, outcome.kind), job.attempt, job.max_attempts, outcome.retry_after_s,
-                   outcome.failure)  # fmt: skip
-    elif outcome.kind is OutcomeKind.UNKNOWN_TASK:
-        logger.warning("job %s waits: %s", job.id, outcome.failure and outcome.failure.message)
-    else:
-        logger.error(
-            "job %s (%s) %s on attempt %s: %s\n%s", job.id, job.task, WORDS.get(outcome.kind, outcome.kind),
-            job.attempt, outcome.failure, outcome.failure.traceback if outcome.failure else "",
-        )  # fmt: skip
+        return Line(logging.DEBUG, "job %s (%s) succeeded", named)
+    if outcome.kind is OutcomeKind.CANCELLED or (is_cut_off and job.cancel_requested_at_us is not None):
+        return Line(logging.INFO, "job %s (%s) was cancelled while it ran", named)
+    if outcome.kind is OutcomeKind.INTERRUPTED:
+        return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
+    if outcome.kind is OutcomeKind.UNKNOWN_TASK:
+        return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))
+    return _retried(event) if will_retry else _failed(event)
+
+
+def _retried(event: JobEnded) -> Line:
+    job, outcome = event.job, event.outcome
+    return Line(
+        logging.INFO if outcome.kind is OutcomeKind.RAISED else logging.WARNING,
+        "job %s (%s) %s on attempt %s of %s, and is tried again in %.1f s: %s",
+        (
+            job.id, job.task, WORDS.get(outcome.kind, outcome.kind), job.attempt, job.max_attempts,
+            outcome.retry_after_s, outcome.failure,
+        ),
+    )  # fmt: skip
+
+
+def _failed(event: JobEnded) -> Line:
+    job, outcome = event.job, event.outcome
+    values = (job.id, job.task, WORDS.get(outcome.kind, outcome.kind), job.attempt, outcome.failure)
+    text = "job %s (%s) %s on attempt %s: %s"
+    if outcome.failure is None or not outcome.failure.traceback:
+        return Line(logging.ERROR, text, values)
+    return Line(logging.ERROR, f"{text}\n%s", (*values, outcome.failure.traceback))
 
 
 @_line.register
-def _(event: LateResultRefused) -> None:
-    logger.warning("late result of job %s (%s) refused: its claim was no longer valid", event.job.id, event.job.task)
+def _(event: JobStuck) -> Line:
+    return Line(
+        logging.ERROR,
+        "job %s (%s) is stuck: it has run for %.0f s and cannot be ended%s; it is here:\n%s",
+        (
+            event.job.id, event.job.task, event.run_s,
+            ", so another job gets its slot" if event.is_replaced else "", event.stack,
+        ),
+    )  # fmt: skip
 
 
 @_line.register
-def _(event: JobsRescued) -> None:
-    logger.warning("worker %s is dead; %s of its jobs were taken back", event.dead_worker_id, event.count)
+def _(event: StuckJobEnded) -> Line:
+    text = "job %s (%s), which was stuck, has ended after %.0f s"
+    return Line(logging.WARNING, text, (event.job.id, event.job.task, event.run_s))
 
 
 @_line.register
-def _(event: WorkerStarted) -> None:
+def _(event: LateResultRefused) -> Line:
+    text = "late result of job %s (%s) refused: its claim was no longer valid"
+    return Line(logging.WARNING, text, (event.job.id, event.job.task))
+
+
+@_line.register
+def _(event: JobsRescued) -> Line:
+    values = (event.dead_worker_id, event.count)
+    return Line(logging.WARNING, "worker %s is dead; %s of its jobs were taken back", values)
+
+
+@_line.register
+def _(event: WorkerStarted) -> Line:
     slots = ", ".join(f"{count} {name}" for name, count in event.slots.items())
-    logger.info("worker %s (%s) takes jobs: %s", event.worker_id, event.kind, slots)
+    return Line(logging.INFO, "worker %s (%s) takes jobs: %s", (event.worker_id, event.kind, slots))
 
 
 @_line.register
-def _(event: WorkerDraining) -> None:
-    logger.info("worker %s takes no more jobs and waits for %s", event.worker_id, event.running)
+def _(event: WorkerQuiet) -> Line:
+    text = "worker %s is quiet: it takes no more jobs, %s go on, and it ends when it is stopped"
+    return Line(logging.INFO, text, (event.worker_id, event.running))
 
 
 @_line.register
-def _(event: WorkerStopped) -> None:
-    logger.info("worker %s has stopped", event.worker_id)
+def _(event: WorkerDraining) -> Line:
+    return Line(logging.INFO, "worker %s takes no more jobs and waits for %s", (event.worker_id, event.running))
 
 
 @_line.register
-def _(event: DutyFailed) -> None:
-    logger.error("%s failed and will be tried again: %s: %s", event.duty, type(event.error).__name__, event.error)
+def _(event: WorkerStopped) -> Line:
+    return Line(logging.INFO, "worker %s has stopped", (event.worker_id,))
+
+
+@_line.register
+def _(event: LeaseLost) -> Line:
+    text = "worker %s was taken for dead and its jobs were taken back (was this machine asleep?); it goes on"
+    return Line(logging.WARNING, text, (event.worker_id,))
+
+
+@_line.register
+def _(event: StoreAway) -> Line:
+    text = "the store is away: %s: %s; no job is taken until it is back, and what has ended is kept"
+    return Line(logging.ERROR, text, (type(event.error).__name__, event.error))
+
+
+@_line.register
+def _(event: StoreBack) -> Line:
+    return Line(logging.INFO, "the store is back after %.1f s", (event.away_s,))
+
+
+@_line.register
+def _(event: MessagesDropped) -> Line:
+    text = "%s messages of jobs were dropped: the store was away, and more were sent than are kept"
+    return Line(logging.WARNING, text, (event.count,))
+
+
+@_line.register
+def _(event: DutyFailed) -> Line:
+    text = "%s failed and will be tried again: %s: %s"
+    return Line(logging.ERROR, text, (event.duty, type(event.error).__name__, event.error))

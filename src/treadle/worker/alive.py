@@ -1,5 +1,7 @@
 """Who is alive on this host: a worker holds a `flock` on its own file as long as it lives.
 
+In the file stands what the worker says of itself, for whoever looks.
+
 The kernel lets go of the lock when the last process that holds the open file has ended, however it
 ended, and whatever any clock says. A worker hands the open file on to its child processes, so a lock
 that can be taken proves more than the worker's death: no run of its jobs goes on anywhere.
@@ -43,6 +45,13 @@ class AliveFolder:
             os.close(fd)
         return False
 
+    def note(self, name: str) -> str:
+        """What the holder of the lock of this name says of itself; empty where nothing is said."""
+        try:
+            return (self.path / name).read_text()
+        except OSError:
+            return ""
+
     def forget(self, name: str) -> None:
         """Remove the file of a worker that is dead."""
         with contextlib.suppress(FileNotFoundError):
@@ -56,6 +65,13 @@ class HeldLock:
         self.fd = fd
         self._path = path
         _held.add(self)
+
+    def note(self, text: str) -> None:
+        """Say something of oneself."""
+        data = text.encode()
+        # In this order a reader sees too much rather than too little.
+        os.pwrite(self.fd, data, 0)
+        os.ftruncate(self.fd, len(data))
 
     def release(self, *, remove: bool = True) -> None:
         """Let go. `remove`: nobody will ask for this name again."""

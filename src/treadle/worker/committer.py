@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from treadle.clock import Clock
-from treadle.events import Event, JobEnded, LateResultRefused
+from treadle.events import Event, JobEnded, LateResultRefused, MessagesDropped
 from treadle.job import Claim, Ending, Job, Outcome, Progress, Report
 from treadle.store.contract import Store
 
@@ -18,6 +18,10 @@ REPORT_INTERVAL_S = 0.1
 """Progress and messages are written at most this often."""
 GROUP_COMMIT_S = 0.003
 """How long an ending may wait for others to share its commit, while the pools have enough to do."""
+
+
+MOST_MESSAGE_CHARACTERS = 16_000_000
+"""Of messages that wait, while the store is away; endings are bounded by what runs, since nothing more is claimed."""
 
 
 class _News:
@@ -29,6 +33,8 @@ class _News:
         self.released: list[Claim] = []
         self.progress: dict[Claim, Progress | None] = {}
         self.messages: dict[Claim, list[tuple[int, str]]] = {}
+        self.message_characters = 0
+        self.dropped = 0
         self.first_ending_s: float | None = None
 
     def reports(self) -> list[Report]:
@@ -81,7 +87,10 @@ class Committer:
             claim = job.claim
             if isinstance(value, Progress):
                 self._news.progress[claim] = value
+            elif self._news.message_characters + len(value) > MOST_MESSAGE_CHARACTERS:
+                self._news.dropped += 1
             else:
+                self._news.message_characters += len(value)
                 self._news.progress.setdefault(claim, None)
                 self._news.messages.setdefault(claim, []).append((self._clock.now_us(), value))
 
@@ -94,6 +103,8 @@ class Committer:
             now_s = self._clock.monotonic_s()
             if self._news.first_ending_s is not None:
                 return max(0.0, self._news.first_ending_s + GROUP_COMMIT_S - now_s) if may_wait else 0.0
+            if self._news.message_characters > MOST_MESSAGE_CHARACTERS // 2:
+                return 0.0
             if self._news.progress or self._news.started:
                 return max(0.0, self._last_write_s + REPORT_INTERVAL_S - now_s)
             return None
@@ -111,6 +122,8 @@ class Committer:
             self._take_back(news)
             raise
         self._last_write_s = self._clock.monotonic_s()
+        if news.dropped:
+            self._announce(MessagesDropped(self._worker_id, news.dropped))
         self._tell(news.endings, accepted)
 
     def _write(self, news: _News) -> set[Claim]:
@@ -132,6 +145,8 @@ class Committer:
             news.endings += newer.endings
             news.released += newer.released
             news.started |= newer.started
+            news.message_characters += newer.message_characters
+            news.dropped += newer.dropped
             for claim, progress in newer.progress.items():
                 news.progress[claim] = progress or news.progress.get(claim)
                 news.messages.setdefault(claim, []).extend(newer.messages.get(claim, ()))

@@ -22,14 +22,15 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     """
     ran = []
     store.promote(clock.now_us())
-    while job := _claim_one(store, clock):
+    pools = (*POOLS, *settings.executors)
+    while job := _claim_one(store, clock, pools):
         _run(job, store, runner, settings, clock)
         ran.append(job.id)
     return ran
 
 
-def _claim_one(store: Store, clock: Clock) -> Job | None:
-    for pool in POOLS:
+def _claim_one(store: Store, clock: Clock, pools: tuple[str, ...]) -> Job | None:
+    for pool in pools:
         for job in store.claim(WORKER_ID, 1, clock.now_us(), pool=pool, starts=True):
             return job
     return None

@@ -12,24 +12,35 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from typing import Any
 
 import msgspec
 
 from treadle.clock import US_PER_S, Clock, sleep_s
-from treadle.errors import MemoryLimitExceeded, PoolBroken, StoreError, TaskTimeout, WorkerCrashed
-from treadle.events import DutyFailed, Event, JobStarted, WorkerDraining, WorkerStarted, WorkerStopped
+from treadle.errors import MemoryLimitExceeded, PoolBroken, PoolError, StoreError, TaskTimeout, WorkerCrashed
+from treadle.events import (
+    Event,
+    JobStarted,
+    StuckJobEnded,
+    WorkerDraining,
+    WorkerQuiet,
+    WorkerStarted,
+    WorkerStopped,
+)
 from treadle.job import Job, Kind, Outcome
 from treadle.pools import current
-from treadle.pools.contract import Pool
 from treadle.settings import Settings
-from treadle.store.contract import Store, WorkerRow
+from treadle.states import State
+from treadle.store.contract import Query, Store, WorkerRow
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder, HeldLock
 from treadle.worker.committer import Committer
 from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, whole_payload
+from treadle.worker.outage import Outage
 from treadle.worker.places import Flight, Place, Rate
+from treadle.worker.standing import Standing, duty_of
+from treadle.worker.stuck import StuckWatch
 from treadle.worker.upkeep import Duty, Upkeep
 
 LOOK_EVERY_S = 1.0
@@ -40,8 +51,11 @@ DRAIN_LOOK_EVERY_S = 0.1
 CANCEL_EVERY_S = 0.25
 """How often to look for cancels of what runs. A duty beside the loop: a look at each turn would cost every
 commit a statement, and none would see it while the worker drains or is busy."""
-LONGEST_PAUSE_S = 5.0
-"""Between two tries while the store is away."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Between two tries while the store is away, each pause twice as long."""
+PAUSE_LOOK_S = 0.1
+"""How soon a signal is heeded in such a pause."""
+EVERY_RUNNING_JOB = 1_000_000
 
 
 class Worker:
@@ -85,8 +99,14 @@ class Worker:
         self._places: dict[str, Place] = {}
         self._claimed: deque[Job] = deque()
         # Plain flags: a signal handler sets them, and must not meet a lock that its own thread holds.
+        self._is_quiet = False
         self._is_stopping = False
         self._is_urgent = False
+        self._is_leaving = False
+        self._outage = Outage(self.id, clock, announce)
+        self._pause_s = FIRST_PAUSE_S
+        self._is_unsure = False
+        self._telling = threading.Lock()
         self._fatal: BaseException | None = None
         self._lock: HeldLock | None = None
         self._upkeep: Upkeep | None = None
@@ -105,6 +125,7 @@ class Worker:
             self._begin()
             self._warm_up()
             self._work()
+            self._keep_quiet()
             self._drain()
         except BaseException:
             self._abandon()
@@ -113,11 +134,21 @@ class Worker:
         if self._fatal is not None:
             raise self._fatal
 
+    def quiet(self) -> None:
+        """Claim no more; what runs goes on, and so does `run`, until `stop`."""
+        self._is_quiet = True
+        self._wakeup.wake()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Claim no more, wait for what runs, then return from `run`; `at_once`: interrupt it instead."""
         self._is_urgent = self._is_urgent or at_once
         self._is_stopping = True
         self._wakeup.wake()
+
+    def leave(self) -> None:
+        """Interrupt what runs, and do not wait for a store that is away: others rescue what it was not told."""
+        self._is_leaving = True
+        self.stop(at_once=True)
 
     # The life of a worker
 
@@ -127,11 +158,30 @@ class Worker:
         fds = (self._lock.fd,) if self._lock else ()
         self._places = {place.name: place for place in self._make_places(fds)}
         row = self._row()
-        duties = (Duty("cancel", CANCEL_EVERY_S, self._end_cancelled), *self._duties)
-        self._upkeep = Upkeep(row, self._store, self._alive, self._settings, self._clock, self._announce, duties)
-        self._patiently(lambda: self._store.register(row))
+        duties = self._own_duties()
+        self._upkeep = Upkeep(
+            row, self._store, self._alive, self._settings, self._clock, self._announce, duties,
+            outage=self._outage, on_lease_lost=self._end_void,
+        )  # fmt: skip
+        while not self._try(lambda: self._store.register(row)) and not self._is_stopping:
+            self._pause()
         self._upkeep.start()
         self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))
+
+    def _own_duties(self) -> tuple[Duty, ...]:
+        places = tuple(self._places.values())
+        watch = StuckWatch(places, self._settings.stuck_after_s, self._clock, self._announce, self.id)
+        saying = (duty_of(self._lock, self._standing),) if self._lock is not None else ()
+        return Duty("cancel", CANCEL_EVERY_S, self._end_cancelled), watch.duty(), *saying, *self._duties
+
+    def _standing(self) -> Standing:
+        places = self._places.values()
+        return Standing(
+            doing="stopping" if self._is_stopping else "quiet" if self._is_quiet else "working",
+            slots={place.name: place.slots for place in places},
+            running=self._running,
+            stuck=sum(place.stuck for place in places),
+        )
 
     def _warm_up(self) -> None:
         """Start a child before the first claim: what keeps it from starting must not cost a job."""
@@ -157,28 +207,55 @@ class Worker:
         )
 
     def _work(self) -> None:
-        while not self._is_stopping:
-            self._patiently(self._turn)
-            self._wakeup.wait(self._patience_s())
+        while not (self._is_quiet or self._is_stopping):
+            if self._try(self._turn):
+                self._wakeup.wait(self._patience_s())
+            else:
+                self._pause()
 
     def _turn(self) -> None:
+        if self._is_unsure:
+            self._give_back_unknown()
         self._claimed += self._exchange()
         self._start_claimed()
         self._give_back()
 
+    def _keep_quiet(self) -> None:
+        """Let what runs go on and claim no more, until somebody stops the worker."""
+        if self._is_stopping:
+            return
+        self._announce(WorkerQuiet(self.id, self._running))
+        self._release_waiting()
+        while not self._is_stopping:
+            self._let_run_on(LOOK_EVERY_S)
+
     def _drain(self) -> None:
         """Wait for what runs, as long as the settings say; then interrupt it."""
-        running = sum(len(place.flights) for place in self._places.values())
-        self._announce(WorkerDraining(self.id, running))
+        self._announce(WorkerDraining(self.id, self._running))
+        self._release_waiting()
         deadline_s = self._clock.monotonic_s() + self._drain_s
+        while self._is_flying and not self._is_urgent and (self._must_wait or self._clock.monotonic_s() < deadline_s):
+            self._let_run_on(DRAIN_LOOK_EVERY_S)
+        self._interrupt()
+        self._deliver()
+
+    def _release_waiting(self) -> None:
         self._give_back(at_once=True)
         while self._claimed:
             self._committer.add_release(self._claimed.popleft())
-        while self._is_flying and not self._is_urgent and (self._must_wait or self._clock.monotonic_s() < deadline_s):
-            self._patiently(self._flush)
-            self._wakeup.wait(DRAIN_LOOK_EVERY_S)
-        self._interrupt()
-        self._patiently(self._flush, tries=5)
+
+    def _let_run_on(self, look_every_s: float) -> None:
+        if self._try(self._flush):
+            due_s = self._committer.due_in_s()
+            self._wakeup.wait(look_every_s if due_s is None else min(due_s, look_every_s))
+        else:
+            self._pause()
+
+    def _deliver(self) -> None:
+        """Tell the store how everything ended; one that is away is waited for as long as the settings say."""
+        deadline_s = self._clock.monotonic_s() + self._settings.deliver_s
+        while not self._try(self._flush) and not self._is_leaving and self._clock.monotonic_s() < deadline_s:
+            self._pause()
 
     def _leave(self) -> None:
         """Nothing runs any more, and the store knows it."""
@@ -197,7 +274,7 @@ class Worker:
         for place in self._places.values():
             for flight in tuple(place.flights.values()):
                 if flight.future is not None:
-                    place.pool.kill(flight.future)
+                    flight.pool.kill(flight.future)
         self._stop_parts()
         if self._lock is not None:
             self._lock.release(remove=False)
@@ -210,24 +287,42 @@ class Worker:
             place.shutdown()
         self._wakeup.close()
 
-    def _patiently(self, step: Callable[[], None], tries: int | None = None) -> None:
-        """Do a step that needs the store; while the store is away, again and again, ever more slowly.
-
-        Ends without success after `tries`, or once the worker is stopping where there is no such bound.
-        """
-        pause_s = 0.1
-        while True:
-            try:
+    def _try(self, step: Callable[[], None]) -> bool:
+        """Do a step that needs the store; False where that is away."""
+        try:
+            with self._outage.watching("loop"):
                 step()
-                return
-            except StoreError as error:
-                self._announce(DutyFailed("store", error))
-            if tries is None and self._is_stopping:
-                return
-            if tries is not None and (tries := tries - 1) == 0:
-                return
-            sleep_s(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        except StoreError:
+            # The connection may have been lost just after a commit.
+            self._is_unsure = True
+            return False
+        self._pause_s = FIRST_PAUSE_S
+        return True
+
+    def _pause(self) -> None:
+        """Until the next try, each time for longer; or until somebody is in more of a hurry."""
+        left_s, haste = self._pause_s, self._haste
+        while left_s > 0 and self._haste == haste:
+            sleep_s(min(left_s, PAUSE_LOOK_S))
+            left_s -= PAUSE_LOOK_S
+        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
+
+    @property
+    def _haste(self) -> tuple[bool, ...]:
+        return self._is_quiet, self._is_stopping, self._is_urgent, self._is_leaving
+
+    def _give_back_unknown(self) -> None:
+        """Release what the store says is ours and we were never told of: a claim's answer was lost on the way."""
+        with self._telling:
+            held = {claim for place in self._places.values() for claim in tuple(place.flights)}
+        held |= {job.claim for job in self._claimed}
+        # Whatever else we knew of before has ended, and is written now.
+        self._flush()
+        running = self._store.find(Query(state=State.RUNNING, limit=EVERY_RUNNING_JOB))
+        unknown = [job.claim for job in running if job.worker_id == self.id and job.claim not in held]
+        if unknown:
+            self._store.release(unknown, self._clock.now_us())
+        self._is_unsure = False
 
     # One turn
 
@@ -244,6 +339,8 @@ class Worker:
                 pass
 
     def _claim(self) -> list[Job]:
+        if self._claimed:
+            return []  # Those of last time could not be started yet.
         claimed: list[Job] = []
         try:
             for place in self._places.values():
@@ -278,14 +375,14 @@ class Worker:
     def _start(self, work: Work) -> None:
         job = work.job
         place = self._places[job.pool]
-        flight = Flight(job, self._clock.monotonic_s())
+        flight = Flight(job, self._clock.monotonic_s(), place.pool)
         place.flights[job.claim] = flight
-        flight.future = future = self._call(place.pool, flight, work)
+        flight.future = future = self._call(flight, work)
         future.add_done_callback(lambda future: self._on_done(place, flight, future))
 
-    def _call(self, pool: Pool, flight: Flight, work: Work) -> "Future[Any]":
+    def _call(self, flight: Flight, work: Work) -> "Future[Any]":
         try:
-            return pool.call(
+            return flight.pool.call(
                 self._runner.arun if work.job.pool == "coroutines" else self._runner.run,
                 (work,),
                 **work.job.limits,
@@ -315,7 +412,7 @@ class Worker:
         for place in self._places.values():
             for flight in place.waiting_since(before_s):
                 if flight.future is not None:
-                    place.pool.cancel_waiting(flight.future)
+                    flight.pool.cancel_waiting(flight.future)
 
     def _interrupt(self) -> None:
         """End what still runs, with its attempt refunded."""
@@ -328,7 +425,7 @@ class Worker:
                     self._committer.add_release(flight.row)
                     continue
                 # A thread cannot be killed: it ends with this process, which is ending now.
-                place.pool.kill(flight.future)
+                flight.pool.kill(flight.future)
                 self._committer.add_ending(flight.row, Outcome.interrupted())
         # Only when the old runs are over may the store offer their jobs again; a killed future is done a little before
         # its process is.
@@ -342,7 +439,7 @@ class Worker:
         if flight.job.max_crashes == 0 and not flight.is_prefetched:
             # A pool may tell of a start a moment late. Who may run once at most does not run on a guess.
             return False
-        return place.pool.cancel_waiting(flight.future)
+        return flight.pool.cancel_waiting(flight.future)
 
     def _end_cancelled(self) -> None:
         """End the runs that somebody has asked to cancel."""
@@ -357,16 +454,25 @@ class Worker:
     def _cancel(self, place: Place, flight: Flight) -> None:
         flight.cancel_requested_at_us = flight.cancel_requested_at_us or self._clock.now_us()
         claim = flight.job.claim
-        if place.pool.in_process:
+        if flight.pool.in_process:
             execution.cancelled_here.add(claim)
             if claim not in place.flights:
                 execution.cancelled_here.discard(claim)
-        if flight.future is None or flight.is_killed or place.pool.cancel_waiting(flight.future):
+        if flight.future is None or flight.is_killed or flight.pool.cancel_waiting(flight.future):
             return
         # Before the kill, whose end is told while it goes on: it runs, though its start may not be told yet.
         flight.is_killed = True
         # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
-        flight.is_killed = place.pool.kill(flight.future)
+        flight.is_killed = flight.pool.kill(flight.future)
+
+    def _end_void(self) -> None:
+        """End the runs that others have taken back from us: their results are refused, and new runs may begin."""
+        flights = [(place, f) for place in self._places.values() for f in tuple(place.flights.values())]
+        rows = self._store.jobs([flight.job.id for _, flight in flights])
+        for place, flight in flights:
+            row = rows.get(flight.job.id)
+            if row is None or row.state is not State.RUNNING or row.claim != flight.job.claim:
+                self._cancel(place, flight)
 
     @property
     def _is_settled(self) -> bool:
@@ -376,7 +482,13 @@ class Worker:
     @property
     def _must_wait(self) -> bool:
         """Whether something runs that cannot be killed, in a process that will live on: nobody may run it beside."""
-        return self._kind == "embedded" and any(p.flights and p.pool.in_process for p in self._places.values())
+        return self._kind == "embedded" and any(
+            f.pool.in_process for p in self._places.values() for f in tuple(p.flights.values())
+        )
+
+    @property
+    def _running(self) -> int:
+        return sum(len(place.flights) for place in self._places.values())
 
     @property
     def _is_flying(self) -> bool:
@@ -396,8 +508,9 @@ class Worker:
     def _on_started(self, flight: Flight) -> None:
         if flight.has_started:
             return
-        flight.has_started = True
+        flight.thread_id = threading.get_ident()
         flight.handed_over_s = self._clock.monotonic_s()
+        flight.has_started = True
         # A claim stamps the start of as many jobs as there are free slots, but one that takes up several may
         # have to wait for them: until this correction its row says that it runs, and a worker that died then
         # would have it count a crash that it did not suffer.
@@ -411,18 +524,31 @@ class Worker:
         self._wakeup.wake()
 
     def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
-        is_interrupted = place.flights.pop(flight.job.claim, None) is None
+        if flight.job.claim in place.flights:
+            self._hand_over(place, flight, future)
+        # Only now: until it is out of the table somebody may still put it here.
         execution.cancelled_here.discard(flight.job.claim)
-        if is_interrupted:
-            return  # Nobody waits for its end.
-        if future.cancelled() and not (flight.has_started or flight.is_killed):
-            is_first = self._committer.add_release(flight.row)
-        else:
+
+    def _hand_over(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
+        was_released = future.cancelled() and not (flight.has_started or flight.is_killed)
+        outcome = None if was_released else self._outcome_of(flight.row, future)
+        # At each moment a run is in the table, or the committer knows of its end.
+        with self._telling:
+            if place.flights.pop(flight.job.claim, None) is None:
+                return  # It was interrupted, and nobody waits for its end.
+            is_first = self._tell(flight, outcome)
+        if flight.is_stuck:
+            self._announce(StuckJobEnded(flight.job, self.id, self._clock.monotonic_s() - flight.handed_over_s))
+        if outcome is not None:
             place.measure(self._clock.monotonic_s() - flight.handed_over_s)
-            is_first = self._committer.add_ending(flight.row, self._outcome_of(flight.row, future))
         if is_first or not place.has_waiting:
             # The loop knows of the batch otherwise, and will write it in time.
             self._wakeup.wake()
+
+    def _tell(self, flight: Flight, outcome: Outcome | None) -> bool:
+        if outcome is None:
+            return self._committer.add_release(flight.row)
+        return self._committer.add_ending(flight.row, outcome)
 
     def _outcome_of(self, job: Job, future: "Future[Any]") -> Outcome:
         is_wanted = job.cancel_requested_at_us is None
@@ -440,6 +566,9 @@ class Worker:
             case TaskTimeout() | MemoryLimitExceeded():
                 return self._runner.outcome_of_limit(job, error)
             case WorkerCrashed():
+                return Outcome.crashed(failure_of(error))
+            case BrokenExecutor() if not isinstance(error, PoolError):
+                # An executor of the user's, whose process has died under this run, or under another beside it.
                 return Outcome.crashed(failure_of(error))
             case _:
                 return Outcome.raised(failure_of(error), None)

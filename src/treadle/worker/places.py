@@ -56,13 +56,19 @@ class Flight:
         "future",
         "handed_over_s",
         "has_started",
+        "is_aside",
         "is_killed",
         "is_prefetched",
+        "is_stuck",
         "job",
+        "pool",
+        "thread_id",
     )
 
-    def __init__(self, job: Job, handed_over_s: float) -> None:
+    def __init__(self, job: Job, handed_over_s: float, pool: Pool) -> None:
         self.job = job
+        self.pool = pool
+        """Where it runs; its place may have another by now."""
         self.future: Future[Any] | None = None
         self.handed_over_s = handed_over_s
         self.is_prefetched = job.started_at_us is None
@@ -71,6 +77,11 @@ class Flight:
         """The pool has told that the function runs."""
         self.cancel_requested_at_us: int | None = None
         self.is_killed = False
+        self.thread_id: int | None = None
+        """Which thread has told of its start: the one that it runs in, where that is of this process."""
+        self.is_stuck = False
+        self.is_aside = False
+        """Another job has its slot."""
 
     @property
     def row(self) -> Job:
@@ -89,20 +100,48 @@ class Place:
         self.slots = slots
         self._make = make
         self._pool: Pool | None = None
+        self._former: list[Pool] = []
         self._mean_run_s: float | None = None
         self.flights: dict[Claim, Flight] = {}
 
     @property
     def pool(self) -> Pool:
         """The pool, made when it is first needed."""
-        if self._pool is None:
-            self._pool = self._make()
-        return self._pool
+        # Read once: the watch for stuck runs may replace it meanwhile.
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = self._make()
+        return pool
 
     @property
     def free(self) -> int:
         """How many more jobs could start at once; one with `cores` takes up so many slots."""
-        return max(0, self.slots - sum(flight.job.cores or 1 for flight in tuple(self.flights.values())))
+        taken = (flight.job.cores or 1 for flight in tuple(self.flights.values()) if not flight.is_aside)
+        return max(0, self.slots - sum(taken))
+
+    @property
+    def stuck(self) -> int:
+        """How many runs go on for too long."""
+        return sum(flight.is_stuck for flight in tuple(self.flights.values()))
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """The pool, where there is one yet, after those that it has replaced and whose runs go on."""
+        return (*self._former, *([] if self._pool is None else [self._pool]))
+
+    def replace(self, pool: Pool, most: int) -> bool:
+        """Have the next jobs run in another pool than this, if there are not `most` yet; returns whether they do."""
+        if pool is self._pool and len(self._former) + 1 < most:
+            self._former.append(pool)
+            self._pool = None
+        return pool is not self._pool
+
+    def drop_idle_pools(self) -> None:
+        """Let go of the replaced pools whose runs have all ended."""
+        busy = {id(flight.pool) for flight in tuple(self.flights.values())}
+        for pool in [pool for pool in self._former if id(pool) not in busy]:
+            pool.shutdown(wait=False)
+            self._former.remove(pool)
 
     @property
     def prefetch(self) -> int:
@@ -115,8 +154,8 @@ class Place:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether a slot that becomes free has a successor here."""
-        return len(self.flights) > self.slots
+        """Whether a slot that becomes free has a successor here, which only what is prefetched can be."""
+        return len(self.flights) > self.slots and self._pool is not None and not self._pool.in_process
 
     def measure(self, run_s: float) -> None:
         """Learn how long a run took."""
@@ -129,6 +168,6 @@ class Place:
         return (flight for flight in waiting if flight.handed_over_s < moment_s)
 
     def shutdown(self) -> None:
-        if self._pool is not None:
+        for pool in self.pools:
             # A thread that is stuck must not keep the worker: what it runs was interrupted already.
-            self._pool.shutdown(wait=not self._pool.in_process, cancel_futures=True)
+            pool.shutdown(wait=not pool.in_process, cancel_futures=True)

@@ -10,16 +10,22 @@ from typing import NamedTuple
 import msgspec
 
 from treadle.clock import US_PER_S, Clock
-from treadle.events import DutyFailed, Event, JobsRescued
+from treadle.errors import StoreError
+from treadle.events import DutyFailed, Event, JobsRescued, LeaseLost
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder
+from treadle.worker.outage import Outage
 
 PROMOTE_EVERY_S = 0.25
 RESCUE_EVERY_S = 0.5
 STORE_UPKEEP_EVERY_S = 1.0
 PRUNE_EVERY_S = 60.0
 PRUNE_AT_ONCE = 1000
+TOGETHER_S = 0.05
+"""A duty that is due so soon is done with the others: to wake up costs an idle worker more than what it does then."""
+AWAY_EVERY_S = 2.0
+"""How often to try a duty at most while the store is away."""
 
 
 class Duty(NamedTuple):
@@ -42,6 +48,9 @@ class Upkeep:
         clock: Clock,
         announce: Callable[[Event], None],
         also: tuple[Duty, ...] = (),
+        *,
+        outage: Outage | None = None,
+        on_lease_lost: Callable[[], object] = lambda: None,
     ) -> None:
         self._worker = worker
         self._store = store
@@ -49,6 +58,9 @@ class Upkeep:
         self._settings = settings
         self._clock = clock
         self._announce = announce
+        self._outage = outage or Outage(worker.id, clock, announce)
+        self._on_lease_lost = on_lease_lost
+        self._told: dict[str, str] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._duties = (
@@ -73,16 +85,31 @@ class Upkeep:
         due_s = {duty: self._clock.monotonic_s() for duty in self._duties}
         while not self._stopped.is_set():
             for duty in self._duties:
-                if due_s[duty] <= self._clock.monotonic_s():
-                    self._do(duty)
-                    due_s[duty] = self._clock.monotonic_s() + duty.every_s
+                if due_s[duty] <= self._clock.monotonic_s() + TOGETHER_S:
+                    is_done = self._do(duty)
+                    pause_s = duty.every_s if is_done else max(duty.every_s, AWAY_EVERY_S)
+                    due_s[duty] = self._clock.monotonic_s() + pause_s
             self._stopped.wait(max(0.0, min(due_s.values()) - self._clock.monotonic_s()))
 
-    def _do(self, duty: Duty) -> None:
+    def _do(self, duty: Duty) -> bool:
+        """Returns whether the store was there for it."""
         try:
-            duty.do()
+            with self._outage.watching(duty.name):
+                duty.do()
+        except StoreError:
+            return False
         except Exception as error:
             # The duty comes round again; the others must not wait for it.
+            self._tell_once(duty, error)
+        else:
+            self._told.pop(duty.name, None)
+        return True
+
+    def _tell_once(self, duty: Duty, error: Exception) -> None:
+        """A duty that fails in the same way each time is one fact."""
+        told = repr(error)
+        if self._told.get(duty.name) != told:
+            self._told[duty.name] = told
             self._announce(DutyFailed(duty.name, error))
 
     def heartbeat(self) -> None:
@@ -92,6 +119,8 @@ class Upkeep:
             # Somebody took us for dead: our claims are void by now, but we are here.
             here = msgspec.structs.replace(self._worker, last_seen_at_us=now_us, lease_until_us=lease_until_us)
             self._store.register(here)
+            self._announce(LeaseLost(self._worker.id))
+            self._on_lease_lost()
 
     def promote(self) -> None:
         self._store.promote(self._clock.now_us())
@@ -103,9 +132,20 @@ class Upkeep:
         now_us = self._clock.now_us()
         succeeded_us = now_us - round(self._settings.keep_succeeded_s * US_PER_S)
         failed_us = now_us - round(self._settings.keep_failed_s * US_PER_S)
-        while self._store.prune(succeeded_us, failed_us, PRUNE_AT_ONCE) == PRUNE_AT_ONCE:
-            if self._stopped.is_set():
-                return
+        prune_finished(self._store, succeeded_us, failed_us, self._stopped.is_set)
+
+
+def prune_finished(
+    store: Store, succeeded_before_us: int, failed_before_us: int, is_stopped: Callable[[], bool] = lambda: False
+) -> int:
+    """Delete the finished jobs that ended before these times, in batches; returns how many."""
+    deleted = 0
+    while not is_stopped():
+        batch = store.prune(succeeded_before_us, failed_before_us, PRUNE_AT_ONCE)
+        deleted += batch
+        if batch < PRUNE_AT_ONCE:
+            break
+    return deleted
 
 
 def rescue_dead(

@@ -1,5 +1,6 @@
 """What the jobs of the end-to-end tests do: ordinary functions, which each application makes its tasks."""
 
+import ctypes
 import os
 import signal
 import time
@@ -59,3 +60,10 @@ def _after_first_run(started: str, first: Any) -> list[int]:
 def crash(path: str) -> None:
     note(path, str(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold_gil(path: str, seconds: float) -> str:
+    """Keeps every other thread of its process from running: PyDLL does not let go of the GIL."""
+    note(path, str(os.getpid()))
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    return "held"

@@ -1,5 +1,6 @@
 """All log lines, written from events."""
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ LINES = [
     (
         facts.JobEnded(JOB, Outcome.timed_out(LIMIT, None), "w"),
         "ERROR",
-        "job 7 (reports.monthly) ran out of time on attempt 2: treadle.errors.TaskTimeout: after 5 s\n",
+        "job 7 (reports.monthly) ran out of time on attempt 2: treadle.errors.TaskTimeout: after 5 s",
     ),
     (
         facts.JobEnded(RETRIED, Outcome.timed_out(LIMIT, 1.5), "w"),
@@ -77,6 +78,40 @@ LINES = [
     (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
     (facts.WorkerStarted("w", "process", {"processes": 2}), "INFO", "worker w (process) takes jobs: 2 processes"),
     (facts.WorkerDraining("w", 3), "INFO", "worker w takes no more jobs and waits for 3"),
+    (
+        facts.WorkerQuiet("w", 3),
+        "INFO",
+        "worker w is quiet: it takes no more jobs, 3 go on, and it ends when it is stopped",
+    ),
+    (
+        facts.LeaseLost("w"),
+        "WARNING",
+        "worker w was taken for dead and its jobs were taken back (was this machine asleep?); it goes on",
+    ),
+    (
+        facts.StoreAway("w", ValueError("locked")),
+        "ERROR",
+        "the store is away: ValueError: locked; no job is taken until it is back, and what has ended is kept",
+    ),
+    (facts.StoreBack("w", 12.34), "INFO", "the store is back after 12.3 s"),
+    (
+        facts.MessagesDropped("w", 3),
+        "WARNING",
+        "3 messages of jobs were dropped: the store was away, and more were sent than are kept",
+    ),
+    (
+        facts.JobStuck(JOB, "w", 3600, "File …", is_replaced=True),
+        "ERROR",
+        (
+            "job 7 (reports.monthly) is stuck: it has run for 3600 s and cannot be ended, so another job gets its "
+            "slot; it is here:\nFile …"
+        ),
+    ),
+    (
+        facts.StuckJobEnded(JOB, "w", 3700),
+        "WARNING",
+        "job 7 (reports.monthly), which was stuck, has ended after 3700 s",
+    ),
     (facts.WorkerStopped("w"), "INFO", "worker w has stopped"),
     (facts.DutyFailed("prune", ValueError("bad")), "ERROR", "prune failed and will be tried again: ValueError: bad"),
 ]
@@ -125,3 +160,22 @@ def test_logging_of_the_application_is_left_alone() -> None:
         logging.getLogger().addHandler(logging.NullHandler())
         log_to_terminal()
         assert logger.handlers == []
+
+
+def test_lines_may_be_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object a line, with what the event is about; other records of the logger too."""
+    events = Events()
+    log_events(events)
+    with without_logging():
+        log_to_terminal("json")
+        events.announce(facts.JobEnded(JOB, Outcome.raised(ERROR, None), "w"))
+        events.announce(facts.StoreAway("w", ValueError("locked")))
+        try:
+            raise ZeroDivisionError("by zero")
+        except ZeroDivisionError:
+            logger.exception("a listener raised")
+    ended, away, raised = map(json.loads, capsys.readouterr().err.splitlines())
+    about = {"event": "JobEnded", "job_id": "7", "task": "reports.monthly", "outcome": "raised", "worker_id": "w"}
+    assert about.items() <= ended.items()
+    assert (away["level"], away["error"]) == ("ERROR", "locked")
+    assert "ZeroDivisionError: by zero" in raised["traceback"]

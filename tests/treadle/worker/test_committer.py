@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from treadle.errors import StoreError
-from treadle.events import Event, JobEnded, LateResultRefused
+from treadle.events import Event, JobEnded, LateResultRefused, MessagesDropped
 from treadle.job import Claim, Ending, Failure, Job, Outcome, Progress
 from treadle.states import State
 from treadle.store.memory import MemoryStore
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import claim, make_job, read
-from treadle.worker.committer import GROUP_COMMIT_S, REPORT_INTERVAL_S, Committer
+from treadle.worker.committer import GROUP_COMMIT_S, MOST_MESSAGE_CHARACTERS, REPORT_INTERVAL_S, Committer
 
 ERROR = Failure("builtins.ValueError", "bad")
 
@@ -168,3 +168,51 @@ def test_news_that_come_during_a_write_are_kept_for_the_next(scene: Scene) -> No
     assert scene.committer.due_in_s() == 0
     scene.write()
     assert read(scene.store, later).state is State.SUCCEEDED
+
+
+def test_messages_are_kept_up_to_a_bound(scene: Scene) -> None:
+    """A job that talks on while the store is away must not fill the memory; what is lost is told."""
+    job = scene.running()
+    half = f'"{"x" * (MOST_MESSAGE_CHARACTERS // 2 - 2)}"'
+    for message in (half, half, '"one more"', '"another"'):
+        scene.committer.add_report(job, message)
+    assert scene.committer.due_in_s() == 0
+    scene.committer.add_ending(job, Outcome.succeeded("1"))
+    scene.store.is_away = True
+    with pytest.raises(StoreError):
+        scene.write()
+    scene.committer.add_report(job, '"a third"')
+    scene.store.is_away = False
+    scene.write()
+    assert len(scene.store.messages(job.id)) == 2
+    assert scene.events == [MessagesDropped("worker", 3), JobEnded(job, Outcome.succeeded("1"), "worker")]
+
+
+def test_all_outcomes_are_written_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However different they are: one call for all endings, one for all releases."""
+    calls: list[tuple[str, int]] = []
+
+    def count(verb: str) -> None:
+        whole = getattr(scene.store, verb)
+
+        def counted(rows: Any, *rest: Any) -> Any:
+            calls.append((verb, len(rows)))
+            return whole(rows, *rest)
+
+        monkeypatch.setattr(scene.store, verb, counted)
+
+    for verb in ("finish", "release", "report", "mark_started"):
+        count(verb)
+    endings = [
+        Outcome.succeeded("1"), Outcome.raised(ERROR, None), Outcome.raised(ERROR, 1), Outcome.crashed(ERROR),
+        Outcome.interrupted(), Outcome.cancelled(), Outcome.timed_out(ERROR, None), Outcome.out_of_memory(ERROR, 1),
+        Outcome.unknown_task(ERROR), Outcome.unfit(ERROR),
+    ]  # fmt: skip
+    for outcome in endings:
+        scene.committer.add_ending(scene.running(), outcome)
+    for _ in range(3):
+        scene.committer.add_release(scene.running())
+        scene.committer.add_started(scene.running(), 7)
+        scene.committer.add_report(scene.running(), Progress(1))
+    scene.write()
+    assert sorted(calls) == [("finish", len(endings)), ("mark_started", 3), ("release", 3), ("report", 3)]

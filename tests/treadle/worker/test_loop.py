@@ -11,21 +11,19 @@ from tests import apps
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, jobs_app, python, running, working
 
 from treadle import JobFailed, JobHandle, PoolBroken, State, Treadle
-from treadle.errors import StoreLocked
 from treadle.events import (
-    DutyFailed,
     Event,
     JobEnded,
     JobEnqueued,
     JobsRescued,
     JobStarted,
     LateResultRefused,
+    StoreAway,
+    StoreBack,
     WorkerStarted,
     WorkerStopped,
 )
 from treadle.job import OutcomeKind
-from treadle.store.sqlite import SqliteStore
-from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Registry
 from treadle.testing import ManualClock
 
@@ -589,11 +587,13 @@ def test_a_worker_waits_for_a_store_that_is_away(app: Treadle, gate: Gate, tmp_p
         # New connections fail now; the idle ones are given up one by one.
         app.store.close()
         gate.open()
-        eventually(lambda: any(isinstance(event, DutyFailed) for event in events))
+        eventually(lambda: any(isinstance(event, StoreAway) for event in events))
         path.rmdir()
         moved.rename(path)
         assert job.result(PATIENCE_S) == "open"
+        eventually(lambda: any(isinstance(event, StoreBack) for event in events))
     assert outcomes(job) == ["succeeded"]
+    assert [type(event) for event in events if isinstance(event, StoreAway | StoreBack)] == [StoreAway, StoreBack]
 
 
 def test_a_bounded_worker_runs_everything_in_the_end(app: Treadle) -> None:
@@ -601,34 +601,6 @@ def test_a_bounded_worker_runs_everything_in_the_end(app: Treadle) -> None:
     jobs = [app.send_function(apps.string_length, "abc") for _ in range(30)]
     with working(app, claims_per_s=100):
         assert [job.result(PATIENCE_S) for job in jobs] == [3] * 30
-
-
-class StoreThatGoesAway(SqliteStore):
-    """A store whose file is locked by somebody else, from when the test says so."""
-
-    is_away = False
-
-    def finish(self, endings: Any) -> Any:
-        if self.is_away:
-            raise StoreLocked("somebody else holds the lock")
-        return super().finish(endings)
-
-
-def test_a_last_write_that_fails_leaves_the_jobs_to_be_rescued(app: Treadle, gate: Gate, tmp_path: Path) -> None:
-    """A worker that cannot tell how its jobs ended stays known, so that another takes them back."""
-    leaving = jobs_app(tmp_path)
-    store = leaving.__dict__["worker_store"] = StoreThatGoesAway(SqliteFile(tmp_path / "jobs.sqlite3"))
-    started: list[Event] = []
-    leaving.events.subscribe(lambda event: started.append(event) if isinstance(event, JobStarted) else None)
-    with working(leaving):
-        job = app.send_function(apps.wait_for, str(gate.path))
-        # What has not started is not ended, but given back.
-        eventually(lambda: started)
-        store.is_away = True
-    assert job.refresh().state is State.RUNNING
-    gate.open()
-    with working(app):
-        assert job.result(PATIENCE_S) == "open"
 
 
 def test_what_waits_in_a_pool_is_given_back_at_the_end(app: Treadle, gate: Gate) -> None:

@@ -2,6 +2,7 @@
 
 from treadle import ProcessPool, ThreadPool
 from treadle.pools.contract import Pool
+from treadle.pools.inline import InlinePool
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import make_job
 from treadle.worker.places import PREFETCH, Flight, Place, Rate
@@ -16,7 +17,7 @@ def place_with(pool: Pool, slots: int = 2) -> Place:
 def fill(place: Place, count: int) -> None:
     for _ in range(count):
         job = make_job()
-        place.flights[job.claim] = Flight(job, 0)
+        place.flights[job.claim] = Flight(job, 0, place.pool)
 
 
 def test_a_rate_lets_a_second_of_claims_through() -> None:
@@ -62,14 +63,14 @@ def test_free_places_are_those_that_are_not_taken() -> None:
     fill(place, 1)
     assert (place.free, place.has_waiting) == (1, False)
     fill(place, 5)
-    assert (place.free, place.has_waiting) == (0, True)
+    assert (place.free, place.has_waiting) == (0, False)
 
 
 def test_a_job_of_several_cores_takes_as_many_places() -> None:
     """What could not start beside it must not be claimed as if it did."""
     place = place_with(ThreadPool(4), slots=4)
     wide = make_job(cores=3)
-    place.flights[wide.claim] = Flight(wide, 0)
+    place.flights[wide.claim] = Flight(wide, 0, place.pool)
     assert place.free == 1
     fill(place, 2)
     assert place.free == 0
@@ -77,7 +78,7 @@ def test_a_job_of_several_cores_takes_as_many_places() -> None:
 
 def test_a_flight_knows_what_was_asked_of_it() -> None:
     """Beside its job, which the pool's thread replaces as it starts."""
-    flight = Flight(make_job(started_at_us=1), 0)
+    flight = Flight(make_job(started_at_us=1), 0, InlinePool())
     assert (flight.row, flight.is_prefetched, flight.has_started) == (flight.job, False, False)
     flight.cancel_requested_at_us = 7
     assert (flight.row.cancel_requested_at_us, flight.row.started_at_us) == (7, 1)
@@ -91,7 +92,7 @@ def test_short_jobs_are_prefetched() -> None:
         place.measure(0.001)
         assert place.prefetch == 2 + PREFETCH
         fill(place, PREFETCH)
-        assert place.prefetch == 0
+        assert (place.prefetch, place.has_waiting) == (0, True)
         place.measure(10)
         place.flights.clear()
         assert place.prefetch == 0
@@ -110,5 +111,33 @@ def test_a_place_knows_who_waits_for_long() -> None:
     early, late = make_job(), make_job()
     started = make_job(started_at_us=1)
     for job, at_s in ((early, 1), (late, 3), (started, 1)):
-        place.flights[job.claim] = Flight(job, at_s)
+        place.flights[job.claim] = Flight(job, at_s, place.pool)
     assert [flight.job for flight in place.waiting_since(2)] == [early]
+
+
+def test_a_slot_whose_run_is_set_aside_is_free() -> None:
+    """Until it is taken back."""
+    place = place_with(ThreadPool(2))
+    fill(place, 2)
+    flight = next(iter(place.flights.values()))
+    flight.is_aside = True
+    assert place.free == 1
+    flight.is_aside = False
+    assert place.free == 0
+
+
+def test_a_replaced_pool_is_let_go_when_its_runs_have_ended() -> None:
+    """There are only so many at a time."""
+    place = Place("threads", 2, lambda: ThreadPool(2))
+    first = place.pool
+    fill(place, 1)
+    assert place.replace(first, 1) is False
+    assert place.replace(first, 2) is True
+    second = place.pool
+    assert (place.pools, place.replace(second, 2)) == ((first, second), False)
+    place.drop_idle_pools()
+    assert first in place.pools
+    place.flights.clear()
+    place.drop_idle_pools()
+    assert place.pools == (second,)
+    place.shutdown()

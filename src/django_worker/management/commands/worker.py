@@ -1,12 +1,13 @@
-"""`manage.py worker run | status`."""
+"""`manage.py worker …`: the verbs of `treadle.console`, for one alias of TASKS."""
 
 import argparse
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_worker.site import site
-from treadle import cli
+from treadle.console.verbs import add_verbs
 from treadle.errors import TreadleError
 
 
@@ -15,18 +16,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--alias", default="default", help="The alias of TASKS (default: default).")
-        verbs = parser.add_subparsers(
-            dest="verb", required=True, metavar="run | status", parser_class=argparse.ArgumentParser
-        )
-        cli.add_worker_options(verbs.add_parser("run", help="Take jobs until SIGTERM or Ctrl-C."))
-        verbs.add_parser("status", help="Show the workers, and how many jobs are in each state.")
+        add_verbs(parser.add_subparsers(required=True, metavar="VERB", parser_class=argparse.ArgumentParser))
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            treadle = site(options["alias"])
-            if options["verb"] == "run":
-                cli.run_worker(treadle, options["concurrency"], tuple(options["queues"]))
-            else:
-                cli.print_status(treadle, self.stdout.write)
+            status = options["verb"].run(site(options["alias"]), argparse.Namespace(**options), self.stdout.write)
         except TreadleError as error:
             raise CommandError(str(error)) from error
+        if status:
+            sys.exit(status)

@@ -1,0 +1,152 @@
+"""Workers, queues and jobs as lines of text, and as plain values for JSON."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from treadle import codec
+from treadle.app import Treadle
+from treadle.clock import US_PER_S, SystemClock, as_datetime
+from treadle.handle import JobHandle
+from treadle.job import Job
+from treadle.states import State
+from treadle.worker.standing import Standing, standing_of
+from treadle.worker.upkeep import is_dead
+
+Counts = Mapping[tuple[str, State], int]
+
+
+class ShownWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as a person or a health check wants to know it."""
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    seen_s_ago: float
+    is_alive: bool
+    standing: Standing | None
+    """What it says of itself; None for one of another host."""
+
+
+def workers_of(app: Treadle) -> list[ShownWorker]:
+    now_us = SystemClock().now_us()
+    return [
+        ShownWorker(
+            id=worker.id,
+            kind=worker.kind,
+            host=worker.host,
+            pid=worker.pid,
+            queues=worker.queues,
+            seen_s_ago=max(0.0, (now_us - worker.last_seen_at_us) / US_PER_S),
+            is_alive=not is_dead(worker, app.alive, now_us),
+            standing=standing_of(app.alive, worker.id),
+        )
+        for worker in app.store.workers()
+    ]
+
+
+def worker_lines(workers: Sequence[ShownWorker]) -> Iterator[str]:
+    for worker in workers:
+        seen = f"seen {worker.seen_s_ago:.0f} s ago"
+        yield f"worker  {worker.id}  {worker.kind}  pid {worker.pid} on {worker.host}  {seen}{_state_of(worker)}"
+    if not workers:
+        yield "no worker is known"
+
+
+def _state_of(worker: ShownWorker) -> str:
+    if not worker.is_alive:
+        return "  dead"
+    if worker.standing is None:
+        return ""
+    stuck = f"  {worker.standing.stuck} stuck" if worker.standing.stuck else ""
+    return f"  {worker.standing.doing}  {worker.standing.running} running{stuck}"
+
+
+def queue_lines(counts: Counts) -> Iterator[str]:
+    for queue, states in by_queue(counts).items():
+        yield f"queue   {queue}  {'  '.join(f'{state} {count}' for state, count in states.items())}"
+
+
+def by_queue(counts: Counts) -> dict[str, dict[str, int]]:
+    """The states of each queue in the order of a job's life."""
+    queues = sorted({queue for queue, _ in counts})
+    return {queue: {str(s): counts[queue, s] for s in State if (queue, s) in counts} for queue in queues}
+
+
+def job_line(job: Job, now_us: int) -> str:
+    """One job in a list; of its error the class only, since a message may hold anything."""
+    error = f"  {job.failure.error_class.removeprefix('builtins.')}" if job.failure else ""
+    attempts = f"attempt {job.attempt}/{job.max_attempts}"
+    return (
+        f"{job.id}  {job.state:<9}  {job.task}  {job.queue}  {attempts}  sent {_ago(job.enqueued_at_us, now_us)}{error}"
+    )
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """The same for a program."""
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "task": job.task,
+        "queue": job.queue,
+        "pool": job.pool,
+        "priority": job.priority,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "crashes": job.crashes,
+        "labels": job.labels,
+        "worker": job.worker_id,
+        "enqueued_at": _moment(job.enqueued_at_us),
+        "started_at": _moment(job.started_at_us),
+        "finished_at": _moment(job.finished_at_us),
+        "error_class": job.failure.error_class if job.failure else None,
+    }
+
+
+def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
+    """Everything about one job."""
+    job = handle.row
+    for name, value in job_fields(job).items():
+        if value not in (None, {}):
+            yield f"{name:<13} {value}"
+    yield f"{'progress':<13} {job.progress.done:g} of {job.progress.total or '?'}  {job.progress.message}".rstrip()
+    yield f"{'arguments':<13} {job.payload if with_payload else _hidden(job.payload)}"
+    if job.result is not None:
+        yield f"{'result':<13} {job.result if with_payload else _hidden(job.result)}"
+    for attempt in handle.attempts:
+        reason = f"  {attempt.failure}" if attempt.failure else ""
+        ended = _moment(attempt.ended_at_us)
+        yield f"attempt {attempt.number}  {attempt.outcome}  ended {ended}  on {attempt.worker_id}{reason}"
+    for message in handle.messages:
+        yield f"message {message.number}  {_moment(message.sent_at_us)}  {codec.dump_plain(message.body)}"
+    if job.failure is not None:
+        yield f"error         {job.failure}"
+        yield from job.failure.traceback.splitlines()
+
+
+def as_plain(value: msgspec.Struct) -> Any:
+    """What JSON can say, of one of our records."""
+    return msgspec.to_builtins(value)
+
+
+def age(seconds: float) -> str:
+    """A duration as people say it."""
+    for unit, length_s in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds // length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _ago(moment_us: int, now_us: int) -> str:
+    return f"{age(max(0.0, (now_us - moment_us) / US_PER_S))} ago"
+
+
+def _moment(moment_us: int | None) -> str | None:
+    return None if moment_us is None else as_datetime(moment_us).isoformat(timespec="milliseconds")
+
+
+def _hidden(text: str) -> str:
+    return f"{len(text)} characters, shown with --payload"

@@ -1,0 +1,166 @@
+"""The verbs of the command line, on a store of their own."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests import apps
+from tests.helpers import eventually, jobs_app, working
+
+from treadle import Treadle
+from treadle.console.verbs import add_verbs
+from treadle.errors import JobNotFound
+from treadle.job import new_id
+from treadle.store.contract import WorkerRow
+
+NOW_US = 4_000_000_000_000_000
+"""In the year 2096: a lease of then holds today."""
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Treadle:
+    return jobs_app(tmp_path)
+
+
+def run(app: Treadle, *words: str) -> tuple[int, list[str]]:
+    """The exit status of a verb, and the lines it wrote."""
+    parser = argparse.ArgumentParser()
+    add_verbs(parser.add_subparsers(required=True))
+    options = parser.parse_args(words)
+    lines: list[str] = []
+    status = options.verb.run(app, options, lambda text: lines.extend(text.splitlines()))
+    return status, lines
+
+
+def far_worker(app: Treadle, **fields: Any) -> None:
+    """A worker of another host."""
+    row = {"kind": "process", "started_at_us": 0, "last_seen_at_us": 0, "lease_until_us": NOW_US, **fields}
+    app.store.register(WorkerRow(id="far", host="box", pid=7, **row))
+
+
+# status
+
+
+def test_status_tells_workers_and_counts(app: Treadle) -> None:
+    """A line for each worker and each queue."""
+    app.send_function(apps.string_length, "abc")
+    app.send_function(apps.string_length.options(queue="mail"), "abc").cancel()
+    lines = ["no worker is known", "queue   default  ready 1", "queue   mail  cancelled 1"]
+    assert run(app, "status") == (0, lines)
+
+
+def test_status_tells_what_a_worker_of_this_host_does(app: Treadle) -> None:
+    """It says so itself, in its lock file."""
+    with working(app) as worker:
+        eventually(lambda: run(app, "status")[1][0].endswith("  working  0 running"))
+        [shown] = json.loads(run(app, "status", "--json")[1][0])["workers"]
+    assert (shown["id"], shown["is_alive"], shown["standing"]["stuck"]) == (worker.id, True, 0)
+    assert shown["standing"]["slots"] == {"processes": 1, "threads": 8, "coroutines": 100, "inline": 1}
+
+
+def test_status_names_a_dead_worker(app: Treadle) -> None:
+    """One of another host whose lease has run out."""
+    far_worker(app, lease_until_us=1)
+    assert run(app, "status")[1][0].endswith("  dead")
+
+
+@pytest.mark.parametrize(
+    ("seen_at_us", "lease_until_us", "status"), [(NOW_US, NOW_US, 0), (0, NOW_US, 1), (NOW_US, 1, 1)]
+)
+def test_status_is_a_health_check(app: Treadle, seen_at_us: int, lease_until_us: int, status: int) -> None:
+    """0 only where a live worker was seen lately; without workers 1."""
+    assert run(app, "status", "--max-age", "10")[0] == 1
+    far_worker(app, last_seen_at_us=seen_at_us, lease_until_us=lease_until_us)
+    assert run(app, "status", "--max-age", "10")[0] == status
+    assert run(app, "status")[0] == 0
+
+
+# jobs and job
+
+
+def test_jobs_are_listed_and_filtered(app: Treadle) -> None:
+    """By state, task, queue and label, the newest first."""
+    one = app.send_function(apps.string_length.options(labels={"tenant": "acme"}), "secret word")
+    two = app.send_function(apps.total.options(queue="mail"), [1])
+    two.cancel()
+
+    def ids(*words: str) -> list[str]:
+        return [line.split()[0] for line in run(app, "jobs", *words)[1]]
+
+    assert ids() == [two.id, one.id]
+    assert ids("--limit", "1") == ids("--state", "cancelled") == ids("--queue", "mail") == [two.id]
+    assert ids("--label", "tenant=acme") == ids("--task", one.task) == [one.id]
+    assert run(app, "jobs", "--state", "failed") == (0, ["no job fits"])
+
+
+def test_lists_show_neither_arguments_nor_results(app: Treadle) -> None:
+    """Nor the message of an error, which may hold anything; also not as JSON."""
+    app.send_function(apps.string_length, "secret word")
+    app.send_function(apps.fail, "secret word")
+    app.run_pending()
+    for words in (("jobs",), ("jobs", "--json")):
+        text = "\n".join(run(app, *words)[1])
+        assert "ValueError" in text
+        assert "secret" not in text
+
+
+def test_a_job_is_shown_with_all_that_is_known(app: Treadle) -> None:
+    """Attempts, messages, progress, the error with its traceback; arguments only when asked for."""
+    counted = app.send_function(apps.count_to, 5)
+    failed = app.send_function(apps.fail, "no such user")
+    app.run_pending()
+    text = "\n".join(run(app, "job", counted.id)[1])
+    assert all(part in text for part in ("succeeded", "5 of 5  step 5", "attempt 1", '{"counted":5}'))
+    text = "\n".join(run(app, "job", failed.id)[1])
+    assert "in fail" in text
+    assert '"args"' not in text
+    assert '"args":["no such user"]' in "\n".join(run(app, "job", failed.id, "--payload")[1])
+
+
+def test_a_job_that_is_not_there_is_an_error(app: Treadle) -> None:
+    """Of ours, so that each command says it in one line."""
+    with pytest.raises(JobNotFound):
+        run(app, "job", new_id())
+
+
+# cancel and prune
+
+
+def test_jobs_are_cancelled(app: Treadle) -> None:
+    """A line for each; the status tells whether all were there."""
+    waiting, ended = app.send_function(apps.total, [1]), app.send_function(apps.total, [2])
+    ended.cancel()
+    lines = [f"{waiting.id} is cancelled", f"{ended.id} has ended already: cancelled"]
+    assert run(app, "cancel", waiting.id, ended.id) == (0, lines)
+    assert run(app, "cancel", "nobody") == (1, ["there is no job 'nobody'"])
+
+
+def test_finished_jobs_are_deleted(app: Treadle) -> None:
+    """As old as is said, or as the settings say."""
+    app.send_function(apps.total, [1]).cancel()
+    app.send_function(apps.total, [2])
+    assert run(app, "prune") == (0, ["0 jobs deleted"])
+    assert run(app, "prune", "--older-than", "0") == (0, ["1 jobs deleted"])
+    assert sum(app.store.counts().values()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "--concurrency", "0"],
+        ["run", "--pool", "threads"],
+        ["run", "--pool", "threads=many"],
+        ["status", "--max-age", "-1"],
+        ["jobs", "--label", "acme"],
+        ["jobs", "--state", "done"],
+        ["cancel"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_words_are_answered_with_the_usage(app: Treadle, words: list[str]) -> None:
+    """Exit status 2, before anything is done."""
+    with pytest.raises(SystemExit) as caught:
+        run(app, *words)
+    assert caught.value.code == 2
