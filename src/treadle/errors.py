@@ -20,6 +20,7 @@ TreadleError
 │   ├── StoreReadOnly         it may not be written
 │   ├── StoreFull             the disk is full
 │   ├── StoreDamaged          it is not a database, or no longer
+│   ├── StoreReplaced         its file is another one than was opened
 │   ├── SchemaMissing         its tables were not made yet
 │   ├── SchemaTooNew          it was migrated by a newer Treadle
 │   └── NetworkFileSystem     it lies where file locks cannot be trusted
@@ -118,6 +119,10 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """Raised when the file is not a database, or is damaged."""
+
+
+class StoreReplaced(StoreError):
+    """Raised when the file was replaced, moved or deleted while it was open; the next try opens the one that is there."""
 
 
 class SchemaMissing(StoreError):
