@@ -335,16 +335,17 @@ def _in_turn(handle: _Handle) -> Iterator[None]:
     writers wait BUSY_TIMEOUT_S one after the other, and the last of ten for ten times as long.
     """
     asked_s = _clock.monotonic_s()
-    with _locked(handle.lock_fd):
-        waited_s = _clock.monotonic_s() - asked_s
-        if waited_s < NOTICEABLE_S:
-            yield
-            return
-        _set_patience(handle.connection, max(BUSY_TIMEOUT_S - waited_s, NOTICEABLE_S))
-        try:
-            yield
-        finally:
+    fcntl.flock(handle.lock_fd, fcntl.LOCK_EX)
+    waited_s = _clock.monotonic_s() - asked_s
+    has_waited = waited_s > NOTICEABLE_S
+    try:
+        if has_waited:
+            _set_patience(handle.connection, max(BUSY_TIMEOUT_S - waited_s, NOTICEABLE_S))
+        yield
+    finally:
+        if has_waited:
             _set_patience(handle.connection, BUSY_TIMEOUT_S)
+        fcntl.flock(handle.lock_fd, fcntl.LOCK_UN)
 
 
 def _set_patience(connection: sqlite3.Connection, seconds: float) -> None:

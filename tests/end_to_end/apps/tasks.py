@@ -59,3 +59,23 @@ def _after_first_run(started: str, first: Any) -> list[int]:
 def crash(path: str) -> None:
     note(path, str(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def work(path: str, key: str, milliseconds: int) -> str:
+    """A short run that leaves the key of its job, and answers with it."""
+    note(path, key)
+    time.sleep(milliseconds / 1000)
+    return key
+
+
+def hold_with(path: str, key: str, gate: str) -> str:
+    """Leaves the key of its job, and runs until the gate opens."""
+    note(path, key)
+    _wait_for(gate)
+    return "open"
+
+
+def crash_with(path: str, key: str) -> None:
+    """Leaves the key of its job, and kills its process."""
+    note(path, key)
+    os.kill(os.getpid(), signal.SIGKILL)
