@@ -21,6 +21,7 @@ TreadleError
 │   ├── StoreFull             the disk is full
 │   ├── StoreDamaged          it is not a database, or no longer
 │   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
+│   ├── StoreReplaced         its file is another one than was opened
 │   ├── SchemaMissing         its tables were not made yet
 │   ├── SchemaTooNew          it was migrated by a newer Treadle
 │   └── NetworkFileSystem     it lies where file locks cannot be trusted
@@ -126,6 +127,10 @@ class StoreUnavailable(StoreError):
 
     Also when the connection is lost in the middle: it is not known then whether what was being written was kept.
     """
+
+
+class StoreReplaced(StoreError):
+    """Raised when the file was replaced, moved or deleted while it was open; the next try opens the one that is there."""
 
 
 class SchemaMissing(StoreError):

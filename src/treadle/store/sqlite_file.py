@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
+from treadle.clock import SystemClock
 from treadle.errors import (
     ConfigurationError,
     NetworkFileSystem,
@@ -28,9 +29,12 @@ from treadle.errors import (
     StoreFull,
     StoreLocked,
     StoreReadOnly,
+    StoreReplaced,
 )
 
 BUSY_TIMEOUT_S = 5.0
+"""How long a writer waits for a lock of SQLite that another program holds."""
+NOTICEABLE_S = 0.05
 LARGE_WAL_BYTES = 64 * 1024 * 1024
 """At this size an enqueuing process checkpoints by itself: no worker seems to be there to do it."""
 CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
@@ -76,6 +80,8 @@ class _Handle(NamedTuple):
 
     connection: sqlite3.Connection
     lock_fd: int
+    inode: tuple[int, int]
+    """Which file was opened under the name."""
 
 
 class SqliteFile:
@@ -112,7 +118,7 @@ class SqliteFile:
             with self._explained(), part_of_transaction(self._in_transaction):
                 yield self._in_transaction
             return
-        with self._explained(), self._handle() as handle, _locked(handle.lock_fd):
+        with self._explained(), self._handle() as handle, _in_turn(handle):
             self._of_thread.connection = handle.connection
             try:
                 with immediate(handle.connection):
@@ -153,6 +159,7 @@ class SqliteFile:
             handle = self._idle.pop()
         except IndexError:
             handle = self._open()
+        self._refuse_replaced(handle)
         try:
             yield handle
         except sqlite3.Error:
@@ -168,10 +175,28 @@ class SqliteFile:
     def _open(self) -> _Handle:
         lock_fd = self._open_lock()
         try:
-            return _Handle(self.connect(), lock_fd)
+            return _Handle(self.connect(), lock_fd, self._inode())
         except BaseException:
             _close_lock(lock_fd)
             raise
+
+    def _inode(self) -> tuple[int, int]:
+        try:
+            found = os.stat(self.path)
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_dev, found.st_ino
+
+    def _refuse_replaced(self, handle: _Handle) -> None:
+        """What is written to a file that has lost its name is lost with it: so open what is there now, and say so."""
+        if handle.inode == self._inode():
+            return
+        _close(handle)
+        self.close()
+        raise StoreReplaced(
+            f"{self.path} is another file than this process had opened: it was replaced, moved or deleted. Nothing was "
+            "done now; what comes next uses the file that is there. Restart this process, and all that use the file"
+        )
 
     @contextlib.contextmanager
     def _lock_file(self) -> Iterator[int]:
@@ -218,11 +243,11 @@ class SqliteFile:
         if self.wal_bytes() < CHECKPOINT_WAL_BYTES:
             return
         with self.locked() as connection:
-            connection.execute("PRAGMA busy_timeout = 0")
+            _set_patience(connection, 0)
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
-                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+                _set_patience(connection, BUSY_TIMEOUT_S)
 
     def close(self) -> None:
         while self._idle:
@@ -283,6 +308,10 @@ _EXPLANATIONS: dict[int, tuple[type[StoreError], str]] = {
     sqlite3.SQLITE_LOCKED: (StoreLocked, _BUSY_ADVICE),
     sqlite3.SQLITE_READONLY: (StoreReadOnly, "make the file and its folder writable for this user"),
     sqlite3.SQLITE_CANTOPEN: (StoreReadOnly, "make the file and its folder readable and writable for this user"),
+    sqlite3.SQLITE_IOERR: (
+        StoreError,
+        "the disk, its file system or a limit of this process (ulimit -f) refuses: see the log of the system",
+    ),
     sqlite3.SQLITE_FULL: (StoreFull, "free some space; nothing that was kept is lost"),
     sqlite3.SQLITE_CORRUPT: (StoreDamaged, "restore it from a backup, or `sqlite3 FILE .recover` it"),
     sqlite3.SQLITE_NOTADB: (StoreDamaged, "this is not a SQLite file: check the address of the store"),
@@ -296,6 +325,31 @@ def _locked(lock_fd: int) -> Iterator[None]:
         yield
     finally:
         fcntl.flock(lock_fd, fcntl.LOCK_UN)
+
+
+@contextlib.contextmanager
+def _in_turn(handle: _Handle) -> Iterator[None]:
+    """The writer's lock, for a transaction.
+
+    Who has waited for it waits so much less for SQLite's own. Else a lock that another program holds would make our
+    writers wait BUSY_TIMEOUT_S one after the other, and the last of ten for ten times as long.
+    """
+    asked_s = _clock.monotonic_s()
+    fcntl.flock(handle.lock_fd, fcntl.LOCK_EX)
+    waited_s = _clock.monotonic_s() - asked_s
+    has_waited = waited_s > NOTICEABLE_S
+    try:
+        if has_waited:
+            _set_patience(handle.connection, max(BUSY_TIMEOUT_S - waited_s, NOTICEABLE_S))
+        yield
+    finally:
+        if has_waited:
+            _set_patience(handle.connection, BUSY_TIMEOUT_S)
+        fcntl.flock(handle.lock_fd, fcntl.LOCK_UN)
+
+
+def _set_patience(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
 
 
 def _close(handle: _Handle) -> None:
@@ -337,6 +391,7 @@ def file_system_of(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) ->
     return kind
 
 
+_clock = SystemClock()
 _open_locks: set[int] = set()
 _open_files: "WeakSet[SqliteFile]" = WeakSet()
 _left_alone: list[Any] = []

@@ -3,9 +3,11 @@
     from treadle.testing import ManualClock
     from treadle.testing.store_contract import StoreContract
     from treadle.testing.pool_contract import PoolContract
+    from treadle.testing.store_machine import check_verbs
 
-Nothing here needs more than the standard library and Treadle; the suites are plain classes of plain
-assertions, which pytest collects once you subclass them under a name that begins with `Test`.
+The suites are plain classes of plain assertions, which pytest collects once you subclass them under a name that begins
+with `Test`. Nothing here needs more than the standard library and Treadle, but for `store_machine`, which needs
+Hypothesis.
 """
 
 from treadle.testing.clock import ManualClock

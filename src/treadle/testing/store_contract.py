@@ -642,6 +642,13 @@ class StoreContract:
             whole, (part,) = self._group(store, 1)
             assert store.cancel([whole.id, part.id], NOW_US) == {whole.id, part.id}
 
+    def test_a_whole_that_is_cancelled_with_its_parts_does_not_fail(self) -> None:
+        """In whatever order they are given: somebody wanted its end."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            store.cancel([part.id, whole.id], NOW_US)
+            assert read(store, whole).state is State.CANCELLED
+
     def test_a_cancelled_part_fails_its_whole(self) -> None:
         """A whole cannot succeed without each of its parts."""
         with self.opened() as store:

@@ -67,3 +67,23 @@ def hold_gil(path: str, seconds: float) -> str:
     note(path, str(os.getpid()))
     ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
     return "held"
+
+
+def work(path: str, key: str, milliseconds: int) -> str:
+    """A short run that leaves the key of its job, and answers with it."""
+    note(path, key)
+    time.sleep(milliseconds / 1000)
+    return key
+
+
+def hold_with(path: str, key: str, gate: str) -> str:
+    """Leaves the key of its job, and runs until the gate opens."""
+    note(path, key)
+    _wait_for(gate)
+    return "open"
+
+
+def crash_with(path: str, key: str) -> None:
+    """Leaves the key of its job, and kills its process."""
+    note(path, key)
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -3,7 +3,9 @@
 import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,13 @@ from tests.helpers import PATIENCE_S, open_files, python
 from treadle.errors import (
     ConfigurationError,
     NetworkFileSystem,
+    SchemaMissing,
     StoreDamaged,
     StoreError,
     StoreFull,
     StoreLocked,
     StoreReadOnly,
+    StoreReplaced,
 )
 from treadle.store import sqlite_file
 from treadle.store.sqlite import SqliteStore
@@ -154,6 +158,53 @@ def test_a_locked_file_is_told_with_what_to_do(store: SqliteStore, path: Path, m
         foreign.execute("ROLLBACK")
     impatient.enqueue([make_job()])
     assert len(found(store)) == 1
+
+
+def test_writers_wait_for_a_foreign_lock_together(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty are told when one would be, about: not one after the other, each after a wait of its own."""
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.5)
+    impatient = SqliteStore(SqliteFile(path))
+    with sqlite3.connect(path, isolation_level=None) as foreign, ThreadPoolExecutor(20) as threads:
+        foreign.execute("BEGIN IMMEDIATE")
+        begin_s = time.monotonic()
+        sends = [threads.submit(impatient.enqueue, [make_job()]) for _ in range(20)]
+        assert [type(send.exception(PATIENCE_S)) for send in sends] == [StoreLocked] * 20
+        assert time.monotonic() - begin_s < 20 * 0.5 / 2
+        foreign.execute("ROLLBACK")
+    impatient.close()
+
+
+def test_a_file_that_was_replaced_is_not_written_to(store: SqliteStore, path: Path) -> None:
+    """What was kept in it would be lost with it: the next verb says so, and the one after uses the new file."""
+    other = SqliteStore(SqliteFile(path.with_name("other.sqlite3")))
+    other.prepare()
+    other.close()
+    path.with_name("other.sqlite3").replace(path)
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink()
+    with pytest.raises(StoreReplaced, match=r"jobs.sqlite3 is another file than this process had opened: .* Restart"):
+        store.enqueue([make_job()])
+    store.enqueue([make_job()])
+    assert len(found(SqliteStore(SqliteFile(path)))) == 1
+
+
+def test_a_file_that_is_gone_is_told(store: SqliteStore, path: Path) -> None:
+    """And then that there are no tables: nobody makes them behind the back of whoever took the file away."""
+    path.unlink()
+    with pytest.raises(StoreReplaced):
+        store.enqueue([make_job()])
+    with pytest.raises(SchemaMissing):
+        store.enqueue([make_job()])
+
+
+def test_a_disk_that_fails_is_told_with_what_to_do() -> None:
+    """SQLite says no more than that there was an error."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+    with pytest.raises(StoreError, match=r"^jobs: disk I/O error; .*see the log of the system"), explained("jobs"):
+        raise error
 
 
 def test_a_read_only_file_is_told_with_what_to_do(store: SqliteStore, path: Path) -> None:

@@ -1,0 +1,223 @@
+"""What a store ought to hold: the meaning of its verbs, without tables, transactions or threads.
+
+`store_machine` does each verb on a store and here, and compares. A row here is changed in place, and the end of
+a run is written down a second time, apart from `treadle.job.Ending`: what both get wrong alike nobody would see.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from treadle.clock import US_PER_S
+from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
+from treadle.states import NOT_STARTED, State
+
+UNKNOWN_TASK_S = 3600.0
+"""How long a job waits here for a worker that knows its task."""
+
+
+@dataclass
+class Row:
+    """One job, as it should be."""
+
+    sent: Job
+    state: State
+    run_at_us: int
+    progress: Progress
+    attempt: int = 0
+    crashes: int = 0
+    token: int = 0
+    worker_id: str | None = None
+    started_at_us: int | None = None
+    finished_at_us: int | None = None
+    is_unwanted: bool = False
+    """Somebody has asked to cancel it while it ran."""
+    result: str | None = None
+    messages: int = 0
+    outcomes: list[OutcomeKind] = field(default_factory=list)
+    """How its accepted runs ended."""
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.sent.id, self.token)
+
+    def leave(self, state: State, now_us: int) -> None:
+        """Leave the worker, for a state that is not `running`."""
+        self.state, self.worker_id = state, None
+        self.finished_at_us = now_us if state.is_finished else None
+        if not state.is_finished:
+            self.started_at_us = None
+
+
+class StoreModel:
+    """The verbs, each with what it should answer."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.workers: set[str] = set()
+
+    def enqueue(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
+            self.rows[job.id] = Row(job, job.state, job.run_at_us, start)
+
+    def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
+        wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
+        parts = [part for row in wanted if row.state in NOT_STARTED for part in self._parts(row.sent.id)]
+        for row in (*wanted, *parts):
+            if row.state in NOT_STARTED:
+                row.leave(State.CANCELLED, now_us)
+            row.is_unwanted |= row.state is State.RUNNING
+        self._settle(wanted, now_us)
+        return {row.sent.id for row in wanted}
+
+    def claim(
+        self, worker_id: str, limit: int, now_us: int, *, queues: Sequence[str] = (), starts: bool
+    ) -> list[Claim]:
+        def urgency(row: Row) -> tuple[int, int, int, str]:
+            return (
+                queues.index(row.sent.queue) if queues else 0, -row.sent.priority, row.run_at_us, row.sent.id,
+            )  # fmt: skip
+
+        def may_run(row: Row) -> bool:
+            is_served = not queues or row.sent.queue in queues
+            return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
+
+        claimed = sorted(self._all(may_run), key=urgency)[:limit]
+        for row in claimed:
+            row.state, row.worker_id = State.RUNNING, worker_id
+            row.token += 1
+            row.attempt += 1
+            row.started_at_us = now_us if starts else None
+        return [row.claim for row in claimed]
+
+    def mark_started(self, claim: Claim, now_us: int) -> None:
+        for row in self._held(claim):
+            row.started_at_us = now_us
+
+    def report(self, report: Report) -> None:
+        for row in self._held(report.claim):
+            row.progress = report.progress or row.progress
+            row.messages += len(report.messages)
+
+    def finish(self, run: Job, outcome: Outcome, now_us: int) -> bool:
+        """Whether the end of this run is accepted."""
+        for row in self._held(run.claim):
+            self._end(row, run.started_at_us, outcome, now_us)
+            return True
+        return False
+
+    def release(self, claim: Claim, now_us: int) -> None:
+        for row in self._held(claim):
+            row.attempt -= 1
+            row.leave(State.CANCELLED if row.is_unwanted else State.READY, now_us)
+            row.started_at_us = None
+            self._settle([row], now_us)
+
+    def rescue(self, worker_id: str, now_us: int) -> set[str]:
+        """The ids of those that count a crash."""
+        held = self._all(lambda row: row.worker_id == worker_id)
+        started = [row for row in held if row.started_at_us is not None]
+        for row in held:
+            if row in started:
+                self._end(row, row.started_at_us, Outcome(OutcomeKind.CRASHED), now_us)
+            else:
+                self.release(row.claim, now_us)
+        self.workers.discard(worker_id)
+        return {row.sent.id for row in started}
+
+    def deregister(self, worker_id: str) -> None:
+        if not self._all(lambda row: row.worker_id == worker_id):
+            self.workers.discard(worker_id)
+
+    def promote(self, now_us: int) -> int:
+        due = self._all(lambda row: row.state is State.SCHEDULED and row.run_at_us <= now_us)
+        for row in due:
+            row.state = State.READY
+        return len(due)
+
+    def old(self, succeeded_before_us: int, failed_before_us: int) -> dict[str, int]:
+        """What may be pruned, and when it ended."""
+
+        def is_old(row: Row) -> bool:
+            before_us = succeeded_before_us if row.state is State.SUCCEEDED else failed_before_us
+            whole = self.rows.get(row.sent.group_id or "")
+            is_needed = whole is not None and not whole.state.is_finished
+            return row.finished_at_us is not None and row.finished_at_us < before_us and not is_needed
+
+        return {row.sent.id: row.finished_at_us or 0 for row in self._all(is_old)}
+
+    def part_results(self, whole_id: str) -> list[str]:
+        parts = sorted(self._parts(whole_id), key=lambda row: row.sent.part)
+        return [part.result for part in parts if part.result is not None]
+
+    def _end(self, row: Row, started_at_us: int | None, outcome: Outcome, now_us: int) -> None:
+        kind = outcome.kind
+        state = _state_after(row, started_at_us, outcome, now_us)
+        row.outcomes.append(kind)
+        row.attempt -= state is State.READY or (state, kind) == (State.SCHEDULED, OutcomeKind.UNKNOWN_TASK)
+        row.crashes += kind is OutcomeKind.CRASHED
+        if row.is_unwanted and (not state.is_finished or kind in UNANSWERED):
+            state = State.CANCELLED
+        if state is State.SCHEDULED:
+            row.run_at_us = now_us + _wait_us(row, outcome, now_us)
+        row.started_at_us = started_at_us
+        row.leave(state, now_us)
+        if state is State.SUCCEEDED:
+            row.result = outcome.result
+            for whole in self._wholes([row]):
+                whole.progress = Progress(whole.progress.done + row.sent.size, whole.progress.total)
+        self._settle([row], now_us)
+
+    def _settle(self, rows: Iterable[Row], now_us: int) -> None:
+        """A whole whose last part has ended leaves `blocked`."""
+        for whole in self._wholes(rows):
+            states = {part.state for part in self._parts(whole.sent.id)}
+            if whole.state is not State.BLOCKED or not all(state.is_finished for state in states):
+                continue
+            if states <= {State.SUCCEEDED}:
+                whole.state, whole.run_at_us = State.READY, now_us
+            else:
+                whole.leave(State.FAILED, now_us)
+
+    def _wholes(self, parts: Iterable[Row]) -> list[Row]:
+        ids = {part.sent.group_id for part in parts}
+        return self._all(lambda row: row.sent.id in ids)
+
+    def _parts(self, whole_id: str) -> list[Row]:
+        return self._all(lambda row: row.sent.group_id == whole_id)
+
+    def _held(self, claim: Claim) -> list[Row]:
+        """The row of a claim that holds still, or nothing."""
+        return self._all(lambda row: row.state is State.RUNNING and row.claim == claim)
+
+    def _all(self, fits: Callable[[Row], bool]) -> list[Row]:
+        return [row for row in self.rows.values() if fits(row)]
+
+
+def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: int) -> State:
+    """Where the end of a run leads, for a job that nobody wants to cancel."""
+    match outcome.kind:
+        case OutcomeKind.SUCCEEDED:
+            return State.SUCCEEDED
+        case OutcomeKind.CANCELLED:
+            return State.CANCELLED
+        case OutcomeKind.RAISED | OutcomeKind.TIMED_OUT | OutcomeKind.OUT_OF_MEMORY:
+            is_tried_again = outcome.retry_after_s is not None and row.attempt < row.sent.max_attempts
+            return State.SCHEDULED if is_tried_again else State.FAILED
+        case OutcomeKind.CRASHED:
+            return State.READY if row.crashes < row.sent.max_crashes else State.FAILED
+        case OutcomeKind.INTERRUPTED:
+            may_have_run = row.sent.max_crashes == 0 and started_at_us is not None
+            return State.FAILED if may_have_run else State.READY
+        case OutcomeKind.UNKNOWN_TASK:
+            is_patient = now_us - row.sent.enqueued_at_us < UNKNOWN_TASK_S * US_PER_S
+            return State.SCHEDULED if is_patient else State.FAILED
+        case _:
+            return State.FAILED
+
+
+def _wait_us(row: Row, outcome: Outcome, now_us: int) -> int:
+    if outcome.kind is not OutcomeKind.UNKNOWN_TASK:
+        return round((outcome.retry_after_s or 0) * US_PER_S)
+    shortest_s, longest_s = REASK_UNKNOWN_TASK_S
+    return min(max(now_us - row.sent.enqueued_at_us, shortest_s * US_PER_S), longest_s * US_PER_S)

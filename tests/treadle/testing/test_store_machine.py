@@ -1,0 +1,110 @@
+"""The machine that drives a store's verbs: our stores pass it, and stores that are broken on purpose do not."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+
+from treadle.job import Job
+from treadle.store.contract import Store
+from treadle.store.memory import MemoryStore
+from treadle.store.sqlite import SqliteStore
+from treadle.store.sqlite_file import SqliteFile
+from treadle.testing.store_machine import QUICK, StoreMachine, check_verbs
+
+IS_SOAK = "TREADLE_SOAK" in os.environ
+CHOSEN = settings(QUICK, max_examples=2000, stateful_step_count=80, derandomize=False) if IS_SOAK else QUICK
+TO_CATCH = settings(QUICK, phases=[Phase.generate], report_multiple_bugs=False)
+"""As many sequences as a sound store must pass; the first that fails is not shortened."""
+
+TAKE = """
+UPDATE treadle_job SET state = 'running', token = :token, attempt = :attempt, worker_id = :worker_id,
+    started_at = :started_at_us, version = version + 1 WHERE id = :id
+"""
+
+
+class WithoutTokens(SqliteStore):
+    """Broken: whoever tells the end of a run ends the present one, whatever claim it has."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        super().__init__(file)
+        statements = {name: self._sql[name] for name in self._sql}
+        self._sql = {**statements, "finish": statements["finish"].replace("AND token = :token", "")}
+
+
+class LooksFirst(SqliteStore):
+    """Broken: it looks what is ready in one transaction, and takes that in another without a second look."""
+
+    meanwhile: Callable[[], Any] | None = None
+    """What another process does in between."""
+
+    def claim(self, *asked: Any, **more: Any) -> list[Job]:
+        looked: Sequence[Job] = []
+        with suppress(KeyError), self.transaction():
+            looked = super().claim(*asked, **more)
+            raise KeyError
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        with self.file.writing() as connection:
+            connection.executemany(TAKE, [{name: getattr(job, name) for name in TAKEN} for job in looked])
+        return list(looked)
+
+
+TAKEN = ("id", "token", "attempt", "worker_id", "started_at_us")
+
+
+class OneAfterTheOther(StoreMachine):
+    """Two steps at once, where the first happens to be quicker."""
+
+    def at_once(self, *steps: Callable[[], Any]) -> list[Any]:
+        return [step() for step in steps]
+
+
+class OneInTheOther(StoreMachine):
+    """Two steps at once, where the second comes when the first has looked and not yet taken."""
+
+    def at_once(self, *steps: Callable[[], Any]) -> list[Any]:
+        first, second = steps
+        answers: list[Any] = []
+        self.store.meanwhile = lambda: answers.append(second())
+        return [first(), *answers]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[Any], Callable[[], Store]]:
+    """Makes what makes a new store of a class, on a file of its own each time."""
+    numbers = count()
+    return lambda kind: lambda: kind(SqliteFile(tmp_path / f"{next(numbers)}.sqlite3"))
+
+
+def test_the_store_in_memory_passes():
+    """Whatever sequence of verbs: its rows are what the verbs mean."""
+    check_verbs(MemoryStore, CHOSEN)
+
+
+def test_the_store_in_a_sqlite_file_passes(make):
+    """Whatever sequence of verbs: its rows are what the verbs mean."""
+    check_verbs(make(SqliteStore), CHOSEN)
+
+
+def test_a_store_that_does_not_check_tokens_is_caught(make):
+    """A run whose job was taken back, and given to another, must not end it."""
+    with pytest.raises(AssertionError):
+        check_verbs(make(WithoutTokens), TO_CATCH)
+
+
+def test_a_store_whose_claims_are_not_immediate_is_caught(make):
+    """Two claims at once must not take one job both."""
+    with pytest.raises(AssertionError):
+        check_verbs(make(LooksFirst), TO_CATCH, OneInTheOther)
+
+
+def test_only_the_race_is_what_is_wrong_with_it(make):
+    """The same store passes where no claim comes in between: so it is the race that is caught."""
+    check_verbs(make(LooksFirst), TO_CATCH, OneAfterTheOther)
