@@ -322,6 +322,7 @@ def test_shutdown_leaves_nothing_behind() -> None:
 
 def test_deaths_leave_nothing_behind() -> None:
     """Neither open files nor zombies, however many children die."""
+    others = _children("self")
     with ProcessPool(1) as pool:
         pool.submit(functions.double, 1).result(PATIENCE_S)
         before = len(open_files())
@@ -329,9 +330,9 @@ def test_deaths_leave_nothing_behind() -> None:
             pool.submit(functions.kill_myself).exception(PATIENCE_S)
             pool.submit(functions.double, 1).result(PATIENCE_S)
         eventually(lambda: len(open_files()) == before)
-        zygotes = _children("self")
-        assert len(zygotes) == 1
-        assert _children(zygotes[0]) == pool.pids
+        # Another test may have started a database server.
+        [zygote] = {*_children("self")} - {*others}
+        assert _children(zygote) == pool.pids
 
 
 def test_a_pool_that_was_forgotten_ends_its_children() -> None:
