@@ -17,6 +17,11 @@ def fails(reason):
     raise ValueError(reason)
 
 
+@task(max_attempts=3, backoff=lambda error, job: float("inf"))
+def gives_up():
+    raise ValueError("for ever")
+
+
 @task(takes_context=True)
 def reports(context, count):
     for done in range(count):

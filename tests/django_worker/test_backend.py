@@ -149,6 +149,23 @@ def test_signals_are_sent_with_the_class_as_sender(caplog):
     assert seen == [("WorkerBackend", "READY"), ("WorkerBackend", "RUNNING"), ("WorkerBackend", "SUCCESSFUL")]
 
 
+def test_a_back_off_that_waits_for_ever_ends_the_task():
+    """task_finished is sent: there is no further attempt that could send it."""
+    from django_worker.contract import task_finished
+
+    seen = []
+
+    def listen(task_result, **extra):
+        seen.append(task_result.status)
+
+    task_finished.connect(listen)
+    result = tasks.gives_up.enqueue()
+    run_pending()
+    task_finished.disconnect(listen)
+    result.refresh()
+    assert (seen, result.status) == ([TaskResultStatus.FAILED], TaskResultStatus.FAILED)
+
+
 def test_wrong_options_of_a_task_are_refused():
     """An option that Treadle does not know, or not yet, is refused at decoration."""
     from django_worker import task

@@ -7,6 +7,7 @@ has to be pickled.
 
 import asyncio
 import logging
+import math
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -102,12 +103,14 @@ class Runner:
         if job.attempt >= job.max_attempts or not isinstance(error, Exception):
             return None
         try:
-            wait_s = backoff(error, job)
-            return None if wait_s is None else float(wait_s)
+            answer = backoff(error, job)
+            wait_s = math.inf if answer is None else float(answer)
         except Exception as reason:
             # A rule that fails must not hide why the job did.
             error.add_note(f"and its back-off rule raised {reason!r}, so there is no further attempt")
             return None
+        # To wait for ever is to give up, and whoever is told of the end must be told so.
+        return wait_s if math.isfinite(wait_s) else None
 
     def find(self, job: Job) -> Task[Any, Any]:
         """Raises UnknownTask."""

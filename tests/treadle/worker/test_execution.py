@@ -62,6 +62,12 @@ def test_the_back_off_is_asked_while_attempts_are_left() -> None:
     assert run(apps.fail_and_wait, attempt=3).retry_after_s is None
 
 
+@pytest.mark.parametrize("task", [apps.fail_with_infinite_backoff, apps.fail_with_nan_backoff], ids=lambda it: it.name)
+def test_to_wait_for_ever_is_to_give_up(task: Any) -> None:
+    """Whoever looks at the outcome sees that there is no further attempt."""
+    assert run(task).retry_after_s is None
+
+
 def test_a_back_off_that_fails_does_not_hide_the_error() -> None:
     """The reason stays, with a note, and there is no further attempt."""
     outcome = run(apps.fail_with_broken_backoff)
