@@ -1,6 +1,6 @@
 """The store in Django's own database, where that is PostgreSQL: on Django's connection, in whatever transaction it is in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,9 +71,6 @@ class DjangoConnections:
             yield session
             if self._teller.is_on:
                 session.run("NOTIFY treadle")
-
-    def when_in_doubt(self, tell: Callable[[], None]) -> None:
-        """Nothing: who claims on Django's connection is a test, which runs what it claims at once."""
 
     @contextmanager
     def _session(self) -> Iterator[Session]:

@@ -54,7 +54,6 @@ class PostgresVerbs(Store):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._sql = queries.load("postgres")
-        self._doubtful: dict[str, set[str]] = {}
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -134,30 +133,16 @@ class PostgresVerbs(Store):
             return []
         claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        # A transaction also for one statement: if it is lost at the commit, it is known what may have been claimed.
-        # Without a savepoint in the worker's: a claim waits for nobody, so what it fails of has ended the connection,
-        # and two trips more for each pool would make every commit wait.
+        # Without a savepoint in the worker's transaction: a claim waits for nobody, so what it fails of has ended the
+        # connection, and two trips more for each pool would make every commit wait.
         with self._connections.joined() as session:
-            self._release_doubtful(session, worker_id, now_us)
             for queue in queues or (None,):
                 if len(claimed) == limit:
                     break
                 wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
                 statement = self._sql["claim" if queue is None else "claim_in_queue"]
                 claimed += [rows.job_of(row) for row in session.run(statement, **wanted)]
-            ids = {job.id for job in claimed}
-            self._connections.when_in_doubt(lambda: self._doubtful.setdefault(worker_id, set()).update(ids))
         return claimed
-
-    def _release_doubtful(self, session: Session, worker_id: str, now_us: int) -> None:
-        """Give back what was claimed by a commit that was lost on its way: this worker does not know that it has it."""
-        doubtful = self._doubtful.get(worker_id)
-        if doubtful:
-            lost = session.run(self._sql["get_lost_claims"], worker_id=worker_id, ids=list(doubtful))
-            self.release([Claim(*row) for row in lost], now_us)
-            # Looked at once more if this is lost, too.
-            self._connections.when_in_doubt(lambda: self._doubtful.setdefault(worker_id, set()).update(doubtful))
-            del self._doubtful[worker_id]
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         values = [{"id": c.id, "token": c.token, "started_at": at_us} for c, at_us in claims]

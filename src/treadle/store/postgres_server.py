@@ -16,7 +16,7 @@ import contextlib
 import os
 import select
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 from weakref import WeakSet
 
@@ -24,7 +24,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from treadle.clock import Clock, SystemClock
-from treadle.errors import StoreError, StoreUnavailable
+from treadle.errors import StoreError
 from treadle.store.postgres_address import Address, shown
 from treadle.store.postgres_errors import NOT_REACHED, explained
 
@@ -121,10 +121,6 @@ class Connections(Protocol):
         """The same as `transaction`, and who waits is told when it commits."""
         ...
 
-    def when_in_doubt(self, tell: Callable[[], None]) -> None:
-        """Call this if the connection is lost while the open transaction commits: nobody knows then if it did."""
-        ...
-
 
 class Teller:
     """Says when to NOTIFY."""
@@ -149,7 +145,6 @@ class _Transaction:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.has_news = False
-        self.doubters: list[Callable[[], None]] = []
 
 
 class PostgresServer:
@@ -224,22 +219,12 @@ class PostgresServer:
             if self._open_transaction is not None:
                 self._open_transaction.has_news = True
 
-    def when_in_doubt(self, tell: Callable[[], None]) -> None:
-        if self._open_transaction is not None:
-            self._open_transaction.doubters.append(tell)
-
     def _commit(self, transaction: _Transaction) -> None:
         if transaction.session.connection.info.transaction_status is TransactionStatus.INERROR:
             # The server would answer COMMIT with a rollback, and no error.
             raise StoreError(f"{self.where}: a statement of this transaction has failed, so nothing of it was kept")
-        try:
-            transaction.session.run(
-                "NOTIFY treadle; COMMIT" if transaction.has_news and self.teller.may_tell() else "COMMIT"
-            )
-        except StoreUnavailable:
-            for tell in transaction.doubters:
-                tell()
-            raise
+        tells = transaction.has_news and self.teller.may_tell()
+        transaction.session.run("NOTIFY treadle; COMMIT" if tells else "COMMIT")
 
     @property
     def is_in_transaction(self) -> bool:

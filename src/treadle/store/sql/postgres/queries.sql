@@ -217,10 +217,6 @@ SET state = CASE WHEN cancel_requested_at IS NULL THEN 'ready' ELSE 'cancelled' 
 FROM held WHERE job.id = held.id
 RETURNING job.group_id, job.state;
 
--- name: get_lost_claims
--- Of claims whose commit was in doubt, those that were made: the same token may be another worker's by now.
-SELECT id, token FROM treadle_job WHERE state = 'running' AND worker_id = %(worker_id)s AND id = ANY(%(ids)s);
-
 -- name: finish
 -- Apply the ends of runs whose claims still hold, with an attempt for each, and give these claims.
 WITH given AS MATERIALIZED (
