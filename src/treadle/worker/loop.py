@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from treadle.clock import US_PER_S, Clock, sleep_s
+from treadle.clock import US_PER_S, Clock
 from treadle.errors import MemoryLimitExceeded, PoolBroken, PoolError, StoreError, TaskTimeout, WorkerCrashed
 from treadle.events import (
     Event,
@@ -37,7 +37,7 @@ from treadle.worker import execution
 from treadle.worker.alive import AliveFolder, HeldLock
 from treadle.worker.committer import Committer
 from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, whole_payload
-from treadle.worker.outage import Outage
+from treadle.worker.outage import Outage, Pauses
 from treadle.worker.places import Flight, Place, Rate
 from treadle.worker.standing import Standing, duty_of
 from treadle.worker.stuck import StuckWatch
@@ -51,10 +51,6 @@ DRAIN_LOOK_EVERY_S = 0.1
 CANCEL_EVERY_S = 0.25
 """How often to look for cancels of what runs. A duty beside the loop: a look at each turn would cost every
 commit a statement, and none would see it while the worker drains or is busy."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
-"""Between two tries while the store is away, each pause twice as long."""
-PAUSE_LOOK_S = 0.1
-"""How soon a signal is heeded in such a pause."""
 EVERY_RUNNING_JOB = 1_000_000
 
 
@@ -104,7 +100,7 @@ class Worker:
         self._is_urgent = False
         self._is_leaving = False
         self._outage = Outage(self.id, clock, announce)
-        self._pause_s = FIRST_PAUSE_S
+        self._pauses = Pauses(lambda: (self._is_quiet, self._is_stopping, self._is_urgent, self._is_leaving))
         self._is_unsure = False
         self._telling = threading.Lock()
         self._fatal: BaseException | None = None
@@ -164,7 +160,7 @@ class Worker:
             outage=self._outage, on_lease_lost=self._end_void,
         )  # fmt: skip
         while not self._try(lambda: self._store.register(row)) and not self._is_stopping:
-            self._pause()
+            self._pauses.wait()
         self._upkeep.start()
         self._announce(WorkerStarted(self.id, self._kind, {p.name: p.slots for p in self._places.values()}))
 
@@ -211,7 +207,7 @@ class Worker:
             if self._try(self._turn):
                 self._wakeup.wait(self._patience_s())
             else:
-                self._pause()
+                self._pauses.wait()
 
     def _turn(self) -> None:
         if self._is_unsure:
@@ -249,13 +245,13 @@ class Worker:
             due_s = self._committer.due_in_s()
             self._wakeup.wait(look_every_s if due_s is None else min(due_s, look_every_s))
         else:
-            self._pause()
+            self._pauses.wait()
 
     def _deliver(self) -> None:
         """Tell the store how everything ended; one that is away is waited for as long as the settings say."""
         deadline_s = self._clock.monotonic_s() + self._settings.deliver_s
         while not self._try(self._flush) and not self._is_leaving and self._clock.monotonic_s() < deadline_s:
-            self._pause()
+            self._pauses.wait()
 
     def _leave(self) -> None:
         """Nothing runs any more, and the store knows it."""
@@ -296,20 +292,8 @@ class Worker:
             # The connection may have been lost just after a commit.
             self._is_unsure = True
             return False
-        self._pause_s = FIRST_PAUSE_S
+        self._pauses.reset()
         return True
-
-    def _pause(self) -> None:
-        """Until the next try, each time for longer; or until somebody is in more of a hurry."""
-        left_s, haste = self._pause_s, self._haste
-        while left_s > 0 and self._haste == haste:
-            sleep_s(min(left_s, PAUSE_LOOK_S))
-            left_s -= PAUSE_LOOK_S
-        self._pause_s = min(self._pause_s * 2, LONGEST_PAUSE_S)
-
-    @property
-    def _haste(self) -> tuple[bool, ...]:
-        return self._is_quiet, self._is_stopping, self._is_urgent, self._is_leaving
 
     def _give_back_unknown(self) -> None:
         """Release what the store says is ours and we were never told of: a claim's answer was lost on the way."""

@@ -1,12 +1,37 @@
-"""Whether the store can be reached: told once when it goes, and once when it is back, whoever meets it."""
+"""The store is away: that is told once when it goes and once when it is back, and tries come ever more seldom."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from treadle.clock import Clock
+from treadle.clock import Clock, sleep_s
 from treadle.errors import StoreError
 from treadle.events import Event, StoreAway, StoreBack
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+"""Between two tries, each pause twice as long."""
+PAUSE_LOOK_S = 0.1
+"""How soon a signal is heeded in such a pause."""
+
+
+class Pauses:
+    """The waits between tries. One ends early where what `haste` gives changes: somebody is in more of a hurry."""
+
+    def __init__(self, haste: Callable[[], object]) -> None:
+        self._haste = haste
+        self._next_s = FIRST_PAUSE_S
+
+    def wait(self) -> None:
+        """Wait for longer than the last time."""
+        left_s, haste = self._next_s, self._haste()
+        while left_s > 0 and self._haste() == haste:
+            sleep_s(min(left_s, PAUSE_LOOK_S))
+            left_s -= PAUSE_LOOK_S
+        self._next_s = min(self._next_s * 2, LONGEST_PAUSE_S)
+
+    def reset(self) -> None:
+        """A try has succeeded."""
+        self._next_s = FIRST_PAUSE_S
 
 
 class Outage:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from treadle.clock import SystemClock, sleep_s
+from treadle.clock import SystemClock
 from treadle.errors import (
     NetworkFileSystem,
     SchemaMissing,
@@ -13,8 +13,8 @@ from treadle.errors import (
     StoreReadOnly,
 )
 from treadle.events import Event
-from treadle.worker.loop import FIRST_PAUSE_S, LONGEST_PAUSE_S, PAUSE_LOOK_S, Worker
-from treadle.worker.outage import Outage
+from treadle.worker.loop import Worker
+from treadle.worker.outage import Outage, Pauses
 from treadle.worker.signals import heeding
 
 WRONG = (SchemaMissing, SchemaTooNew, NetworkFileSystem, StoreDamaged, StoreReadOnly)
@@ -34,7 +34,7 @@ def once_possible(make: Callable[[], Worker], announce: Callable[[Event], None])
     not pass by itself.
     """
     stopped: list[bool] = []
-    outage, pause_s = Outage("starting", SystemClock(), announce), FIRST_PAUSE_S
+    outage, pauses = Outage("starting", SystemClock(), announce), Pauses(lambda: len(stopped))
     with heeding([lambda: stopped.append(True)], quiet=lambda: None):
         while not stopped:
             try:
@@ -46,12 +46,5 @@ def once_possible(make: Callable[[], Worker], announce: Callable[[Event], None])
             else:
                 outage.gets_through("start")
                 return worker
-            _sleep(pause_s, stopped)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            pauses.wait()
     return None
-
-
-def _sleep(seconds: float, stopped: list[bool]) -> None:
-    while seconds > 0 and not stopped:
-        sleep_s(PAUSE_LOOK_S)
-        seconds -= PAUSE_LOOK_S
