@@ -371,7 +371,8 @@ class Treadle:
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
         where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
-        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and AppNotFound where child processes could not find the application.
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and
+        AppNotFound where child processes could not find the application.
         """
         for queue in queues:
             if self.settings.queues and queue not in self.settings.queues:

@@ -130,7 +130,10 @@ class StoreUnavailable(StoreError):
 
 
 class StoreReplaced(StoreError):
-    """Raised when the file was replaced, moved or deleted while it was open; the next try opens the one that is there."""
+    """Raised when the file was replaced, moved or deleted while it was open.
+
+    The next try opens the one that is there.
+    """
 
 
 class SchemaMissing(StoreError):

@@ -35,7 +35,8 @@ class Embedded(StrEnum):
     """Whether a web process may run a worker in a thread of its own."""
 
     AUTO = "auto"
-    """Once the process has served a request; with PostgreSQL only `flask run` and `runserver`; never under a test runner."""
+    """Once the process has served a request, and never under a test runner; with PostgreSQL only `flask run` and
+    `runserver`."""
     ALWAYS = "always"
     NEVER = "never"
 

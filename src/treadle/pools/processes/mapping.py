@@ -25,7 +25,7 @@ from treadle.pools.processes.wire import Found
 
 CHUNK_S = 0.01
 LEAST_CHUNK_S = 0.0002
-"""A million tiny calls end in forty chunks that shrink to one item without it, which takes as long as a tenth of all."""
+"""A million tiny calls end in forty chunks that shrink to one item without it, which takes a fifth of the whole time."""
 MANY = 1000
 """So many values of one chunk are small, and are given as they lie there: to take each off costs five times as much."""
 CHUNKS_PER_WORKER = 2
