@@ -245,6 +245,7 @@ class PostgresVerbs(Store):
     @_again_where_locked
     def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
         with self._connections.writing():
+            self._rows("lock_workers", worker_ids=list(worker_ids))
             held = [rows.job_of(row) for row in self._rows("lock_running_of", worker_ids=list(worker_ids))]
             self.release([job.claim for job in held if job.started_at_us is None], now_us)
             endings = [Ending.of_lost_worker(job, now_us) for job in held if job.started_at_us is not None]
