@@ -35,6 +35,8 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     labels: dict[str, str] = field(default_factory=dict, hash=False)
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
 
     def options(self, **changes: Any) -> "WorkerTask":
         """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
@@ -161,7 +163,7 @@ class DjangoRegistry(Registry):
             raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
         core = self._core_of(task)
         # What is another for each send is not kept with the core's task.
-        given = {name: getattr(task, name) for name in ("run_after", "labels", "unique_key")}
+        given = {name: getattr(task, name) for name in ("run_after", "labels", "unique_key", "concurrency_key")}
         changes = {name: value for name, value in given.items() if value not in (None, {})}
         return core.options(**changes) if changes else core
 

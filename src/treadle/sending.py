@@ -38,8 +38,8 @@ class Drafts:
             self._job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
             unique_key=_key_of_whole(task, reduce),
-            # What gathers is ours: the limits are meant for the user's function.
-            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
+            # What gathers is ours: limits and concurrency key are meant for the user's function.
+            **({} if reduce else {"task": GATHER, **dict.fromkeys((*LIMITS, "concurrency_key"))}),
         )
         return [
             *(
@@ -83,6 +83,7 @@ class Drafts:
             cores=options.cores,
             labels=options.labels,
             unique_key=options.unique_key,
+            concurrency_key=options.concurrency_key,
             alias=self._alias,
             enqueued_at_us=now_us,
             run_at_us=run_at_us,

@@ -38,7 +38,6 @@ NOT_YET = frozenset(
     [
         "retry_on",
         "give_up_on",
-        "concurrency_key",
         "expires_after",
         "connection",
         "redact",
@@ -76,6 +75,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
@@ -103,6 +104,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _check_run_after(where, self.run_after)
         _check_limits(where, self)
         _check_key(where, "unique_key", self.unique_key)
+        _check_key(where, "concurrency_key", self.concurrency_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")

@@ -1,6 +1,13 @@
-"""What a list of jobs with keys means, the same for every store."""
+"""What keys mean for those who send and for those who claim, the same for every store.
 
-from collections.abc import Mapping, Sequence
+A unique key says who may be sent. A concurrency key says who may run: of the jobs with one key, of whatever task, queue
+or pool, one. A claim takes the most urgent of each key with which no job runs, in its order, among the jobs without one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
+from operator import attrgetter
+from typing import NamedTuple
 
 from treadle.job import Job
 
@@ -22,3 +29,74 @@ def with_parts(stand_ins: Mapping[str, Job], jobs: Sequence[Job]) -> dict[str, J
     """Who stands in for a whole stands in for its parts among these jobs, too."""
     parts = {job.id: stand_ins.get(job.group_id or "") for job in jobs}
     return {**stand_ins, **{id_: twin for id_, twin in parts.items() if twin is not None}}
+
+
+NEAR = 200
+"""Of the ready jobs with a concurrency key so many are looked at in the order of the claim. That is exact, and enough as
+long as not so many wait behind few keys."""
+FAR = 1000
+"""Else the jobs are looked at key by key, so many keys at once: one key costs some microseconds, however many wait."""
+
+
+class Candidate(NamedTuple):
+    """A ready job, as a claim looks at it."""
+
+    id: str
+    priority: int
+    run_at_us: int
+    key: str | None = None
+    is_taken: bool = False
+    """Whether a job with its key runs."""
+
+    @property
+    def urgency(self) -> tuple[int, int, str]:
+        """What comes first is claimed first."""
+        return (-self.priority, self.run_at_us, self.id)
+
+
+class KeyScan:
+    """Finds the jobs with a key that may run now, for one store."""
+
+    def __init__(self) -> None:
+        self._seen_to: dict[object, str] = {}
+        """Where more keys wait than are looked at once, the next look goes on behind the last key."""
+
+    def open_jobs(
+        self, line: object, wanted: int, near: Callable[[], list[Candidate]], far: Callable[[str], list[Candidate]]
+    ) -> list[Candidate]:
+        """The most urgent of each key with which no job runs: `wanted` of them or more, where there are so many.
+
+        `line` is what is claimed from. `near` gives the NEAR most urgent jobs; `far` the most urgent of each of the next
+        FAR keys behind one, in the order of the keys.
+        """
+        nearest = near()
+        found = most_urgent(nearest)
+        if len(found) >= wanted or len(nearest) < NEAR:
+            return found
+        others = far(self._seen_to.get(line, ""))
+        self._seen_to[line] = others[-1].key or "" if len(others) == FAR else ""
+        return most_urgent([*nearest, *others])
+
+
+def most_urgent(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The most urgent of each key with which no job runs, in the order of the claim."""
+    firsts: dict[str | None, Candidate] = {}
+    for candidate in sorted(candidates, key=_urgency):
+        if not candidate.is_taken:
+            firsts.setdefault(candidate.key, candidate)
+    return list(firsts.values())
+
+
+def chosen(
+    without_key: Iterable[Candidate], with_key: Iterable[Candidate], limit: int, *, starts: bool
+) -> list[Candidate]:
+    """What a claim takes of the jobs that may run now.
+
+    One with a key is claimed to be started at once: else its key would be taken while it waits in a pool. So without
+    `starts` a claim ends before the first of them; then the pool runs empty, and the next claim starts it.
+    """
+    wanted = sorted([*without_key, *with_key], key=_urgency)[:limit]
+    return wanted if starts else list(takewhile(lambda candidate: candidate.key is None, wanted))
+
+
+_urgency = attrgetter("urgency")

@@ -20,6 +20,7 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.keys import Candidate, KeyScan
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
@@ -56,6 +57,7 @@ class PostgresVerbs(Store):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._sql = queries.load("postgres")
+        self._keys = KeyScan()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -179,9 +181,56 @@ class PostgresVerbs(Store):
                 if len(claimed) == limit:
                     break
                 wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
-                statement = self._sql["claim" if queue is None else "claim_in_queue"]
-                claimed += [rows.job_of(row) for row in session.run(statement, **wanted)]
+                found = session.run(self._sql[_named("claim", wanted)], **wanted)
+                claimed += [rows.job_of(row[1:]) for row in found if row[1] is not None]
+                are_keyed = found[0][0]
+                if are_keyed:
+                    jobs, is_over = self._claim_with_keys(session, wanted)
+                    claimed += jobs
+                    if is_over:
+                        break
         return claimed
+
+    def _claim_with_keys(self, session: Session, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
+        """A claim where some that are ready have a key. True: what comes in the next queues comes after one of them."""
+        claimed: list[Job] = []
+        lost: set[str] = set()
+        for _ in range(TRIES):
+            limit = wanted["limit"] - len(claimed)
+            without_key, with_key = self._candidates(session, wanted, lost)
+            chosen = keys.chosen(without_key, with_key, limit, starts=wanted["starts"])
+            claimed += self._claim_chosen(session, wanted, chosen)
+            missed = {candidate.id for candidate in chosen} - {job.id for job in claimed}
+            if not missed:
+                break
+            # Another was quicker with these: what comes after them is tried.
+            lost |= missed
+        return claimed, bool(with_key) and not wanted["starts"]
+
+    def _candidates(
+        self, session: Session, wanted: Mapping[str, Any], lost: set[str]
+    ) -> tuple[list[Candidate], list[Candidate]]:
+        """The most urgent jobs without a key, and with one that is free; but those that were lost to others."""
+
+        def look(name: str, **more: Any) -> list[Candidate]:
+            found = [Candidate(*row) for row in session.run(self._sql[_named(name, wanted)], **{**wanted, **more})]
+            return [candidate._replace(is_taken=candidate.is_taken or candidate.id in lost) for candidate in found]
+
+        with_key = self._keys.open_jobs(
+            (wanted["pool"], wanted.get("queue")), wanted["limit"] if wanted["starts"] else 1,
+            near=lambda: look("get_urgent_with_key", near=keys.NEAR),
+            far=lambda after: look("get_first_of_keys", far=keys.FAR, after_key=after),
+        )  # fmt: skip
+        without_key = look("get_urgent_without_key", limit=wanted["limit"] + len(lost))
+        return [candidate for candidate in without_key if not candidate.is_taken], with_key
+
+    def _claim_chosen(self, session: Session, wanted: Mapping[str, Any], chosen: Sequence[Candidate]) -> list[Job]:
+        taken = {candidate.key for candidate in chosen} - {None}
+        locked = (
+            {key for (key,) in session.run(self._sql["lock_keys"], concurrency_keys=list(taken))} if taken else set()
+        )
+        ids = [candidate.id for candidate in chosen if candidate.key is None or candidate.key in locked]
+        return [rows.job_of(row) for row in session.run(self._sql["claim_chosen"], **wanted, ids=ids)] if ids else []
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         values = [{"id": c.id, "token": c.token, "started_at": at_us} for c, at_us in claims]
@@ -347,6 +396,11 @@ class PostgresStore(PostgresVerbs):
 
     def __str__(self) -> str:
         return self.server.where
+
+
+def _named(statement: str, wanted: Mapping[str, Any]) -> str:
+    """The form of a statement for what is claimed from: all queues, or one."""
+    return f"{statement}_in_queue" if "queue" in wanted else statement
 
 
 def _key(job: Job) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ whatever transaction the caller is in.
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.keys import Candidate, KeyScan
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.wakeup import SqliteWakeup
 
@@ -32,6 +33,7 @@ class SqliteVerbs(Store):
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Treadle needs 3.37 or newer")
         self._connections = connections
         self._sql = queries.load("sqlite")
+        self._keys = KeyScan()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -125,18 +127,41 @@ class SqliteVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not self._value("is_work_ready", pool=pool):
+        (without_key, with_key), *_ = self._rows("is_work_ready", pool=pool)
+        if limit <= 0 or not (without_key or with_key):
             return []
         claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        claim = self._claim_with_keys if with_key else self._claim
         with self._connections.writing() as connection:
             for queue in queues or (None,):
-                wanted = {**values, "queue": queue, "limit": limit - len(claimed)}
-                statement = self._sql["claim" if queue is None else "claim_in_queue"]
-                found = [rows.job_of(row) for row in connection.execute(statement, wanted).fetchall()]
-                # RETURNING gives rows in the order in which it met them, not in that of the claim.
-                claimed += sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
+                found, is_over = claim(connection, {**values, "queue": queue, "limit": limit - len(claimed)})
+                claimed += found
+                if is_over:
+                    break
         return claimed
+
+    def _claim(self, connection: sqlite3.Connection, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
+        statement = self._sql[_named("claim", wanted)]
+        return _claimed(connection.execute(statement, wanted)), False
+
+    def _claim_with_keys(self, connection: sqlite3.Connection, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
+        """The same where some that are ready have a key. True: what comes in the next queues comes after one of them."""
+
+        def look(name: str, **more: Any) -> list[Candidate]:
+            found = connection.execute(self._sql[_named(name, wanted)], {**wanted, **more})
+            return [Candidate(*row) for row in found.fetchall()]
+
+        with_key = self._keys.open_jobs(
+            (wanted["pool"], wanted["queue"]), wanted["limit"] if wanted["starts"] else 1,
+            near=lambda: look("get_urgent_with_key", near=keys.NEAR),
+            far=lambda after: look("get_first_of_keys", far=keys.FAR, after_key=after),
+        )  # fmt: skip
+        without_key = look("get_urgent_without_key")
+        chosen = keys.chosen(without_key, with_key, wanted["limit"], starts=wanted["starts"])
+        ids = codec.dump_plain([candidate.id for candidate in chosen])
+        taken = _claimed(connection.execute(self._sql["claim_chosen"], {**wanted, "ids": ids}))
+        return taken, bool(with_key) and not wanted["starts"]
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         with self._connections.writing() as connection:
@@ -295,6 +320,17 @@ class SqliteStore(SqliteVerbs):
 
     def __str__(self) -> str:
         return str(self.file.path)
+
+
+def _named(statement: str, wanted: Mapping[str, Any]) -> str:
+    """The form of a statement for what is claimed from: all queues, or one."""
+    return statement if wanted["queue"] is None else f"{statement}_in_queue"
+
+
+def _claimed(cursor: sqlite3.Cursor) -> list[Job]:
+    # RETURNING gives rows in the order in which it met them, not in that of the claim.
+    found = [rows.job_of(row) for row in cursor.fetchall()]
+    return sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
 
 
 @contextmanager

@@ -65,7 +65,12 @@ OUTCOMES = st.sampled_from(
     )
 )
 OPTIONS = st.fixed_dictionaries(
-    {"max_attempts": st.integers(1, 2), "max_crashes": st.integers(0, 2), "priority": st.integers(-1, 1)}
+    {
+        "max_attempts": st.integers(1, 2),
+        "max_crashes": st.integers(0, 2),
+        "priority": st.integers(-1, 1),
+        "concurrency_key": st.sampled_from((None, None, None, "x", "y")),
+    }
 )
 UNIQUE_KEYS = st.sampled_from((None, None, "a", "b"))
 

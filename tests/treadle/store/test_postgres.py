@@ -94,6 +94,7 @@ def raw(store: PostgresStore, postgres_url: str) -> Iterator["psycopg.Connection
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
         "UPDATE treadle_job SET unique_key = 'k'",
+        "UPDATE treadle_job SET concurrency_key = 'k', state = 'running', token = 1, worker_id = 'w'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(
@@ -276,6 +277,49 @@ def test_a_key_that_is_taken_and_freed_all_the_time_is_told(store: PostgresStore
         hindered.enqueue([make_job(), new])
     assert store.job(new.id) is None
     assert len(found(store, limit=1000)) == TRIES * TRIES_FOR_KEYS + 1
+
+
+def test_two_claims_at_once_take_one_job_of_a_key(store: PostgresStore, postgres_url: str) -> None:
+    """Though each sees another one as the most urgent; neither waits, nor fails."""
+    store.enqueue([make_job(concurrency_key="k")])
+    urgent, plain = make_job(concurrency_key="k", priority=9), make_job()
+    with _other(postgres_url) as other:
+        with other.transaction():
+            (first,) = claim(other, 1, worker_id="other")
+            store.enqueue([urgent, plain])
+            assert [job.id for job in claim(store, 5)] == [plain.id]
+        assert claim(store, 5) == []
+        finish(other, first, Outcome.succeeded("1"))
+    assert [job.id for job in claim(store, 5)] == [urgent.id]
+
+
+def test_what_another_is_quicker_with_is_replaced(store: PostgresStore, postgres_url: str) -> None:
+    """A claim that is hindered by one elsewhere takes what comes after it."""
+    jobs = [make_job(concurrency_key=key, priority=9 - place) for place, key in enumerate(["a", None, "b", None])]
+    store.enqueue(jobs)
+    with _other(postgres_url) as other, other.transaction():
+        assert len(claim(other, 2, worker_id="other")) == 2
+        assert [job.id for job in claim(store, 2)] == [job.id for job in jobs[2:]]
+
+
+class Late(PostgresStore):
+    """Between its look for what it could claim and its claim something else happens."""
+
+    meanwhile: Callable[[], object]
+
+    def _claim_chosen(self, *asked: Any) -> Any:
+        self.meanwhile()
+        return super()._claim_chosen(*asked)
+
+
+def test_a_key_that_is_taken_meanwhile_is_seen(store: PostgresStore, postgres_url: str) -> None:
+    """By a claim that has committed since, of another job with that key."""
+    store.enqueue([make_job(concurrency_key="k", queue=queue) for queue in ("default", "mail")])
+    late = Late(parse(postgres_url))
+    late.meanwhile = lambda: claim(store, 1, queues=["mail"])
+    assert claim(late, 1, queues=["default"]) == []
+    assert len(found(store, state=State.RUNNING)) == 1
+    late.close()
 
 
 def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:

@@ -47,7 +47,7 @@ claimer AS MATERIALIZED (
 )
 
 -- fragment: taken
--- Makes the jobs `chosen` running, and gives them in the order of the claim.
+-- Makes the jobs `chosen` running.
 taken AS (
     UPDATE treadle_job AS job
     SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
@@ -55,7 +55,17 @@ taken AS (
     FROM chosen WHERE job.id = chosen.id
     RETURNING job.*
 )
-SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
+
+-- fragment: in_turn
+-- The order of a claim.
+ORDER BY job.priority DESC, job.run_at, job.id
+
+-- fragment: is_taken
+-- Whether a job with the key of this `job` runs. With OFFSET it is looked up key by key; else the planner may read all
+-- that has run since the last vacuum.
+EXISTS (
+    SELECT 1 FROM treadle_job AS other
+    WHERE other.concurrency_key = job.concurrency_key AND other.state = 'running' OFFSET 0)
 
 -- fragment: fits
 -- Whether a job is one that a query asks for.
@@ -215,23 +225,113 @@ SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
 -- Whether a claim would find anything: one trip where there is nothing.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s);
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s)
+    OR EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s);
 
 -- name: claim
--- Take ready jobs of any queue, but those that another worker takes just now.
-WITH {claimer}, chosen AS MATERIALIZED (
+-- Take ready jobs of any queue, but those that another worker takes just now; nothing where some that are ready have a
+-- concurrency key, which is told before each row, and in a row of its own where there is none.
+WITH {claimer}, keyed AS MATERIALIZED (
+    SELECT EXISTS (
+        SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s) AS are_ready
+), chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND NOT (SELECT are_ready FROM keyed)
+      AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT keyed.are_ready, {job} FROM keyed LEFT JOIN taken AS job ON true {in_turn};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue, but those that another worker takes just now.
-WITH {claimer}, chosen AS MATERIALIZED (
+-- The same of one queue.
+WITH {claimer}, keyed AS MATERIALIZED (
+    SELECT EXISTS (
+        SELECT 1 FROM treadle_job
+        WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s) AS are_ready
+), chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND NOT (SELECT are_ready FROM keyed)
+      AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
+      AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT keyed.are_ready, {job} FROM keyed LEFT JOIN taken AS job ON true {in_turn};
+
+-- name: get_urgent_without_key
+-- The most urgent ready jobs that have no concurrency key.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
+
+-- name: get_urgent_without_key_in_queue
+-- The same of one queue.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
+  AND (%(starts)s OR max_crashes > 0)
+ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
+
+-- name: get_urgent_with_key
+-- The most urgent ready jobs that have a concurrency key, and whether it is taken.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s {in_turn} LIMIT %(near)s;
+
+-- name: get_urgent_with_key_in_queue
+-- The same of one queue.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s {in_turn} LIMIT %(near)s;
+
+-- name: get_first_of_keys
+-- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
+-- Each key is found from the one before, so that nothing is read of the many jobs that may wait behind it.
+WITH RECURSIVE waiting AS (
+    SELECT 1 AS place, first.* FROM (
+        SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND pool = %(pool)s
+        ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
+    UNION ALL
+    SELECT place + 1, next.* FROM waiting, LATERAL (
+        SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key AND pool = %(pool)s
+        ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
+    WHERE place < %(far)s
+)
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
+
+-- name: get_first_of_keys_in_queue
+-- The same of one queue.
+WITH RECURSIVE waiting AS (
+    SELECT 1 AS place, first.* FROM (
+        SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND queue = %(queue)s AND pool = %(pool)s
+        ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
+    UNION ALL
+    SELECT place + 1, next.* FROM waiting, LATERAL (
+        SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key
+          AND queue = %(queue)s AND pool = %(pool)s
+        ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
+    WHERE place < %(far)s
+)
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
+
+-- name: lock_keys
+-- Those of these concurrency keys with which nobody else is claiming just now, nor will until this transaction ends.
+-- The lock is an advisory one, since it is a key that is locked and not a row, and one of the transaction: it is gone
+-- with it, nothing stays in the session, and PgBouncer may stand between. The table's own number keeps the locks of
+-- several schemas apart.
+SELECT key FROM unnest(%(concurrency_keys)s::text[]) AS given (key)
+WHERE pg_try_advisory_xact_lock(hashtextextended(key, 'treadle_job'::regclass::oid::bigint));
+
+-- name: claim_chosen
+-- Take these ready jobs, but those that another worker takes just now. The keys of those that have one are locked, by a
+-- statement before this one: so this one sees what was committed before that, and no job that runs with such a key is
+-- hidden from it.
+WITH {claimer}, chosen AS MATERIALIZED (
+    SELECT id FROM treadle_job AS job
+    WHERE EXISTS (SELECT 1 FROM claimer) AND id = ANY(%(ids)s) AND state = 'ready' AND NOT {is_taken}
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+), {taken}
+SELECT {job} FROM taken AS job {in_turn};
 
 -- name: mark_started
 -- Prefetched jobs were started.

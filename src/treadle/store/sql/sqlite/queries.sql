@@ -15,6 +15,10 @@ worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, la
 failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key, expires_at, result_ttl,
 redriven_at, version
 
+-- fragment: is_taken
+-- Whether a job with the key of this `job` runs.
+EXISTS (SELECT 1 FROM treadle_job AS other WHERE other.concurrency_key = job.concurrency_key AND other.state = 'running')
+
 -- fragment: is_known
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
@@ -137,30 +141,98 @@ WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORD
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: a look without the writer's lock.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool);
+-- Whether jobs without and with a concurrency key are ready: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool),
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool);
 
 -- name: claim
--- Take ready jobs of any queue.
+-- Take ready jobs of any queue that have no concurrency key.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue.
+-- Take ready jobs of one queue that have no concurrency key.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool
+      AND (:starts OR max_crashes > 0) AND {is_known}
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
+
+-- name: claim_chosen
+-- Take these ready jobs.
+UPDATE treadle_job
+SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
+    started_at = CASE WHEN :starts THEN :now END
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'ready' AND {is_known}
+RETURNING {job};
+
+-- name: get_urgent_without_key
+-- The most urgent ready jobs that have no concurrency key.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0)
+ORDER BY priority DESC, run_at, id LIMIT :limit;
+
+-- name: get_urgent_without_key_in_queue
+-- The most urgent ready jobs of one queue that have no concurrency key.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
+ORDER BY priority DESC, run_at, id LIMIT :limit;
+
+-- name: get_urgent_with_key
+-- The most urgent ready jobs that have a concurrency key, and whether it is taken.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool
+ORDER BY priority DESC, run_at, id LIMIT :near;
+
+-- name: get_urgent_with_key_in_queue
+-- The most urgent ready jobs of one queue that have a concurrency key, and whether it is taken.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool
+ORDER BY priority DESC, run_at, id LIMIT :near;
+
+-- name: get_first_of_keys
+-- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
+-- Each key is found from the one before, so that nothing is read of the many jobs that may wait behind it.
+WITH RECURSIVE waiting (key, place) AS (
+    SELECT min(concurrency_key), 1 FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key > :after_key AND pool = :pool
+    UNION ALL
+    SELECT (SELECT min(concurrency_key) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key > waiting.key AND pool = :pool), place + 1
+    FROM waiting WHERE key IS NOT NULL AND place < :far
+)
+SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+FROM waiting JOIN treadle_job AS job ON job.rowid = (
+    SELECT rowid FROM treadle_job WHERE state = 'ready' AND concurrency_key = waiting.key AND pool = :pool
+    ORDER BY priority DESC, run_at, id LIMIT 1)
+ORDER BY place;
+
+-- name: get_first_of_keys_in_queue
+-- The same of one queue.
+WITH RECURSIVE waiting (key, place) AS (
+    SELECT min(concurrency_key), 1 FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key > :after_key AND queue = :queue AND pool = :pool
+    UNION ALL
+    SELECT (SELECT min(concurrency_key) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key > waiting.key AND queue = :queue AND pool = :pool), place + 1
+    FROM waiting WHERE key IS NOT NULL AND place < :far
+)
+SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+FROM waiting JOIN treadle_job AS job ON job.rowid = (
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool
+    ORDER BY priority DESC, run_at, id LIMIT 1)
+ORDER BY place;
 
 -- name: mark_started
 -- A prefetched job was started.
