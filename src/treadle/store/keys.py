@@ -9,6 +9,7 @@ from itertools import takewhile
 from operator import attrgetter
 from typing import NamedTuple
 
+from treadle.clock import Clock, SystemClock
 from treadle.job import Job
 
 
@@ -34,7 +35,7 @@ def with_parts(stand_ins: Mapping[str, Job], jobs: Sequence[Job]) -> dict[str, J
 NEAR = 200
 """Of the ready jobs with a concurrency key so many are looked at in the order of the claim. That is exact, and enough as
 long as not so many wait behind few keys."""
-FAR = 1000
+FAR = 500
 """Else the jobs are looked at key by key, so many keys at once: one key costs some microseconds, however many wait."""
 
 
@@ -76,6 +77,25 @@ class KeyScan:
         others = far(self._seen_to.get(line, ""))
         self._seen_to[line] = others[-1].key or "" if len(others) == FAR else ""
         return most_urgent([*nearest, *others])
+
+
+class Looks:
+    """When a worker may claim without a look whether jobs with a key are ready, which is one trip more to a server.
+
+    Namely while jobs without one fill each of its claims, for a moment: where a claim is not filled it looks after all.
+    """
+
+    def __init__(self, every_s: float, clock: Clock | None = None) -> None:
+        self._every_s = every_s
+        self._clock = clock or SystemClock()
+        self._spared_until_s: dict[str, float] = {}
+
+    def looked(self, pool: str, *, may_be_spared: bool) -> None:
+        """`may_be_spared`: none with a key was ready, and those without one were as many as were wanted."""
+        self._spared_until_s[pool] = self._clock.monotonic_s() + self._every_s if may_be_spared else 0.0
+
+    def may_be_spared(self, pool: str) -> bool:
+        return self._clock.monotonic_s() < self._spared_until_s.get(pool, 0.0)
 
 
 def most_urgent(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -20,7 +20,7 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
-from treadle.store.keys import Candidate, KeyScan
+from treadle.store.keys import Candidate, KeyScan, Looks
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
@@ -54,10 +54,14 @@ def _again_where_locked(verb: V) -> V:
 class PostgresVerbs(Store):
     """The job verbs, on whatever connections."""
 
+    look_every_s = 0.0
+    """While a worker's claims are filled, how often to look at least whether jobs with a key are among what is ready."""
+
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._sql = queries.load("postgres")
         self._keys = KeyScan()
+        self._looks = Looks(self.look_every_s)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -170,26 +174,48 @@ class PostgresVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not (self.is_in_transaction() or self._value("is_work_ready", pool=pool)):
+        if limit <= 0:
             return []
         claimed: list[Job] = []
-        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        wanted = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts, "limit": limit}
+        if self.is_in_transaction() and self._looks.may_be_spared(pool):
+            claimed = self._claim_from(queues, wanted, self._claim)
+            if len(claimed) == limit:
+                return claimed
+        without_key, with_key = self._look(pool)
+        if without_key or with_key:
+            claim = self._claim_with_keys if with_key else self._claim
+            claimed += self._claim_from(queues, {**wanted, "limit": limit - len(claimed)}, claim)
+        self._looks.looked(pool, may_be_spared=len(claimed) == limit and not with_key)
+        return claimed
+
+    def _look(self, pool: str) -> tuple[bool, bool]:
+        """Whether jobs without and with a key are ready."""
+        if not self.is_in_transaction():
+            [(without_key, with_key)] = self._rows("is_work_ready", pool=pool)
+        else:
+            with self._connections.joined() as session:
+                [(without_key, with_key)] = session.run(self._sql["is_work_ready"], pool=pool)
+        return without_key, with_key
+
+    def _claim_from(
+        self, queues: Sequence[str], wanted: Mapping[str, Any],
+        claim: Callable[[Session, Mapping[str, Any]], tuple[list[Job], bool]],
+    ) -> list[Job]:  # fmt: skip
+        claimed: list[Job] = []
         # Without a savepoint in the worker's transaction: a claim waits for nobody, so what it fails of has ended the
         # connection, and two trips more for each pool would make every commit wait.
         with self._connections.joined() as session:
             for queue in queues or (None,):
-                if len(claimed) == limit:
+                of_queue = {} if queue is None else {"queue": queue}
+                found, is_over = claim(session, {**wanted, "limit": wanted["limit"] - len(claimed), **of_queue})
+                claimed += found
+                if is_over or len(claimed) == wanted["limit"]:
                     break
-                wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
-                found = session.run(self._sql[_named("claim", wanted)], **wanted)
-                claimed += [rows.job_of(row[1:]) for row in found if row[1] is not None]
-                are_keyed = found[0][0]
-                if are_keyed:
-                    jobs, is_over = self._claim_with_keys(session, wanted)
-                    claimed += jobs
-                    if is_over:
-                        break
         return claimed
+
+    def _claim(self, session: Session, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
+        return [rows.job_of(row) for row in session.run(self._sql[_named("claim", wanted)], **wanted)], False
 
     def _claim_with_keys(self, session: Session, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
         """A claim where some that are ready have a key. True: what comes in the next queues comes after one of them."""
@@ -367,6 +393,8 @@ class PostgresVerbs(Store):
 
 class PostgresStore(PostgresVerbs):
     """Jobs in a PostgreSQL database whose tables we make."""
+
+    look_every_s = 0.1
 
     def __init__(
         self, address: Address, *, listen: bool = True, notify: bool = True, missing: str = "run `treadle migrate`"

@@ -18,6 +18,7 @@ from treadle.errors import StoreError, StoreLocked, StoreUnavailable
 from treadle.job import Failure, Job, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
+from treadle.store.keys import Looks
 from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
 from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import Session
@@ -300,6 +301,20 @@ def test_what_another_is_quicker_with_is_replaced(store: PostgresStore, postgres
     with _other(postgres_url) as other, other.transaction():
         assert len(claim(other, 2, worker_id="other")) == 2
         assert [job.id for job in claim(store, 2)] == [job.id for job in jobs[2:]]
+
+
+def test_a_claim_that_is_not_filled_misses_no_key(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker's commit a filled one is not followed by a look for keys, for a moment; where it is not, it looks."""
+    monkeypatch.setattr(store, "_looks", Looks(3600))
+    store.enqueue([make_job(run_at_us=NOW_US + place) for place in range(4)])
+    keyed = make_job(concurrency_key="k", priority=1)
+    with store.transaction():
+        assert len(claim(store, 1)) == 1
+        store.enqueue([keyed])
+        assert [job.concurrency_key for job in claim(store, 2)] == [None, None]
+        assert [job.concurrency_key for job in claim(store, 5)] == [None, "k"]
+        store.enqueue([make_job(concurrency_key="l")])
+        assert len(claim(store, 1)) == 1
 
 
 class Late(PostgresStore):

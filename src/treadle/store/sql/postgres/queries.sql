@@ -47,7 +47,7 @@ claimer AS MATERIALIZED (
 )
 
 -- fragment: taken
--- Makes the jobs `chosen` running.
+-- Makes the jobs `chosen` running, and gives them in the order of the claim.
 taken AS (
     UPDATE treadle_job AS job
     SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
@@ -55,10 +55,7 @@ taken AS (
     FROM chosen WHERE job.id = chosen.id
     RETURNING job.*
 )
-
--- fragment: in_turn
--- The order of a claim.
-ORDER BY job.priority DESC, job.run_at, job.id
+SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
 
 -- fragment: is_taken
 -- Whether a job with the key of this `job` runs. With OFFSET it is looked up key by key; else the planner may read all
@@ -224,38 +221,27 @@ WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: one trip where there is nothing.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s)
-    OR EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s);
+-- Whether jobs without and with a concurrency key are ready.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s),
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s);
 
 -- name: claim
--- Take ready jobs of any queue, but those that another worker takes just now; nothing where some that are ready have a
--- concurrency key, which is told before each row, and in a row of its own where there is none.
-WITH {claimer}, keyed AS MATERIALIZED (
-    SELECT EXISTS (
-        SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s) AS are_ready
-), chosen AS MATERIALIZED (
+-- Take ready jobs of any queue that have no concurrency key, but those that another worker takes just now.
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND NOT (SELECT are_ready FROM keyed)
-      AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s
+      AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken}
-SELECT keyed.are_ready, {job} FROM keyed LEFT JOIN taken AS job ON true {in_turn};
+), {taken};
 
 -- name: claim_in_queue
 -- The same of one queue.
-WITH {claimer}, keyed AS MATERIALIZED (
-    SELECT EXISTS (
-        SELECT 1 FROM treadle_job
-        WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s) AS are_ready
-), chosen AS MATERIALIZED (
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND NOT (SELECT are_ready FROM keyed)
-      AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
-      AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s
+      AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken}
-SELECT keyed.are_ready, {job} FROM keyed LEFT JOIN taken AS job ON true {in_turn};
+), {taken};
 
 -- name: get_urgent_without_key
 -- The most urgent ready jobs that have no concurrency key.
@@ -273,12 +259,14 @@ ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s {in_turn} LIMIT %(near)s;
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s
+ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 
 -- name: get_urgent_with_key_in_queue
 -- The same of one queue.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s {in_turn} LIMIT %(near)s;
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s
+ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 
 -- name: get_first_of_keys
 -- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
@@ -330,8 +318,7 @@ WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job AS job
     WHERE EXISTS (SELECT 1 FROM claimer) AND id = ANY(%(ids)s) AND state = 'ready' AND NOT {is_taken}
     FOR NO KEY UPDATE OF job SKIP LOCKED
-), {taken}
-SELECT {job} FROM taken AS job {in_turn};
+), {taken};
 
 -- name: mark_started
 -- Prefetched jobs were started.
