@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests import golden
 
+from tests import golden
 from treadle.states import TRANSITIONS, State
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,11 @@ def test_every_module_of_the_map_exists():
 def test_every_promise_names_a_test_that_exists(page):
     """Each row of a table has one, where it says."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| promise |", "| what happens |"))]
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith(("| promise |", "| what happens |"))
+    ]
     assert [row for row in rows if "::test_" not in row] == []
     for file, test in re.findall(r"`([\w/]+\.py)::(test_\w+)`", text):
         path = ROOT / file if "/" in file else ROOT / "tests/treadle/pools/processes" / file
