@@ -24,7 +24,7 @@ STATUS = {
     State.CANCELLED: TaskResultStatus.FAILED,
 }
 """The framework has four words for our seven."""
-REFUNDED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.UNKNOWN_TASK})
+REFUNDED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.UNKNOWN_TASK, OutcomeKind.SNOOZED})
 """Runs that do not count as an attempt."""
 
 

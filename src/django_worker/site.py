@@ -147,9 +147,9 @@ class DjangoRunner(Runner):
             task_started.send_robust(sender=self._backend_class(result), task_result=result)
 
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
-        """Tell the framework; not where the job will be tried again."""
-        will_retry = outcome.retry_after_s is not None
-        if work.job.task in self.registry and not will_retry:
+        """Tell the framework; not where the job will run again."""
+        will_run_again = outcome.retry_after_s is not None
+        if work.job.task in self.registry and not will_run_again:
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
 

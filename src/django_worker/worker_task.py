@@ -6,10 +6,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from django.utils.module_loading import import_string
 
+from django_worker import contract
 from django_worker.contract import FrameworkTask, TaskContext, task_backends
+from treadle import errors
 from treadle.backoff import Backoff, BackoffRule
 from treadle.errors import NotATask, UnknownTask
-from treadle.task import LIMITS, BoundTask, Context, Registry, Task
+from treadle.task import DECORATION_ONLY, ERROR_CLASSES, LIMITS, BoundTask, Context, Registry, Task, error_classes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +27,10 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = field(default_factory=Backoff.exponential)
     """Takes the error and the job and answers how many seconds to wait; None gives up."""
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    """Errors of these classes are tried again while attempts are left, others fail the job; one class will do."""
+    give_up_on: tuple[type[Exception], ...] = ()
+    """Errors of these classes fail the job at once, also where `retry_on` names them; one class will do."""
     pool: str | None = None
     timeout_s: float | None = None
     """How long a run may take before its process is killed; that counts as an error."""
@@ -34,8 +40,17 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
+    def __post_init__(self) -> None:
+        where = getattr(self.func, "__qualname__", repr(self.func))
+        for name in ERROR_CLASSES:
+            # A tuple, whatever was given: a task is hashable.
+            object.__setattr__(self, name, _error_classes(where, name, getattr(self, name)))
+        FrameworkTask.__post_init__(self)
+
     def options(self, **changes: Any) -> "WorkerTask":
         """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
+        for name in DECORATION_ONLY & changes.keys():
+            raise contract.InvalidTask(f"{self.module_path}: {name} belongs to the function; set it at decoration")
         return replace(self, **changes)
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundTask[Any]:
@@ -44,6 +59,13 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         from django_worker.site import site
 
         return site(self.backend).registry.core(self).bind(*args, **kwargs)
+
+
+def _error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
+    try:
+        return error_classes(where, name, value)
+    except errors.InvalidTask as error:
+        raise contract.InvalidTask(str(error)) from error
 
 
 class WorkerContext(TaskContext):
@@ -170,6 +192,8 @@ class DjangoRegistry(Registry):
             "max_attempts": task.max_attempts,
             "max_crashes": task.max_crashes,
             "backoff": task.backoff,
+            "retry_on": task.retry_on,
+            "give_up_on": task.give_up_on,
             "takes_context": task.takes_context,
             **{name: getattr(task, name) for name in LIMITS},
         }

@@ -1,4 +1,4 @@
-"""Every error that Treadle raises.
+"""Every error that Treadle raises, and the three that a task raises to say what becomes of its job.
 
 TreadleError
 ├── ConfigurationError        something is wrong before any job runs
@@ -15,6 +15,9 @@ TreadleError
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
+├── Retry                     a task asks for another attempt
+├── Snooze                    a task asks to be run again later, without an attempt being counted
+├── Reject                    a task fails its job at once
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -38,8 +41,10 @@ TreadleError
 
 import difflib
 import pickle
+import sys
 from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
+from numbers import Real
 
 
 class TreadleError(Exception):
@@ -100,6 +105,52 @@ class JobCancelled(JobFailed):
 
 class WorkerLost(TreadleError):
     """The recorded reason of a job whose process died, or was stopped, more often than it may."""
+
+
+class Retry(TreadleError):
+    """Raised by a task: this attempt has failed, and the job is tried again if attempts are left (`max_attempts`).
+
+    `after_s`: how many seconds until then; None: as many as the task's back-off rule answers. Whatever `retry_on` and
+    `give_up_on` say. Where no attempt is left the job fails. What is kept of the attempt is the error that this one was
+    raised from (`raise Retry(after_s=5) from error`), else this one. Raises ValueError for a wait that is no finite
+    number from 0 on.
+    """
+
+    def __init__(self, after_s: float | None = None) -> None:
+        super().__init__(after_s)
+        self.after_s = None if after_s is None else _seconds("Retry", after_s)
+
+    def __str__(self) -> str:
+        return "the task asked for another attempt" + ("" if self.after_s is None else f" after {self.after_s:g} s")
+
+
+class Snooze(TreadleError):
+    """Raised by a task: not now; the job runs again after `after_s` seconds, and no attempt is counted.
+
+    As often as the task likes, however few attempts are left. Raises ValueError for a wait that is no finite number
+    from 0 on.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(after_s)
+        self.after_s = _seconds("Snooze", after_s)
+
+    def __str__(self) -> str:
+        return f"the task asked to be run again after {self.after_s:g} s"
+
+
+class Reject(TreadleError):
+    """Raised by a task: the job fails at once with this reason, whatever attempts are left."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+def _seconds(verb: str, after_s: float) -> float:
+    is_number = isinstance(after_s, Real) and not isinstance(after_s, bool)
+    if not (is_number and 0 <= after_s <= sys.float_info.max):
+        raise ValueError(f"{verb}: after_s must be a finite number of seconds, 0 or more, got {after_s!r}")
+    return float(after_s)
 
 
 class StoreError(TreadleError):

@@ -4,7 +4,7 @@ enqueue ─► blocked ─► ready            a group's whole waits for its par
            scheduled ─► ready          its time has come
            ready ─► running            claimed by a worker
            running ─► succeeded | failed
-           running ─► scheduled        retry after an error, or the task is not known here yet
+           running ─► scheduled        retry after an error, snooze, or the task is not known here yet
            running ─► ready            interrupted or rescued
            blocked | scheduled | ready | running ─► cancelled
 """
@@ -19,7 +19,7 @@ class State(StrEnum):
     BLOCKED = "blocked"
     """Waits for other jobs. Entered when sent; left when the last of them has ended."""
     SCHEDULED = "scheduled"
-    """Waits for its time. Entered when sent with `run_after`, or by a retry; left by promotion."""
+    """Waits for its time. Entered when sent with `run_after`, by a retry or a snooze; left by promotion."""
     READY = "ready"
     """May be claimed. Entered when sent, promoted, interrupted or rescued; left by a claim."""
     RUNNING = "running"
@@ -27,7 +27,7 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     """The function returned. Final."""
     FAILED = "failed"
-    """The function raised, or its process died, more often than it may. Final."""
+    """The function raised, or its process died, more often than it may, or it rejected the job. Final."""
     CANCELLED = "cancelled"
     """Cancelled before it ran, or its run was ended since it was to be cancelled. Final."""
 
@@ -59,7 +59,9 @@ TRANSITIONS = (
     Transition("claim", State.READY, State.RUNNING),
     Transition("succeed", State.RUNNING, State.SUCCEEDED),
     Transition("fail", State.RUNNING, State.FAILED),
+    Transition("reject", State.RUNNING, State.FAILED),
     Transition("retry", State.RUNNING, State.SCHEDULED),
+    Transition("snooze", State.RUNNING, State.SCHEDULED),
     Transition("postpone", State.RUNNING, State.SCHEDULED),
     Transition("interrupt", State.RUNNING, State.READY),
     Transition("rescue", State.RUNNING, State.READY),

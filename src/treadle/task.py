@@ -34,8 +34,6 @@ PROGRESS_INTERVAL_S = 0.05
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
     [
-        "retry_on",
-        "give_up_on",
         "unique_key",
         "concurrency_key",
         "expires_after",
@@ -44,8 +42,10 @@ NOT_YET = frozenset(
         "result_ttl_s",
     ]
 )
-DECORATION_ONLY = frozenset({"takes_context", "backoff"})
+DECORATION_ONLY = frozenset({"takes_context", "backoff", "retry_on", "give_up_on"})
 """What a job's row cannot carry."""
+ERROR_CLASSES = ("retry_on", "give_up_on")
+"""The options that name classes of errors."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +59,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = Backoff.exponential()
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    """Errors of these classes are tried again while attempts are left, others fail the job; one class will do."""
+    give_up_on: tuple[type[Exception], ...] = ()
+    """Errors of these classes fail the job at once, also where `retry_on` names them; one class will do."""
     pool: str = "processes"
     """Where not named: `coroutines` for an async function, else `processes`. On a free-threaded build `threads`, which
     then run on every core, for a plain function without limits: a crash of one takes the worker along.
@@ -81,7 +85,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidTask(f"{where}: the option {name!r} is not available in this version")
             if name not in self.__struct_fields__:
                 raise InvalidTask(f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}")
-        options = msgspec.structs.replace(self, **changes)
+        classes = {name: error_classes(where, name, changes[name]) for name in ERROR_CLASSES if name in changes}
+        options = msgspec.structs.replace(self, **{**changes, **classes})
         options._check(where)
         return options
 
@@ -103,6 +108,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
 
+    def retries(self, error: BaseException) -> bool:
+        """Whether an error of this class is tried again while attempts are left."""
+        return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
+
     def run_at_us(self, now_us: int) -> int:
         """The earliest time at which a job sent now may run."""
         match self.run_after:
@@ -112,6 +121,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 return now_us + round(delay.total_seconds() * US_PER_S)
             case datetime() as moment:
                 return as_us(moment)
+
+
+def error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
+    """The classes that an option names, given as a class, a tuple or a list. Raises InvalidTask for anything else."""
+    given = tuple(value) if isinstance(value, tuple | list) else (value,)
+    for each in given:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            # Others, as SystemExit and CancelledError, end a run from outside.
+            raise InvalidTask(f"{where}: {name} takes classes of Exception, as {name}=(OSError,), got {each!r}")
+    return given
 
 
 def _check_limits(where: str, options: Options) -> None:

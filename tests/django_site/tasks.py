@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from django_worker import task
+from treadle import Reject, Retry, Snooze
 
 
 @task
@@ -20,6 +21,26 @@ def fails(reason):
 @task(max_attempts=3, backoff=lambda error, job: float("inf"))
 def gives_up():
     raise ValueError("for ever")
+
+
+@task(max_attempts=2)
+def step(path):
+    """Each run does the next of: snooze, retry, snooze, reject."""
+    with Path(path).open("a+") as file:
+        file.write("run\n")
+        file.seek(0)
+        run = len(file.readlines())
+    match run:
+        case 1 | 3:
+            raise Snooze(after_s=0)
+        case 2:
+            raise Retry(after_s=0) from ConnectionError("busy")
+    raise Reject("no such account")
+
+
+@task(max_attempts=9, retry_on=[OSError], give_up_on=ConnectionError, backoff=lambda error, job: 0)
+def fails_with(name):
+    raise {"OSError": OSError, "ConnectionResetError": ConnectionResetError}.get(name, ValueError)(name)
 
 
 @task(takes_context=True)

@@ -4,7 +4,17 @@ import asyncio
 
 import pytest
 from flask import Flask
-from tests.flask_worker.site import count_to, create_plain_app, double_soon, fail, fail_twice, string_length, worker
+from tests.flask_worker.site import (
+    count_to,
+    create_plain_app,
+    double_soon,
+    fail,
+    fail_twice,
+    reject,
+    snooze,
+    string_length,
+    worker,
+)
 
 from flask_worker import FlaskWorker
 from treadle.errors import (
@@ -286,6 +296,13 @@ def test_immediate_runs_inside_the_send(make_app):
     with make_app(WORKER_MODE="immediate").app_context():
         job = worker.send_function(string_length, "abc")
         assert (job.state, job.result()) == ("succeeded", 3)
+
+
+def test_what_a_task_raises_is_kept_in_the_modes_too(make_app):
+    """In mode immediate a snooze leaves the job waiting, and a rejection fails it."""
+    with make_app(WORKER_MODE="immediate").app_context():
+        assert worker.send_function(snooze, 0).state == "scheduled"
+        assert str(worker.send_function(reject, "no such account").error) == "treadle.errors.Reject: no such account"
 
 
 def test_immediate_keeps_a_failure(make_app):

@@ -12,6 +12,8 @@ OUTCOMES = [
     Outcome.raised(ERROR, None),
     Outcome.timed_out(ERROR, 1.0),
     Outcome.out_of_memory(ERROR, 1.0),
+    Outcome.snoozed(1.0),
+    Outcome.rejected(ERROR),
     Outcome.cancelled(),
     Outcome.unfit(ERROR),
     Outcome.crashed(ERROR),

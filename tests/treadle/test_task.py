@@ -185,6 +185,10 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
         ({"queue": ""}, "queue must be a name, got ''"),
         ({"queue": 7}, "queue must be a name, got 7"),
         ({"backoff": 7}, "backoff must be callable, got 7"),
+        ({"retry_on": "OSError"}, "retry_on takes classes of Exception, as retry_on=(OSError,), got 'OSError'"),
+        ({"retry_on": (OSError, ValueError("x"))}, "retry_on takes classes of Exception"),
+        ({"give_up_on": [SystemExit]}, "give_up_on takes classes of Exception, as give_up_on=(OSError,), got <class"),
+        ({"give_up_on": None}, "give_up_on takes classes of Exception, as give_up_on=(OSError,), got None"),
         ({"run_after": datetime(2026, 1, 1)}, "run_after must know its time zone"),
         ({"run_after": 5}, "run_after"),
         ({"labels": {"tenant": 7}}, "labels are strings by name"),
@@ -246,7 +250,30 @@ def test_options_make_another_task() -> None:
     assert registry.knows(urgent)
 
 
-@pytest.mark.parametrize("options", [{"takes_context": True}, {"backoff": Backoff.none()}])
+@pytest.mark.parametrize(
+    ("options", "error", "is_tried_again"),
+    [
+        ({}, ValueError(), True),
+        ({}, asyncio.CancelledError(), False),
+        ({"retry_on": OSError}, ConnectionError(), True),
+        ({"retry_on": [OSError]}, ValueError(), False),
+        ({"retry_on": ()}, ValueError(), False),
+        ({"give_up_on": (OSError, KeyError)}, KeyError(), False),
+        ({"give_up_on": (OSError, KeyError)}, ValueError(), True),
+        ({"retry_on": (OSError,), "give_up_on": ConnectionError}, ConnectionResetError(), False),
+    ],
+    ids=repr,
+)
+def test_classes_of_errors_say_what_is_tried_again(
+    options: dict[str, Any], error: BaseException, is_tried_again: bool
+) -> None:
+    """Each with its subclasses, given as one, as a tuple or as a list; `give_up_on` wins."""
+    assert Task(plain, **options).settings.retries(error) is is_tried_again
+
+
+@pytest.mark.parametrize(
+    "options", [{"takes_context": True}, {"backoff": Backoff.none()}, {"retry_on": OSError}, {"give_up_on": OSError}]
+)
 def test_what_belongs_to_the_function_is_not_an_option_of_a_send(options: dict[str, Any]) -> None:
     """A row cannot carry it."""
     with pytest.raises(InvalidTask, match=f"{next(iter(options))} belongs to the function; set it at decoration"):

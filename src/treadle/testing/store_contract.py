@@ -406,6 +406,30 @@ class StoreContract:
             finish(store, again, Outcome.succeeded("1"))
             assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["raised", "succeeded"]
 
+    def test_a_snoozed_job_waits_for_its_time_with_its_attempt_refunded(self) -> None:
+        """It may do so on its only attempt, as often as it likes; each run is kept, and is no failure."""
+        with self.opened() as store:
+            job = self._running(store)
+            for runs in (1, 2):
+                finish(store, job, Outcome.snoozed(3.0))
+                row = read(store, job)
+                assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 0)
+                assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
+                assert [(a.outcome, a.failure) for a in store.attempts([job.id])[job.id]] == [("snoozed", None)] * runs
+                assert store.promote(NOW_US + 2_999_999) == 0
+                store.promote(NOW_US + 3_000_000)
+                (job,) = claim(store, 1)
+                assert (job.attempt, job.token) == (1, runs + 1)
+
+    def test_a_rejected_job_fails_whatever_attempts_are_left(self) -> None:
+        """With the reason, as the whole that waits for it is told."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1, max_attempts=5)
+            finish(store, claim(store, 1)[0], Outcome.rejected(ERROR))
+            assert (read(store, part).state, read(store, part).failure) == (State.FAILED, ERROR)
+            assert [a.outcome for a in store.attempts([part.id])[part.id]] == ["rejected"]
+            assert read(store, whole).state is State.FAILED
+
     def test_an_interrupted_job_is_ready_with_its_attempt_refunded(self) -> None:
         """An interrupt costs neither an attempt nor a crash."""
         with self.opened() as store:
@@ -513,8 +537,8 @@ class StoreContract:
 
     def test_a_job_that_was_to_be_cancelled_does_not_run_again(self) -> None:
         """Whatever else its run ended in; what that was stays in the attempt."""
-        ends = [Outcome.raised(ERROR, 1.0), Outcome.timed_out(ERROR, 1.0), Outcome.interrupted(),
-                Outcome.crashed(ERROR), Outcome.unknown_task(ERROR)]  # fmt: skip
+        ends = [Outcome.raised(ERROR, 1.0), Outcome.timed_out(ERROR, 1.0), Outcome.snoozed(1.0),
+                Outcome.interrupted(), Outcome.crashed(ERROR), Outcome.unknown_task(ERROR)]  # fmt: skip
         with self.opened() as store:
             for outcome in ends:
                 job = self._running(store, max_attempts=5)

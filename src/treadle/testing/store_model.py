@@ -13,6 +13,8 @@ from treadle.states import NOT_STARTED, State
 
 UNKNOWN_TASK_S = 3600.0
 """How long a job waits here for a worker that knows its task."""
+NOT_COUNTED = (OutcomeKind.UNKNOWN_TASK, OutcomeKind.SNOOZED)
+"""Runs after which a job waits, its attempt refunded."""
 
 
 @dataclass
@@ -154,7 +156,7 @@ class StoreModel:
         kind = outcome.kind
         state = _state_after(row, started_at_us, outcome, now_us)
         row.outcomes.append(kind)
-        row.attempt -= state is State.READY or (state, kind) == (State.SCHEDULED, OutcomeKind.UNKNOWN_TASK)
+        row.attempt -= state is State.READY or (state is State.SCHEDULED and kind in NOT_COUNTED)
         row.crashes += kind is OutcomeKind.CRASHED
         if row.is_unwanted and (not state.is_finished or kind in UNANSWERED):
             state = State.CANCELLED
@@ -204,6 +206,8 @@ def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: 
         case OutcomeKind.RAISED | OutcomeKind.TIMED_OUT | OutcomeKind.OUT_OF_MEMORY:
             is_tried_again = outcome.retry_after_s is not None and row.attempt < row.sent.max_attempts
             return State.SCHEDULED if is_tried_again else State.FAILED
+        case OutcomeKind.SNOOZED:
+            return State.SCHEDULED
         case OutcomeKind.CRASHED:
             return State.READY if row.crashes < row.sent.max_crashes else State.FAILED
         case OutcomeKind.INTERRUPTED:

@@ -18,7 +18,7 @@ import msgspec
 
 from treadle.backoff import BackoffRule
 from treadle.clock import Clock, SystemClock
-from treadle.errors import MemoryLimitExceeded, PayloadError, TaskTimeout, UnknownTask
+from treadle.errors import MemoryLimitExceeded, PayloadError, Reject, Retry, Snooze, TaskTimeout, UnknownTask
 from treadle.job import Attempt, Claim, Failure, Job, Kind, Outcome
 from treadle.pools.contract import report
 from treadle.pools.inline import run_coroutine
@@ -85,23 +85,31 @@ class Runner:
     def outcome_of_limit(self, job: Job, error: TaskTimeout | MemoryLimitExceeded) -> Outcome:
         """The outcome of a run that its pool has killed for passing a limit: an error like one that it raised.
 
-        The back-off rule is asked here, in the worker's process: that of the run is gone.
+        Whether it is tried again, and when, is asked here, in the worker's process: that of the run is gone.
         """
-        retry_after_s = self.retry_after_s(self._backoff_of(job), job, error)
+        retry_after_s = self.retry_after_s(self._options_of(job), job, error)
         make = Outcome.timed_out if isinstance(error, TaskTimeout) else Outcome.out_of_memory
         return make(failure_of(error), retry_after_s)
 
-    def _backoff_of(self, job: Job) -> BackoffRule:
+    def _options_of(self, job: Job) -> Options:
         try:
-            return self.find(job).settings.backoff
+            return self.find(job).settings
         except Exception:
             # Its module may be importable in children only; the row says that attempts are left all the same.
-            return Options().backoff
+            return Options()
 
-    def retry_after_s(self, backoff: BackoffRule, job: Job, error: BaseException) -> float | None:
+    def retry_after_s(self, options: Options, job: Job, error: BaseException) -> float | None:
         """How long to wait before the next attempt; None: there is none."""
-        if job.attempt >= job.max_attempts or not isinstance(error, Exception):
+        has_left = job.attempt < job.max_attempts
+        if not isinstance(error, Retry):
+            return self._backoff_s(options.backoff, job, error) if has_left and options.retries(error) else None
+        reason = reason_of(error)
+        if not has_left:
+            reason.add_note(f"the task asked for another attempt, and none is left: max_attempts is {job.max_attempts}")
             return None
+        return self._backoff_s(options.backoff, job, reason) if error.after_s is None else error.after_s
+
+    def _backoff_s(self, backoff: BackoffRule, job: Job, error: BaseException) -> float | None:
         try:
             answer = backoff(error, job)
             wait_s = math.inf if answer is None else float(answer)
@@ -203,21 +211,31 @@ class _Recording:
                 return Outcome.unknown_task(failure_of(error))
             case _Unfit():
                 return Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
+            case Snooze():
+                return Outcome.snoozed(error.after_s)
+            case Reject():
+                return Outcome.rejected(failure_of(error))
             case _:
                 # Asked first: a rule that fails leaves a note on the error.
                 retry_after_s = self._retry_after_s(error)
-                return Outcome.raised(failure_of(error), retry_after_s)
+                return Outcome.raised(failure_of(reason_of(error)), retry_after_s)
 
     def _retry_after_s(self, error: BaseException) -> float | None:
         if self.task is None:
             return None
-        return self.runner.retry_after_s(self.task.settings.backoff, self.work.job, error)
+        return self.runner.retry_after_s(self.task.settings, self.work.job, error)
 
 
 def whole_payload(part_results: Sequence[str]) -> str:
     """The payload of a whole: one argument, the list of all results in order. The JSON is joined unread."""
     inner = [result[1:-1] for result in part_results]
     return f'{{"args":[[{",".join(text for text in inner if text)}]],"kwargs":{{}}}}'
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """What is kept of an error: of a Retry the error that it was raised from, if any."""
+    cause = error.__cause__ if isinstance(error, Retry) else None
+    return error if cause is None else cause
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -59,6 +59,22 @@ LINES = [
         "INFO",
         "job 7 (reports.monthly) raised on attempt 2 of 3, and is tried again in 1.0 s: ValueError: bad",
     ),
+    (facts.JobEnded(JOB, Outcome.snoozed(60), "w"), "DEBUG", "job 7 (reports.monthly) snoozes for 60.0 s"),
+    (
+        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.snoozed(60), "w"),
+        "INFO",
+        "job 7 (reports.monthly) was cancelled while it ran",
+    ),
+    (
+        facts.JobEnded(RETRIED, Outcome.rejected(ERROR), "w"),
+        "WARNING",
+        "job 7 (reports.monthly) was rejected on attempt 2: bad",
+    ),
+    (
+        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.rejected(ERROR), "w"),
+        "WARNING",
+        "job 7 (reports.monthly) was rejected on attempt 2: bad",
+    ),
     (facts.JobEnded(JOB, Outcome.cancelled(), "w"), "INFO", "job 7 (reports.monthly) was cancelled while it ran"),
     (
         facts.JobEnded(msgspec.structs.replace(RETRIED, cancel_requested_at_us=1), Outcome.raised(ERROR, 1), "w"),

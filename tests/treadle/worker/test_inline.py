@@ -53,6 +53,29 @@ def test_a_retry_waits_for_its_time(app: Treadle, clock: ManualClock) -> None:
     assert [again.id for again in app.run_pending()] == [job.id]
 
 
+def test_a_snooze_waits_for_its_time(app: Treadle, clock: ManualClock) -> None:
+    """As often as it likes, on its only attempt."""
+    job = app.send_function(apps.snooze, 60)
+    for _ in range(3):
+        assert [(ran.state, ran.error) for ran in app.run_pending()] == [(State.SCHEDULED, None)]
+        assert app.run_pending() == []
+        clock.advance(60)
+    assert [(attempt.outcome, attempt.failure) for attempt in job.attempts] == [("snoozed", None)] * 3
+
+
+def test_a_rejection_fails_the_job_and_not_the_test(app: Treadle) -> None:
+    """With its reason."""
+    app.send_function(apps.reject, "no such account")
+    (job,) = app.run_pending()
+    assert (job.state, str(job.error)) == (State.FAILED, "treadle.errors.Reject: no such account")
+
+
+def test_a_snooze_leaves_the_send_alone_in_the_immediate_mode(clock: ManualClock) -> None:
+    """The job waits, also where it is to run again at once: nothing goes round for ever inside a send."""
+    app = Treadle(registry=apps.app.registry, mode="immediate", clock=clock)
+    assert app.send_function(apps.snooze, 0).refresh().state is State.SCHEDULED
+
+
 def test_a_job_that_ran_twice_is_told_once(app: Treadle, tmp_path: object) -> None:
     """As it ended."""
     app.send_function(apps.fail_until, f"{tmp_path}/runs", 2)
