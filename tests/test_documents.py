@@ -11,7 +11,7 @@ READMES = ["README.md", "README.zh-CN.md"]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [*READMES, "docs/schedules.md"])
 def test_every_snippet_is_part_of_a_file_that_runs(name):
     """Each block of Python names its file, and stands in it word for word."""
     text = (ROOT / name).read_text(encoding="utf-8")
