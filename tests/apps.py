@@ -50,6 +50,11 @@ def by_name() -> str:
     return "here"
 
 
+@app.task(takes_context=True)
+def told_headers(context: Context) -> dict[str, str]:
+    return context.headers
+
+
 @app.task
 def total(numbers: list[int]) -> int:
     return sum(numbers)

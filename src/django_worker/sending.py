@@ -5,16 +5,18 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
 from django_worker.views import respond
-from django_worker.worker_task import WorkerTask, callable_of
+from django_worker.worker_task import WorkerTask, callable_of, unused_options
 from treadle.app import Sent
 from treadle.errors import NotATask
 from treadle.handle import JobHandle
+from treadle.schedule import Schedule
 from treadle.task import BoundTask
 from treadle.web import resources
 
@@ -50,6 +52,29 @@ def send_map(
     treadle = _treadle_of(task)
     total = treadle.registry.core(reduce) if reduce is not None else None
     return treadle.send_map(treadle.registry.core(task), items, reduce=total, parts=parts)
+
+
+def schedule(
+    cron: str,
+    call: "BoundTask[Any] | FrameworkTask[[], Any]",
+    *,
+    timezone: str | None = None,
+    alias: str = "default",
+    **options: Any,
+) -> Schedule | None:
+    """Have workers send a call again and again; see `treadle.Treadle.schedule`.
+
+        schedule("0 3 * * *", report.bind(7))
+
+    Put it into the module `schedules` of an app: workers import these. `timezone` is TIME_ZONE where not given. A task
+    whose backend is not ours (a Dummy one in a test's settings) is kept aside, and a check says so; then None.
+    """
+    if isinstance(call, FrameworkTask) and not isinstance(call, WorkerTask):
+        unused_options.append((call.module_path, call.backend, ["schedule"]))
+        return None
+    treadle = site(alias)
+    bound = treadle.registry.core(call) if isinstance(call, FrameworkTask) else call
+    return treadle.schedule(cron, bound, timezone=timezone or settings.TIME_ZONE, **options)
 
 
 def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:

@@ -77,6 +77,11 @@ class WorkerContext(TaskContext):
         super().__init__(task_result=task_result)
         object.__setattr__(self, "_core", core)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What travels with the job beside its arguments; of a scheduled one `schedule` and `scheduled_for`."""
+        return self._core.headers  # type: ignore[attr-defined,no-any-return]
+
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is; see `treadle.Context.progress`."""
         self._core.progress(done, total, message)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from treadle.backoff import Backoff
 from treadle.errors import (
     AppNotFound,
     ConfigurationError,
+    InvalidSchedule,
     InvalidTask,
     JobCancelled,
     JobFailed,
@@ -44,6 +45,7 @@ __all__ = [
     "Backoff",
     "ConfigurationError",
     "Context",
+    "InvalidSchedule",
     "InvalidTask",
     "JobCancelled",
     "JobFailed",

@@ -33,6 +33,7 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
+from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
 from treadle.sending import Attendance, Drafts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
@@ -46,6 +47,7 @@ from treadle.worker.execution import Runner
 from treadle.worker.inline import run_ready
 from treadle.worker.loop import Worker
 from treadle.worker.places import Place
+from treadle.worker.scheduling import Scheduling
 from treadle.worker.upkeep import Duty
 
 P = ParamSpec("P")
@@ -78,6 +80,7 @@ class Treadle:
         database_url: str | None = None,
         *,
         registry: Registry | None = None,
+        schedules: Schedules | None = None,
         clock: Clock | None = None,
         alias: str = "default",
         **options: Any,
@@ -90,6 +93,7 @@ class Treadle:
             options["database_url"] = database_url
         self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
+        self.schedules = Schedules() if schedules is None else schedules
         self.events = Events()
         log_events(self.events)
         self.alias = alias
@@ -140,6 +144,40 @@ class Treadle:
             self._known(reduce)
         jobs = self._drafts.map(task, list(items), reduce, parts or PARTS_PER_SLOT * self.slots)
         return self._handle(self._enqueue(jobs)[-1])
+
+    def schedule(
+        self,
+        cron: str,
+        call: BoundTask[Any] | Task[[], Any],
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "once",
+        name: str | None = None,
+    ) -> Schedule:
+        """Have workers send a call again and again: `app.schedule("0 3 * * *", report.bind(7), timezone="Europe/Berlin")`.
+
+        To be called at import; sends nothing by itself. `cron` has five fields (minute hour day-of-month month
+        day-of-week), or six with seconds before them. However many workers there are, each time it is due one of them
+        sends one job, with the options of the call's task, and in its headers `schedule` and `scheduled_for`.
+
+        `catch_up`: what becomes of times that came while no worker was there for a minute or longer. `once`: one job for
+        all of them, as soon as there is a worker again; `skip`: none. `name` (default: task and cron text) is what the
+        store knows it by, so it must be its own among all that use this store. A name whose `cron` or `timezone` has
+        changed begins anew from now.
+
+        Raises InvalidSchedule, naming the wrong field; NotATask; and what `send_function` raises for such a call.
+        """
+        schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
+        self._check_schedule(schedule)
+        return self.schedules.add(schedule)
+
+    def _check_schedule(self, schedule: Schedule) -> None:
+        """What could not be sent is refused at start, not at midnight."""
+        self._scheduled_job(schedule, Tick(self._clock.now_us()))
+
+    def _scheduled_job(self, schedule: Schedule, tick: Tick) -> Job:
+        job = self._drafts.call(self._known(schedule.call.task), schedule.call)
+        return msgspec.structs.replace(job, headers={**job.headers, **schedule.headers(tick.at_us)})
 
     def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._check_children_find_app()
@@ -297,14 +335,15 @@ class Treadle:
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
         where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
-        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and
-        AppNotFound where child processes could not find the application.
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do,
+        AppNotFound where child processes could not find the application, and what `schedule` raises.
         """
         for queue in queues:
             if self.settings.queues and queue not in self.settings.queues:
                 raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
+        scheduling = self._scheduling()
         sizes = self._sizes(concurrency, pool_sizes or {})
         slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
@@ -320,9 +359,19 @@ class Treadle:
             kind=kind,
             queues=tuple(queues),
             claims_per_s=claims_per_s,
-            duties=duties,
+            duties=(*duties, *scheduling),
             drain_s=drain_s,
         )
+
+    def _scheduling(self) -> tuple[Duty, ...]:
+        """A worker's duty towards the schedules, if there are any."""
+        schedules = self.find_schedules() if self.settings.mode is Mode.STORE else ()
+        for schedule in schedules:
+            self._check_schedule(schedule)
+        if not schedules:
+            return ()
+        announce = self.events.announce
+        return (Scheduling(schedules, self.worker_store, self._scheduled_job, self._clock, announce).duty(),)
 
     def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
         """How many jobs each pool of a worker runs at once. Raises SettingsError."""
@@ -438,6 +487,10 @@ class Treadle:
     def make_runner(self) -> Runner:
         """What runs this application's jobs."""
         return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+
+    def find_schedules(self) -> Schedules:
+        """The schedules, once whatever declares them was imported."""
+        return self.schedules
 
     def child_initializer(self) -> Initializer:
         """What makes a worker's child ready. Raises AppNotFound."""

@@ -4,6 +4,7 @@ TreadleError
 ├── ConfigurationError        something is wrong before any job runs
 │   ├── SettingsError         a setting or an option has a wrong name or value
 │   ├── InvalidTask           a function cannot be a task, or not with these options
+│   ├── InvalidSchedule       a schedule has no such times, or its name is taken
 │   └── AppNotFound           a child process could not find the application
 ├── NotATask                  (TypeError) a plain function was sent
 ├── PayloadError              (ValueError) a value cannot be kept as JSON
@@ -61,6 +62,10 @@ class SettingsError(ConfigurationError):
 
 class InvalidTask(ConfigurationError):
     """Raised at decoration when a function cannot be a task, or not with these options."""
+
+
+class InvalidSchedule(ConfigurationError):
+    """Raised at declaration when a schedule has a wrong cron text, time zone or call, or the name of another."""
 
 
 class AppNotFound(ConfigurationError):

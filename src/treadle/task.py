@@ -463,6 +463,11 @@ class Context:
     def labels(self) -> dict[str, str]:
         return self._job.labels if self._job else {}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What travels with the job beside its arguments; of a scheduled one `schedule` and `scheduled_for`."""
+        return self._job.headers if self._job else {}
+
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is.
 

@@ -19,6 +19,7 @@ from tests.flask_worker.site import (
 from flask_worker import FlaskWorker
 from treadle.errors import (
     ConfigurationError,
+    InvalidTask,
     JobCancelled,
     JobFailed,
     JobNotFound,
@@ -400,3 +401,36 @@ def test_a_test_runner_starts_no_embedded_worker(make_app, tmp_path):
     app = make_app(WORKER_MODE="store", WORKER_DATABASE_URL=url, TESTING=False, WORKER_APP="x:app")
     assert app.test_client().get("/ping").text == "ok"
     assert app.extensions["worker"].store.workers() == []
+
+
+# Schedules
+
+
+def test_a_schedule_may_be_declared_before_any_app_exists(make_app):
+    """Each application that a factory makes has it, and one that the factory itself declares is there once."""
+    worker = FlaskWorker()
+    cleanup = worker.task(string_length.function)
+    worker.schedule("0 3 * * *", cleanup.bind("abc"), timezone="Europe/Berlin", name="nightly")
+    for _ in range(2):
+        app = Flask("scheduled")
+        worker.init_app(app)
+        worker.schedule("0 4 * * *", cleanup.bind("abc"), name="early")
+        assert [schedule.name for schedule in app.extensions["worker"].schedules] == ["nightly", "early"]
+
+
+def test_a_schedule_of_another_extension_is_refused():
+    """Its worker would not know the task."""
+    with pytest.raises(NotATask, match=r"site\.string_length is a task of another FlaskWorker"):
+        FlaskWorker().schedule("0 3 * * *", string_length.bind("abc"))
+
+
+def test_a_worker_does_not_start_with_a_schedule_that_could_not_be_sent(tmp_path):
+    """What only settings can tell is told when the worker starts, and not at midnight."""
+    worker = FlaskWorker()
+    cleanup = worker.task(string_length.function)
+    worker.schedule("0 3 * * *", cleanup.options(queue="mial").bind("abc"))
+    app = Flask("scheduled", instance_path=str(tmp_path))
+    app.config["WORKER_QUEUES"] = ["mail"]
+    worker.init_app(app)
+    with pytest.raises(InvalidTask, match="unknown queue 'mial', did you mean 'mail'"):
+        app.extensions["worker"].worker()

@@ -81,13 +81,17 @@ def _status_options(parser: argparse.ArgumentParser) -> None:
 
 
 def status(app: Treadle, options: Options, write: Write) -> int:
-    """Who works, and how many jobs stand where."""
-    workers = show.workers_of(app)
-    counts = app.store.counts()
+    """Who works, how many jobs stand where, and what is sent when."""
+    workers, counts, schedules = show.workers_of(app), app.store.counts(), show.schedules_of(app)
     if options.json:
-        write(json.dumps({"workers": [show.as_plain(worker) for worker in workers], "queues": show.by_queue(counts)}))
+        plain = {
+            "workers": show.as_plain(workers),
+            "queues": show.by_queue(counts),
+            "schedules": show.as_plain(schedules),
+        }
+        write(json.dumps(plain))
     else:
-        for line in (*show.worker_lines(workers), *show.queue_lines(counts)):
+        for line in (*show.worker_lines(workers), *show.queue_lines(counts), *show.schedule_lines(schedules)):
             write(line)
     if options.max_age is None or any(w.is_alive and w.seen_s_ago <= options.max_age for w in workers):
         return 0
@@ -175,6 +179,9 @@ def _prune_options(parser: argparse.ArgumentParser) -> None:
         "--older-than", type=seconds, metavar="S",
         help="all jobs that ended more than S seconds ago (default: as keep_succeeded_s and keep_failed_s say)",
     )  # fmt: skip
+    parser.add_argument(
+        "--schedules", action="store_true", help="also forget the schedules that this application declares no longer"
+    )
 
 
 def prune(app: Treadle, options: Options, write: Write) -> int:
@@ -186,6 +193,10 @@ def prune(app: Treadle, options: Options, write: Write) -> int:
     )
     succeeded_us, failed_us = (now_us - round(age_s * US_PER_S) for age_s in chosen)
     write(f"{prune_finished(app.store, succeeded_us, failed_us)} jobs deleted")
+    if options.schedules:
+        undeclared = [row.name for row in app.store.schedules() if row.name not in app.find_schedules()]
+        app.store.forget_schedules(undeclared)
+        write(f"{len(undeclared)} schedules forgotten")
     return 0
 
 
@@ -246,7 +257,7 @@ def _no_options(parser: argparse.ArgumentParser) -> None:
 
 VERBS: tuple[Verb, ...] = (
     Verb("run", "Take jobs until SIGTERM or Ctrl-C.", _run_options, run_worker),
-    Verb("status", "Show the workers, and how many jobs are in each state.", _status_options, status),
+    Verb("status", "Show the workers, how many jobs are in each state, and the schedules.", _status_options, status),
     Verb("top", "Show queues, rates, workers and running jobs, live.", _top_options, top),
     Verb("jobs", "List the newest jobs.", _jobs_options, jobs),
     Verb("job", "Show everything about one job.", _job_options, job),

@@ -36,6 +36,19 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     """The queues that it serves; empty: all."""
 
 
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as the store knows it."""
+
+    name: str
+    cron: str
+    timezone: str
+    task: str
+    seen_at_us: int
+    """The tick that was last seen to; at first the time from which on it is seen to."""
+    last_job_id: str | None = None
+    """The job that was last sent for it."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to list; None: any."""
 
@@ -213,6 +226,30 @@ class Store(ABC):
     @abstractmethod
     def promote(self, now_us: int) -> int:
         """Make scheduled jobs ready whose time has come; returns how many."""
+
+    @abstractmethod
+    def schedules(self) -> list[ScheduleRow]:
+        """All that were ever declared and not forgotten, by name."""
+
+    @abstractmethod
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        """Make schedules known; safe to call from any number of processes at once.
+
+        One that is there goes on from where it is. Where its cron text or its time zone is another now, it begins
+        anew: from the time given, but never before the one that it was seen to.
+        """
+
+    @abstractmethod
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        """Move the time that a schedule was seen to, if it still is `seen_at_us`; False: somebody else has.
+
+        Called in one transaction with the sending of the job `job_id` (None: nothing is sent), so that of all who try
+        at once one sends it.
+        """
+
+    @abstractmethod
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """Delete these schedules; the jobs that were sent for them stay."""
 
     @abstractmethod
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, State
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -23,9 +23,10 @@ class _Tables(msgspec.Struct):
     attempts: dict[str, tuple[Attempt, ...]] = {}
     messages: dict[str, tuple[Message, ...]] = {}
     workers: dict[str, WorkerRow] = {}
+    schedules: dict[str, ScheduleRow] = {}
 
     def snapshot(self) -> "_Tables":
-        return _Tables(dict(self.jobs), dict(self.attempts), dict(self.messages), dict(self.workers))
+        return _Tables(*(dict(getattr(self, name)) for name in self.__struct_fields__))
 
 
 class MemoryStore(Store):
@@ -291,6 +292,33 @@ class MemoryStore(Store):
             for job in due:
                 self._change(job, state=State.READY)
             return len(due)
+
+    def schedules(self) -> list[ScheduleRow]:
+        with self._lock:
+            return sorted(self._tables.schedules.values(), key=lambda schedule: schedule.name)
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        with self.transaction():
+            for new in schedules:
+                old = self._tables.schedules.get(new.name, new)
+                is_same = (old.cron, old.timezone) == (new.cron, new.timezone)
+                seen_at_us = old.seen_at_us if is_same else max(old.seen_at_us, new.seen_at_us)
+                kept = msgspec.structs.replace(new, seen_at_us=seen_at_us, last_job_id=old.last_job_id)
+                self._tables.schedules[new.name] = kept
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        with self.transaction():
+            old = self._tables.schedules.get(name)
+            if old is None or old.seen_at_us != seen_at_us:
+                return False
+            moved = msgspec.structs.replace(old, seen_at_us=to_us, last_job_id=job_id or old.last_job_id)
+            self._tables.schedules[name] = moved
+            return True
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        with self.transaction():
+            for name in names:
+                self._tables.schedules.pop(name, None)
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         def is_old(job: Job) -> bool:

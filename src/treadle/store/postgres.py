@@ -19,7 +19,7 @@ from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import postgres_migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
 from treadle.store.postgres_server import Connections, PostgresServer, Session
@@ -259,6 +259,18 @@ class PostgresVerbs(Store):
             return 0
         with self._connections.writing() as session:
             return int(session.run(self._sql["promote"], now=now_us)[0][0])
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [rows.schedule_of(row) for row in self._rows("get_schedules")]
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        self._rows("keep_schedules", schedules=_listed(map(rows.schedule_values, schedules)))
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        return bool(self._rows("move_schedule", name=name, seen_at=seen_at_us, to=to_us, job_id=job_id))
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        self._rows("forget_schedules", names=list(names))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}

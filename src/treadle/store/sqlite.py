@@ -16,7 +16,7 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.wakeup import SqliteWakeup
 
@@ -233,6 +233,22 @@ class SqliteVerbs(Store):
             return 0
         with self._connections.writing() as connection:
             return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [rows.schedule_of(row) for row in self._rows("get_schedules")]
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["keep_schedule"], [rows.schedule_values(row) for row in schedules])
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        values = {"name": name, "seen_at": seen_at_us, "to": to_us, "job_id": job_id}
+        with self._connections.writing() as connection:
+            return connection.execute(self._sql["move_schedule"], values).rowcount == 1
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["forget_schedule"], [{"name": name} for name in names])
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         with self._connections.writing() as connection:

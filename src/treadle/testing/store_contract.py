@@ -24,7 +24,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
-from treadle.store.contract import Query, Store, WorkerRow
+from treadle.store.contract import Query, ScheduleRow, Store, WorkerRow
 
 NOW_US = 1_800_000_000_000_000
 PATIENCE_S = 10.0
@@ -315,6 +315,76 @@ class StoreContract:
             assert store.promote(NOW_US + 10) == 1
             assert store.promote(NOW_US + 10) == 0
             assert ids_of(claim(store, 1)) == [job.id]
+
+    # Schedules
+
+    def test_a_schedule_goes_on_from_where_it_is(self) -> None:
+        """Who declares it again, as each worker does at its start, does not move the time that it was seen to."""
+        with self.opened() as store:
+            assert store.schedules() == []
+            store.keep_schedules([make_schedule("b"), make_schedule("a")])
+            store.keep_schedules([make_schedule("a", seen_at_us=NOW_US + 5, task="renamed")])
+            assert store.schedules() == [make_schedule("a", task="renamed"), make_schedule("b")]
+
+    def test_a_schedule_with_other_times_begins_anew(self) -> None:
+        """Where the cron text or the time zone has changed, from the time given."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a"), make_schedule("b")])
+            changed = [
+                make_schedule("a", seen_at_us=NOW_US + 5, cron="0 4 * * *"),
+                make_schedule("b", seen_at_us=NOW_US + 5, timezone="Asia/Tokyo"),
+            ]
+            store.keep_schedules(changed)
+            assert store.schedules() == changed
+
+    def test_a_schedule_with_other_times_does_not_go_back(self) -> None:
+        """What it was seen to under its old times is not seen to again, by whatever clock."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a", seen_at_us=NOW_US + 5)])
+            store.move_schedule("a", NOW_US + 5, NOW_US + 9, "job")
+            store.keep_schedules([make_schedule("a", cron="0 4 * * *")])
+            (kept,) = store.schedules()
+            assert (kept.cron, kept.seen_at_us, kept.last_job_id) == ("0 4 * * *", NOW_US + 9, "job")
+
+    def test_a_schedule_is_moved_from_where_it_is(self) -> None:
+        """Who has seen an older time moves nothing, and is told so; without a job the last one stays."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            assert not store.move_schedule("nobody", NOW_US, NOW_US + 1, "job")
+            assert store.move_schedule("a", NOW_US, NOW_US + 1, "job")
+            assert not store.move_schedule("a", NOW_US, NOW_US + 2, "late")
+            assert store.move_schedule("a", NOW_US + 1, NOW_US + 3)
+            assert store.schedules() == [make_schedule("a", seen_at_us=NOW_US + 3, last_job_id="job")]
+
+    def test_of_all_that_move_a_schedule_at_once_one_sends(self) -> None:
+        """The job is there once, whoever was first, and is the one that the schedule names."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            with ThreadPoolExecutor(4) as threads:
+                moved = list(threads.map(lambda _: _move_and_send(store), range(4)))
+            assert moved.count(True) == 1
+            assert found(store) == [store.schedules()[0].last_job_id]
+
+    def test_a_schedule_whose_job_was_not_sent_was_not_moved(self) -> None:
+        """Both are one transaction."""
+        job = make_job()
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            try:
+                with store.transaction():
+                    store.move_schedule("a", NOW_US, NOW_US + 1, job.id)
+                    store.enqueue([job])
+                    raise _Stopped
+            except _Stopped:
+                pass
+            assert (found(store), store.schedules()) == ([], [make_schedule("a")])
+
+    def test_a_forgotten_schedule_is_gone(self) -> None:
+        """Others are left alone; an unknown name is no error."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a"), make_schedule("b")])
+            store.forget_schedules(["a", "nobody"])
+            assert store.schedules() == [make_schedule("b")]
 
     # Reports
 
@@ -900,6 +970,11 @@ def make_worker(worker_id: str, started_at_us: int = NOW_US) -> WorkerRow:
     )  # fmt: skip
 
 
+def make_schedule(name: str, **fields: Any) -> ScheduleRow:
+    fields = {"cron": "0 3 * * *", "timezone": "UTC", "task": "task", "seen_at_us": NOW_US, **fields}
+    return ScheduleRow(name=name, **fields)
+
+
 def read(store: Store, job: Job) -> Job:
     """The job as it is now."""
     row = store.job(job.id)
@@ -947,6 +1022,16 @@ def _claim_all(store: Store, worker_id: str) -> list[str]:
     while jobs := claim(store, 3, worker_id=worker_id):
         claimed += ids_of(jobs)
     return claimed
+
+
+def _move_and_send(store: Store) -> bool:
+    """What a worker does at a tick."""
+    job = make_job()
+    with store.transaction():
+        if not store.move_schedule("a", NOW_US, NOW_US + 1, job.id):
+            return False
+        store.enqueue([job])
+    return True
 
 
 @contextmanager

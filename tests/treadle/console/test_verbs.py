@@ -13,7 +13,7 @@ from treadle import Treadle
 from treadle.console.verbs import add_verbs
 from treadle.errors import JobNotFound
 from treadle.job import new_id
-from treadle.store.contract import WorkerRow
+from treadle.store.contract import ScheduleRow, WorkerRow
 
 NOW_US = 4_000_000_000_000_000
 """In the year 2096: a lease of then holds today."""
@@ -164,3 +164,41 @@ def test_wrong_words_are_answered_with_the_usage(app: Treadle, words: list[str])
     with pytest.raises(SystemExit) as caught:
         run(app, *words)
     assert caught.value.code == 2
+
+
+# Schedules
+
+
+def test_status_tells_the_schedules(app: Treadle) -> None:
+    """When each comes next and was last sent, and which of them the code declares no longer."""
+    app.schedule("0 3 * * *", apps.by_name, timezone="Asia/Tokyo", name="nightly")
+    row = {"cron": "0 3 * * *", "task": "tests.by_name", "seen_at_us": NOW_US}
+    app.store.keep_schedules([
+        ScheduleRow(name="nightly", timezone="Asia/Tokyo", **row), ScheduleRow(name="old", timezone="UTC", **row)
+    ])  # fmt: skip
+    app.store.move_schedule("nightly", NOW_US, NOW_US + 60_000_000, "some-job")
+    day = "2096-10"
+    assert run(app, "status")[1][1:] == [
+        f"schedule  nightly  0 3 * * *  Asia/Tokyo  next {day}-03T03:00:00+09:00  last {day}-02T16:07:40+09:00 as some-job",
+        "schedule  old  0 3 * * *  UTC  the code declares it no longer",
+    ]
+    shown = json.loads(run(app, "status", "--json")[1][0])["schedules"]
+    assert [(each["name"], each["last_job_id"], each["next_at"] is None) for each in shown] == [
+        ("nightly", "some-job", False), ("old", None, True),
+    ]  # fmt: skip
+
+
+def test_status_tells_a_schedule_that_no_worker_has_seen(app: Treadle) -> None:
+    """It begins with the next one."""
+    app.schedule("0 3 * * *", apps.by_name, name="nightly")
+    assert "03:00:00+00:00" in run(app, "status")[1][1]
+
+
+def test_prune_forgets_the_schedules_that_are_no_longer_declared(app: Treadle) -> None:
+    """Where it is asked to; those of the code stay."""
+    app.schedule("0 3 * * *", apps.by_name, name="nightly")
+    row = {"cron": "0 3 * * *", "timezone": "UTC", "task": "tests.by_name", "seen_at_us": NOW_US}
+    app.store.keep_schedules([ScheduleRow(name="nightly", **row), ScheduleRow(name="old", **row)])
+    assert run(app, "prune")[1] == ["0 jobs deleted"]
+    assert run(app, "prune", "--schedules")[1] == ["0 jobs deleted", "1 schedules forgotten"]
+    assert [row.name for row in app.store.schedules()] == ["nightly"]

@@ -18,13 +18,14 @@ from treadle.testing.store_contract import make_job
 STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
-LISTS = {"ids": ["a", "b"], "worker_ids": ["a"]}
-JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes"], "[]")
+LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"]}
+JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules"], "[]")
 VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
     "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
+    "seen_at": 1, "to": 2, "job_id": None,
 }  # fmt: skip
 
 FILL = """

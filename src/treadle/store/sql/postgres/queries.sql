@@ -355,6 +355,30 @@ WITH due AS MATERIALIZED (
 )
 SELECT count(*) FROM promoted;
 
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedules
+-- Make schedules known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule AS schedule (name, cron, timezone, task, seen_at)
+SELECT name, cron, timezone, task, seen_at FROM json_to_recordset(%(schedules)s::json) AS given (
+    name text, cron text, timezone text, task text, seen_at bigint)
+ORDER BY name
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN schedule.cron = excluded.cron AND schedule.timezone = excluded.timezone THEN schedule.seen_at
+                   ELSE greatest(schedule.seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = %(to)s, last_job_id = coalesce(%(job_id)s, last_job_id)
+WHERE name = %(name)s AND seen_at = %(seen_at)s RETURNING name;
+
+-- name: forget_schedules
+-- Schedules that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = ANY(%(names)s);
+
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
 WITH old AS MATERIALIZED (

@@ -251,6 +251,28 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 -- The time of these jobs has come.
 UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
 
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedule
+-- Make a schedule known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule (name, cron, timezone, task, seen_at, last_job_id)
+VALUES (:name, :cron, :timezone, :task, :seen_at, NULL)
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN cron = excluded.cron AND timezone = excluded.timezone THEN seen_at
+                   ELSE max(seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = :to, last_job_id = coalesce(:job_id, last_job_id)
+WHERE name = :name AND seen_at = :seen_at;
+
+-- name: forget_schedule
+-- A schedule that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = :name;
+
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
 DELETE FROM treadle_job WHERE rowid IN (

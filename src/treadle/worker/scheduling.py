@@ -1,0 +1,105 @@
+"""Sends what schedules say, when its time has come: a duty of every worker.
+
+No worker leads. All know when the next tick is due, and touch the store only then. Whoever moves the schedule's row
+on from where it was sends the job, in that same transaction; for the others it is there no more. So each tick is sent
+once, also where a commit's answer is lost, where a worker dies in the middle, and where a clock goes back: what a row
+was seen to is never seen to again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from treadle.clock import Clock
+from treadle.events import Event, JobEnqueued
+from treadle.job import Job
+from treadle.schedule import Schedule, Tick
+from treadle.store.contract import ScheduleRow, Store
+from treadle.worker.upkeep import Duty
+
+LOOK_EVERY_S = 0.25
+"""How late a tick may be sent: a look at the clock, together with the other duties of a worker."""
+
+
+class Scheduling:
+    """The schedules of one application, as one worker sees to them."""
+
+    def __init__(
+        self,
+        schedules: Iterable[Schedule],
+        store: Store,
+        make_job: Callable[[Schedule, Tick], Job],
+        clock: Clock,
+        announce: Callable[[Event], None],
+    ) -> None:
+        self._schedules = tuple(schedules)
+        self._store = store
+        self._make_job = make_job
+        self._clock = clock
+        self._announce = announce
+        self._seen_us: dict[str, int] = {}
+        self._due_us = 0
+        self._is_declared = False
+
+    def duty(self) -> Duty:
+        return Duty("send what is scheduled", LOOK_EVERY_S, self.look)
+
+    def look(self) -> None:
+        """Send what is due."""
+        now_us = self._clock.now_us()
+        if now_us < self._due_us:
+            return
+        if not self._is_declared:
+            self._declare(self._schedules, now_us)
+            self._is_declared = True
+        rows = self._rows(now_us)
+        self._due_us = min(self._see_to(schedule, rows[schedule.name], now_us) for schedule in self._schedules)
+
+    def _rows(self, now_us: int) -> dict[str, ScheduleRow]:
+        """The rows of our schedules; what somebody has deleted goes on from where we know that it was."""
+        rows = {row.name: row for row in self._store.schedules()}
+        missing = [schedule for schedule in self._schedules if schedule.name not in rows]
+        return rows | {row.name: row for row in self._declare(missing, now_us)}
+
+    def _declare(self, schedules: Sequence[Schedule], now_us: int) -> list[ScheduleRow]:
+        made = [self._new_row(schedule, now_us) for schedule in schedules]
+        if made:
+            self._store.keep_schedules(made)
+        return made
+
+    def _new_row(self, schedule: Schedule, now_us: int) -> ScheduleRow:
+        return ScheduleRow(
+            name=schedule.name,
+            cron=schedule.cron.text,
+            timezone=schedule.cron.timezone,
+            task=schedule.call.task.name,
+            seen_at_us=self._seen_us.get(schedule.name, now_us),
+        )
+
+    def _see_to(self, schedule: Schedule, row: ScheduleRow, now_us: int) -> int:
+        """Send each tick of a schedule that is due, and return when to look again."""
+        if not is_of(row, schedule):
+            # A newer version of the code has declared it anew, and runs already: it is no longer ours.
+            return schedule.cron.next_us(now_us)
+        seen_us = row.seen_at_us
+        while tick := schedule.due(seen_us, now_us):
+            if not self._send(schedule, seen_us, tick):
+                return now_us  # Another worker was quicker: where it has got to, the next look tells.
+            seen_us = tick.at_us
+        self._seen_us[schedule.name] = seen_us
+        return schedule.cron.next_us(seen_us)
+
+    def _send(self, schedule: Schedule, seen_us: int, tick: Tick) -> bool:
+        """Move the schedule on to a tick, and send its job; False: somebody else has moved it."""
+        job = None if tick.is_skipped else self._make_job(schedule, tick)
+        with self._store.transaction():
+            if not self._store.move_schedule(schedule.name, seen_us, tick.at_us, job.id if job else None):
+                return False
+            if job is not None:
+                self._store.enqueue([job])
+        if job is not None:
+            self._announce(JobEnqueued(job))
+        return True
+
+
+def is_of(row: ScheduleRow, schedule: Schedule) -> bool:
+    """Whether a row was made for a schedule as it is declared here."""
+    return (row.cron, row.timezone) == (schedule.cron.text, schedule.cron.timezone)
