@@ -26,6 +26,7 @@ class TestDjangoPostgresStore(StoreContract):
     """The job verbs, on Django's connection; other threads would have others, which nobody closes here."""
 
     test_threads_that_claim_at_once_get_each_job_once = None
+    test_claimers_at_once_beside_a_paused_queue_get_each_job_once = None
     test_a_waiter_wakes_when_something_changed = None
 
     @pytest.fixture(autouse=True)

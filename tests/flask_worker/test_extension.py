@@ -383,3 +383,16 @@ def test_a_test_runner_starts_no_embedded_worker(make_app, tmp_path):
     app = make_app(WORKER_MODE="store", WORKER_DATABASE_URL=url, TESTING=False, WORKER_APP="x:app")
     assert app.test_client().get("/ping").text == "ok"
     assert app.extensions["worker"].store.workers() == []
+
+
+# Keeping
+
+
+def test_queues_are_paused_and_resumed(app):
+    """Of the current application."""
+    with app.app_context():
+        worker.pause("mail")
+        worker.send_function(string_length.options(queue="mail"), "abc")
+        assert (list(worker.paused()), worker.run_pending()) == (["mail"], [])
+        worker.resume("mail")
+        assert (worker.paused(), len(worker.run_pending())) == ({}, 1)

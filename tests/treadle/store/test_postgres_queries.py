@@ -18,7 +18,7 @@ from treadle.testing.store_contract import make_job
 STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
-LISTS = {"ids": ["a", "b"], "worker_ids": ["a"]}
+LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"]}
 JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes"], "[]")
 VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
@@ -91,6 +91,7 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("claim", "treadle_job_ready"),
         ("claim_in_queue", "treadle_job_ready_in_queue"),
         ("is_work_ready", "treadle_job_ready"),
+        ("get_shares", "treadle_job_ready_in_queue"),
         ("promote", "treadle_job_scheduled"),
         ("is_promotion_due", "treadle_job_scheduled"),
         ("lock_running_of", "treadle_job_running"),
