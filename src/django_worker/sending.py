@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -85,6 +86,21 @@ def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:
 def jobs(*, alias: str = "default", **wanted: Any) -> list[JobHandle[Any]]:
     """The newest jobs that fit; see `treadle.Treadle.jobs`."""
     return site(alias).jobs(**wanted)
+
+
+def pause(*queues: str, alias: str = "default") -> None:
+    """Have no worker take jobs of these queues until `resume`; see `treadle.Treadle.pause`."""
+    site(alias).pause(*queues)
+
+
+def resume(*queues: str, alias: str = "default") -> None:
+    """Have the jobs of these queues taken again."""
+    site(alias).resume(*queues)
+
+
+def paused(*, alias: str = "default") -> dict[str, datetime]:
+    """The queues that are paused, and since when."""
+    return site(alias).paused()
 
 
 def urls(job: JobHandle[Any]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The extension: one object, any number of applications; what belongs to one is kept in its `extensions`."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, Response, current_app, request_started, url_for
@@ -108,6 +109,20 @@ class FlaskWorker:
     async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
         return await _treadle().ajobs(**wanted)
+
+    # Keeping
+
+    def pause(self, *queues: str) -> None:
+        """Have no worker take jobs of these queues until `resume`; see `treadle.Treadle.pause`."""
+        _treadle().pause(*queues)
+
+    def resume(self, *queues: str) -> None:
+        """Have the jobs of these queues taken again."""
+        _treadle().resume(*queues)
+
+    def paused(self) -> dict[str, datetime]:
+        """The queues that are paused, and since when."""
+        return _treadle().paused()
 
     @property
     def pool(self) -> ProcessPool | ThreadPool:

@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
 from treadle import codec, cores, settings
-from treadle.clock import Clock, SystemClock
+from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
     JobNotFound,
@@ -20,7 +21,7 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued
+from treadle.events import Events, JobEnqueued, QueuePaused, QueueResumed
 from treadle.handle import JobHandle, refuse_in_event_loop
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -233,6 +234,28 @@ class Treadle:
             return self.registry.find(row.task).decode_result(row.result)
         return codec.decode(row.result)
 
+    # Keeping
+
+    def pause(self, *queues: str) -> None:
+        """Have no worker take jobs of these queues until `resume`; what is sent is kept, and what runs goes on.
+
+        It stands in the store, so it holds for every worker, and over restarts. To pause twice is no error. Raises
+        SettingsError for a queue that the settings do not list.
+        """
+        for queue in queues:
+            self._check_queue(queue)
+        for queue in sorted(self.store.pause(queues, self._clock.now_us())):
+            self.events.announce(QueuePaused(queue))
+
+    def resume(self, *queues: str) -> None:
+        """Have the jobs of these queues taken again; nothing happens where one was not paused."""
+        for queue in sorted(self.store.resume(queues)):
+            self.events.announce(QueueResumed(queue))
+
+    def paused(self) -> dict[str, datetime]:
+        """The queues that are paused, and since when."""
+        return {queue: as_datetime(at_us) for queue, at_us in sorted(self.store.paused_queues().items())}
+
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -339,8 +362,7 @@ class Treadle:
         AppNotFound where child processes could not find the application, and what `schedule` raises.
         """
         for queue in queues:
-            if self.settings.queues and queue not in self.settings.queues:
-                raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
+            self._check_queue(queue)
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         scheduling = self._scheduling()
@@ -555,6 +577,10 @@ class Treadle:
         if not self._is_findable and self.settings.mode is Mode.STORE and not current.is_child:
             self.child_initializer()
         self._is_findable = True
+
+    def _check_queue(self, queue: str) -> None:
+        if self.settings.queues and queue not in self.settings.queues:
+            raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
 
     def _check_executors(self) -> None:
         taken = sorted({*POOLS} & {*self.settings.executors})

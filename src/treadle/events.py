@@ -56,6 +56,18 @@ class JobsRescued(Event, frozen=True):
     count: int
 
 
+class QueuePaused(Event, frozen=True):
+    """This process has paused a queue: its jobs are not claimed."""
+
+    queue: str
+
+
+class QueueResumed(Event, frozen=True):
+    """This process has let the jobs of a paused queue be claimed again."""
+
+    queue: str
+
+
 class WorkerStarted(Event, frozen=True):
     """A worker began to claim."""
 

@@ -11,7 +11,10 @@ from django_worker import (
     asend_function,
     job,
     jobs,
+    pause,
+    paused,
     pool,
+    resume,
     run_pending,
     send_function,
     send_many,
@@ -166,3 +169,13 @@ def test_many_calls_are_sent_together():
     assert [handle.result() for handle in handles] == [4, 9]
     with pytest.raises(TypeError, match="square"):
         tasks.square.bind(1, 2)
+
+
+def test_queues_are_paused_and_resumed():
+    """Of an alias, in the transaction of the caller."""
+    pause("mail")
+    send_function(tasks.string_length.using(queue_name="mail"), "abc")
+    send_function(tasks.string_length, "ab")
+    assert (list(paused()), [ran.queue for ran in run_pending()]) == (["mail"], ["default"])
+    resume("mail")
+    assert (paused(), [ran.queue for ran in run_pending()]) == ({}, ["mail"])

@@ -434,3 +434,16 @@ def test_a_worker_does_not_start_with_a_schedule_that_could_not_be_sent(tmp_path
     worker.init_app(app)
     with pytest.raises(InvalidTask, match="unknown queue 'mial', did you mean 'mail'"):
         app.extensions["worker"].worker()
+
+
+# Keeping
+
+
+def test_queues_are_paused_and_resumed(app):
+    """Of the current application."""
+    with app.app_context():
+        worker.pause("mail")
+        worker.send_function(string_length.options(queue="mail"), "abc")
+        assert (list(worker.paused()), worker.run_pending()) == (["mail"], [])
+        worker.resume("mail")
+        assert (worker.paused(), len(worker.run_pending())) == ({}, 1)

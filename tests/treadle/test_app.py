@@ -28,7 +28,7 @@ from treadle import (
     cores,
 )
 from treadle.app import Sent, runner_of
-from treadle.events import Event, JobEnqueued
+from treadle.events import Event, JobEnqueued, QueuePaused, QueueResumed
 from treadle.pools import current
 from treadle.task import Registry
 from treadle.testing import ManualClock
@@ -488,3 +488,47 @@ def test_waiting_inline_in_the_workers_own_loop_is_refused(app: Treadle, monkeyp
     monkeypatch.setattr(current, "loop_threads", {threading.get_ident()})
     with pytest.raises(WouldDeadlock, match="the worker's own loop"):
         job.result(timeout_s=0.05)
+
+
+# Keeping
+
+
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(app: Treadle) -> None:
+    """By every worker; what is sent meanwhile waits, and other queues are served."""
+    app.pause("mail")
+    with working(app):
+        waiting = app.send_function(apps.string_length.options(queue="mail", priority=9), "abc")
+        assert app.send_function(apps.string_length, "ab").result(PATIENCE_S) == 2
+        assert waiting.refresh().state is State.READY
+        app.resume("mail")
+        assert waiting.result(PATIENCE_S) == 3
+
+
+def test_paused_queues_are_told_and_announced_once(collecting: Treadle) -> None:
+    """With the time; a second pause or resume is no news."""
+    heard: list[Event] = []
+    collecting.events.subscribe(heard.append)
+    collecting.pause("mail", "default")
+    collecting.pause("mail")
+    assert list(collecting.paused()) == ["default", "mail"]
+    assert collecting.paused()["mail"].tzinfo is not None
+    collecting.resume("mail", "default")
+    collecting.resume("mail")
+    assert collecting.paused() == {}
+    assert heard == [QueuePaused("default"), QueuePaused("mail"), QueueResumed("default"), QueueResumed("mail")]
+
+
+def test_a_queue_that_is_not_listed_cannot_be_paused() -> None:
+    """With the near one: to pause a misspelt queue would pause nothing."""
+    app = Treadle("memory://", queues=["default", "mail"])
+    with pytest.raises(SettingsError, match=r"unknown queue 'mial', did you mean 'mail'\?"):
+        app.pause("mial")
+    assert app.paused() == {}
+
+
+def test_run_pending_leaves_a_paused_queue_alone(collecting: Treadle) -> None:
+    """As a worker would."""
+    collecting.pause("mail")
+    collecting.send_function(apps.string_length.options(queue="mail"), "abc")
+    collecting.send_function(apps.string_length, "ab")
+    assert [job.queue for job in collecting.run_pending()] == ["default"]

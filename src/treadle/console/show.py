@@ -1,6 +1,6 @@
 """Workers, queues and jobs as lines of text, and as plain values for JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -123,14 +123,15 @@ def schedule_lines(schedules: Sequence[ShownSchedule]) -> Iterator[str]:
         yield f"schedule  {schedule.name}  {schedule.cron}  {schedule.timezone}  {coming}{last}"
 
 
-def queue_lines(counts: Counts) -> Iterator[str]:
-    for queue, states in by_queue(counts).items():
-        yield f"queue   {queue}  {'  '.join(f'{state} {count}' for state, count in states.items())}"
+def queue_lines(counts: Counts, paused: Mapping[str, Any]) -> Iterator[str]:
+    for queue, states in by_queue(counts, paused).items():
+        mark = "  paused" if queue in paused else ""
+        yield f"queue   {queue}{mark}{''.join(f'  {state} {count}' for state, count in states.items())}"
 
 
-def by_queue(counts: Counts) -> dict[str, dict[str, int]]:
-    """The states of each queue in the order of a job's life."""
-    queues = sorted({queue for queue, _ in counts})
+def by_queue(counts: Counts, paused: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The states of each queue in the order of a job's life; of a paused one also where it has no jobs."""
+    queues = sorted({queue for queue, _ in counts} | set(paused))
     return {queue: {str(s): counts[queue, s] for s in State if (queue, s) in counts} for queue in queues}
 
 

@@ -82,16 +82,18 @@ def _status_options(parser: argparse.ArgumentParser) -> None:
 
 def status(app: Treadle, options: Options, write: Write) -> int:
     """Who works, how many jobs stand where, and what is sent when."""
-    workers, counts, schedules = show.workers_of(app), app.store.counts(), show.schedules_of(app)
+    workers, schedules = show.workers_of(app), show.schedules_of(app)
+    counts, paused = app.store.counts(), app.paused()
     if options.json:
         plain = {
             "workers": show.as_plain(workers),
-            "queues": show.by_queue(counts),
+            "queues": show.by_queue(counts, paused),
+            "paused": list(paused),
             "schedules": show.as_plain(schedules),
         }
         write(json.dumps(plain))
     else:
-        for line in (*show.worker_lines(workers), *show.queue_lines(counts), *show.schedule_lines(schedules)):
+        for line in (*show.worker_lines(workers), *show.queue_lines(counts, paused), *show.schedule_lines(schedules)):
             write(line)
     if options.max_age is None or any(w.is_alive and w.seen_s_ago <= options.max_age for w in workers):
         return 0
@@ -172,6 +174,27 @@ def cancel(app: Treadle, options: Options, write: Write) -> int:
         else:
             write(f"{id_} {'is asked to end' if state is State.RUNNING else 'is cancelled'}")
     return 1 if missing else 0
+
+
+def _queues_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="QUEUE")
+
+
+def pause(app: Treadle, options: Options, write: Write) -> int:
+    """Have no worker take jobs of these queues."""
+    app.pause(*options.names)
+    for name in options.names:
+        write(f"{name} is paused: its jobs wait until `resume`, and what runs goes on")
+    return 0
+
+
+def resume(app: Treadle, options: Options, write: Write) -> int:
+    """Have the jobs of these queues taken again."""
+    before = app.paused()
+    app.resume(*options.names)
+    for name in options.names:
+        write(f"{name} {'is resumed' if name in before else 'was not paused'}")
+    return 0
 
 
 def _prune_options(parser: argparse.ArgumentParser) -> None:
@@ -262,6 +285,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("jobs", "List the newest jobs.", _jobs_options, jobs),
     Verb("job", "Show everything about one job.", _job_options, job),
     Verb("cancel", "Cancel jobs.", _cancel_options, cancel),
+    Verb("pause", "Have no worker take jobs of these queues, until they are resumed.", _queues_options, pause),
+    Verb("resume", "Have the jobs of paused queues taken again.", _queues_options, resume),
     Verb("prune", "Delete finished jobs that are old enough.", _prune_options, prune),
     Verb("migrate", "Make the tables of the store, or bring them up to date.", _no_options, migrate),
 )

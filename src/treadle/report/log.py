@@ -23,6 +23,8 @@ from treadle.events import (
     LeaseLost,
     MessagesDropped,
     NobodyServes,
+    QueuePaused,
+    QueueResumed,
     StoreAway,
     StoreBack,
     StuckJobEnded,
@@ -198,6 +200,17 @@ def _(event: LateResultRefused) -> Line:
 def _(event: JobsRescued) -> Line:
     values = (event.dead_worker_id, event.count)
     return Line(logging.WARNING, "worker %s is dead; %s of its jobs were taken back", values)
+
+
+@_line.register
+def _(event: QueuePaused) -> Line:
+    text = "queue %s is paused: its jobs wait until it is resumed, and what runs goes on"
+    return Line(logging.WARNING, text, (event.queue,))
+
+
+@_line.register
+def _(event: QueueResumed) -> Line:
+    return Line(logging.INFO, "queue %s is resumed", (event.queue,))
 
 
 @_line.register

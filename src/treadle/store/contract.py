@@ -170,6 +170,7 @@ class Store(ABC):
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
         (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
+        Jobs of a paused queue are not taken.
         """
 
     @abstractmethod
@@ -250,6 +251,21 @@ class Store(ABC):
     @abstractmethod
     def forget_schedules(self, names: Sequence[str]) -> None:
         """Delete these schedules; the jobs that were sent for them stay."""
+
+    @abstractmethod
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        """Let no more jobs of these queues be claimed; returns those that were not paused before.
+
+        What is sent to them is kept, and what runs goes on. A claim that is on its way may still be taken.
+        """
+
+    @abstractmethod
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        """Let the jobs of these queues be claimed again; returns those that were paused."""
+
+    @abstractmethod
+    def paused_queues(self) -> dict[str, int]:
+        """The paused queues, each with the time at which it was paused."""
 
     @abstractmethod
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:

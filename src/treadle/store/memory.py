@@ -24,6 +24,7 @@ class _Tables(msgspec.Struct):
     messages: dict[str, tuple[Message, ...]] = {}
     workers: dict[str, WorkerRow] = {}
     schedules: dict[str, ScheduleRow] = {}
+    paused: dict[str, int] = {}
 
     def snapshot(self) -> "_Tables":
         return _Tables(*(dict(getattr(self, name)) for name in self.__struct_fields__))
@@ -155,7 +156,7 @@ class MemoryStore(Store):
 
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
-            is_wanted = is_wanted and worker_id in self._tables.workers
+            is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
@@ -319,6 +320,20 @@ class MemoryStore(Store):
         with self.transaction():
             for name in names:
                 self._tables.schedules.pop(name, None)
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self.transaction():
+            new = set(queues) - self._tables.paused.keys()
+            self._tables.paused |= dict.fromkeys(new, now_us)
+            return new
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self.transaction():
+            return {queue for queue in set(queues) if self._tables.paused.pop(queue, None) is not None}
+
+    def paused_queues(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._tables.paused)
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         def is_old(job: Job) -> bool:

@@ -24,6 +24,7 @@ from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
+from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 
 COPY_FROM = 500
 """From so many jobs on COPY is quicker than INSERT."""
@@ -130,19 +131,35 @@ class PostgresVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not (self.is_in_transaction() or self._value("is_work_ready", pool=pool)):
-            return []
-        claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        # Without a look in the worker's transaction: one trip more for each pool would make every commit wait.
+        is_ready, is_any_paused = True, False
+        if limit > 0 and not self.is_in_transaction():
+            is_ready, is_any_paused = self._rows("is_work_ready", pool=pool)[0]
+        if limit <= 0 or not is_ready:
+            return []
+        if not is_any_paused:
+            claimed = self._take(turns(queues, limit), limit, values)
+            if claimed is not None:
+                return claimed
+        shares = dict(self._rows("get_shares", pool=pool, starts=starts, limit=limit))
+        taken = self._take(turns_around_paused(queues, limit, shares), limit, values) or []
+        return taken if queues else sorted(taken, key=urgency)
+
+    def _take(self, planned: Sequence[Turn], limit: int, values: dict[str, Any]) -> list[Job] | None:
+        """What these turns give; None where a turn that is for all queues has met a paused one."""
+        claimed: list[Job] = []
         # Without a savepoint in the worker's transaction: a claim waits for nobody, so what it fails of has ended the
         # connection, and two trips more for each pool would make every commit wait.
         with self._connections.joined() as session:
-            for queue in queues or (None,):
-                if len(claimed) == limit:
-                    break
-                wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
-                statement = self._sql["claim" if queue is None else "claim_in_queue"]
-                claimed += [rows.job_of(row) for row in session.run(statement, **wanted)]
+            for queue, most in planned:
+                wanted = min(most, limit - len(claimed))
+                if wanted > 0:
+                    statement, of_queue = ("claim", {}) if queue is None else ("claim_in_queue", {"queue": queue})
+                    found = session.run(self._sql[statement], **values, **of_queue, limit=wanted)
+                    if found and found[0][0] is None:
+                        return None
+                    claimed += map(rows.job_of, found)
         return claimed
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
@@ -271,6 +288,17 @@ class PostgresVerbs(Store):
 
     def forget_schedules(self, names: Sequence[str]) -> None:
         self._rows("forget_schedules", names=list(names))
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as session:
+            return {name for (name,) in session.run(self._sql["pause"], names=list(queues), now=now_us)}
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self._connections.writing() as session:
+            return {name for (name,) in session.run(self._sql["resume"], names=list(queues))}
+
+    def paused_queues(self) -> dict[str, int]:
+        return dict(self._rows("get_paused_queues"))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}

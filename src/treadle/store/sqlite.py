@@ -18,6 +18,7 @@ from treadle.states import State
 from treadle.store import migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
+from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -110,18 +111,27 @@ class SqliteVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not self._value("is_work_ready", pool=pool):
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        planned = self._turns(queues, limit, values) if limit > 0 else []
+        if not planned:
             return []
         claimed: list[Job] = []
-        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
         with self._connections.writing() as connection:
-            for queue in queues or (None,):
-                wanted = {**values, "queue": queue, "limit": limit - len(claimed)}
+            for queue, most in planned:
+                wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
                 statement = self._sql["claim" if queue is None else "claim_in_queue"]
                 found = [rows.job_of(row) for row in connection.execute(statement, wanted).fetchall()]
                 # RETURNING gives rows in the order in which it met them, not in that of the claim.
-                claimed += sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
-        return claimed
+                claimed += sorted(found, key=urgency)
+        return claimed if queues else sorted(claimed, key=urgency)
+
+    def _turns(self, queues: Sequence[str], limit: int, values: dict[str, Any]) -> list[Turn]:
+        """What to claim from; nothing where nothing is ready, so that the writer's lock is left to others."""
+        is_ready, is_any_paused = self._rows("is_work_ready", pool=values["pool"])[0]
+        if not (is_ready and is_any_paused):
+            return turns(queues, limit) if is_ready else []
+        shares = dict(self._rows("get_shares", limit=limit, **values))
+        return turns_around_paused(queues, limit, shares)
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         with self._connections.writing() as connection:
@@ -249,6 +259,18 @@ class SqliteVerbs(Store):
     def forget_schedules(self, names: Sequence[str]) -> None:
         with self._connections.writing() as connection:
             connection.executemany(self._sql["forget_schedule"], [{"name": name} for name in names])
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as connection:
+            pause = self._sql["pause"]
+            return {q for q in queues if connection.execute(pause, {"name": q, "now": now_us}).rowcount}
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self._connections.writing() as connection:
+            return {q for q in queues if connection.execute(self._sql["resume"], {"name": q}).rowcount}
+
+    def paused_queues(self) -> dict[str, int]:
+        return dict(self._rows("get_paused_queues"))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         with self._connections.writing() as connection:

@@ -303,6 +303,98 @@ class StoreContract:
                 shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
             assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
 
+    # Pausing
+
+    def test_the_jobs_of_a_paused_queue_wait(self) -> None:
+        """They are not claimed until the queue is resumed, whatever their priority; those of others are."""
+        urgent, plain, quiet = make_job(queue="mail", priority=9), make_job(), make_job(queue="other", priority=-9)
+        with self.opened() as store:
+            store.enqueue([urgent, plain, quiet])
+            assert store.pause(["mail"], NOW_US) == {"mail"}
+            assert ids_of(claim(store, 9)) == [plain.id, quiet.id]
+            assert claim(store, 9) == []
+            assert store.resume(["mail"]) == {"mail"}
+            assert ids_of(claim(store, 9)) == [urgent.id]
+
+    def test_a_worker_of_some_queues_leaves_the_paused_ones_alone(self) -> None:
+        """And serves the others in its order."""
+        jobs = {name: make_job(queue=name) for name in ("a", "b", "c", "d")}
+        with self.opened() as store:
+            store.enqueue(list(jobs.values()))
+            store.pause(["b", "d"], NOW_US)
+            assert ids_of(claim(store, 9, queues=["c", "b", "a"])) == [jobs["c"].id, jobs["a"].id]
+            assert claim(store, 9, queues=["b"]) == []
+
+    def test_beside_a_paused_queue_the_most_urgent_jobs_are_claimed_first(self) -> None:
+        """Over all queues that are not paused, and no more than asked for."""
+        jobs = [make_job(queue=f"queue {n % 3}", priority=n % 4, run_at_us=NOW_US - n) for n in range(12)]
+        expected = sorted(jobs, key=lambda job: (-job.priority, job.run_at_us))
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(queue="paused", priority=9)])
+            store.pause(["paused"], NOW_US)
+            claimed = [ids_of(claim(store, 5)) for _ in range(4)]
+            assert [len(some) for some in claimed] == [5, 5, 2, 0]
+            assert [id_ for some in claimed for id_ in some] == ids_of(expected)
+
+    def test_a_pause_holds_inside_a_transaction(self) -> None:
+        """A claim among other verbs finds the paused queue as any other claim does."""
+        job = make_job()
+        with self.opened() as store:
+            store.enqueue([job, make_job(queue="mail", priority=9)])
+            store.pause(["mail"], NOW_US)
+            with store.transaction():
+                assert ids_of(claim(store, 9)) == [job.id]
+                assert claim(store, 9) == []
+
+    def test_beside_a_paused_queue_the_same_jobs_may_be_claimed_as_always(self) -> None:
+        """Those of the pool, and without `starts` none that may run at most once."""
+        once, foreign = make_job(max_crashes=0), make_job(pool="threads")
+        with self.opened() as store:
+            store.enqueue([once, foreign])
+            store.pause(["mail"], NOW_US)
+            assert claim(store, 9, starts=False) == []
+            assert ids_of(claim(store, 9)) == [once.id]
+
+    def test_a_pause_does_not_touch_what_runs_or_is_sent(self) -> None:
+        """What runs goes on to its end, and what is sent is kept."""
+        with self.opened() as store:
+            job, sent = self._running(store), make_job()
+            store.pause(["default"], NOW_US)
+            store.enqueue([sent])
+            assert finish(store, job, Outcome.succeeded("1")) == {job.claim}
+            assert read(store, sent).state is State.READY
+
+    def test_paused_queues_are_told_with_their_times(self) -> None:
+        """A second pause changes nothing, and is told; so is a resume of what was not paused."""
+        with self.opened() as store:
+            assert store.paused_queues() == {}
+            assert store.pause(["a", "b", "a"], NOW_US) == {"a", "b"}
+            assert store.pause(["b", "c"], NOW_US + 1) == {"c"}
+            assert store.paused_queues() == {"a": NOW_US, "b": NOW_US, "c": NOW_US + 1}
+            assert store.resume(["b", "nobody"]) == {"b"}
+            assert store.resume(["b"]) == set()
+            assert store.paused_queues() == {"a": NOW_US, "c": NOW_US + 1}
+
+    def test_a_resume_wakes_who_waits(self) -> None:
+        """Else the jobs of the queue would wait for the next look."""
+        with self.opened() as store:
+            store.pause(["a"], NOW_US)
+            with store.wakeup() as wakeup:
+                wakeup.wait(0)
+                store.resume(["a"])
+                assert wakeup.wait(PATIENCE_S)
+
+    def test_claimers_at_once_beside_a_paused_queue_get_each_job_once(self) -> None:
+        """None is lost, and none is given twice."""
+        jobs = [make_job(queue=f"queue {n % 5}", priority=n % 3) for n in range(100)]
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(queue="paused")])
+            store.pause(["paused"], NOW_US)
+            with ThreadPoolExecutor(4) as threads:
+                shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
+            shares.append(_claim_all(store, "the last"))
+            assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
+
     # Scheduling
 
     def test_a_scheduled_job_waits_for_its_time(self) -> None:

@@ -238,6 +238,14 @@ class StoreMachine(RuleBasedStateMachine):
     def promote(self) -> None:
         assert self.store.promote(self.now_us) == self.model.promote(self.now_us)
 
+    @rule(queue=QUEUES)
+    def pause(self, queue: str) -> None:
+        assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
+
+    @rule(queue=QUEUES)
+    def resume(self, queue: str) -> None:
+        assert self.store.resume([queue]) == self.model.resume(queue)
+
     @rule(succeeded_us=AGES_US, failed_us=AGES_US, limit=st.sampled_from((1, 1000)))
     def prune(self, succeeded_us: int, failed_us: int, limit: int) -> None:
         """The oldest first; among those that ended at one time any."""
@@ -277,6 +285,10 @@ class StoreMachine(RuleBasedStateMachine):
     def counts_cover_every_job(self) -> None:
         rows = self.model.rows.values()
         assert self.store.counts() == Counter((row.sent.queue, row.state) for row in rows)
+
+    @invariant()
+    def paused_queues_are_known(self) -> None:
+        assert self.store.paused_queues() == self.model.paused
 
     @invariant()
     def workers_are_known_and_told_of_cancels(self) -> None:

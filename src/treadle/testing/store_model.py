@@ -56,6 +56,7 @@ class StoreModel:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.workers: set[str] = set()
+        self.paused: dict[str, int] = {}
 
     def enqueue(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -81,7 +82,8 @@ class StoreModel:
             )  # fmt: skip
 
         def may_run(row: Row) -> bool:
-            is_served = (not queues or row.sent.queue in queues) and worker_id in self.workers
+            is_served = (not queues or row.sent.queue in queues) and row.sent.queue not in self.paused
+            is_served = is_served and worker_id in self.workers
             return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
 
         claimed = sorted(self._all(may_run), key=urgency)[:limit]
@@ -136,6 +138,14 @@ class StoreModel:
         for row in due:
             row.state = State.READY
         return len(due)
+
+    def pause(self, queue: str, now_us: int) -> set[str]:
+        new = {queue} - self.paused.keys()
+        self.paused = {**dict.fromkeys(new, now_us), **self.paused}
+        return new
+
+    def resume(self, queue: str) -> set[str]:
+        return {queue} if self.paused.pop(queue, None) is not None else set()
 
     def old(self, succeeded_before_us: int, failed_before_us: int) -> dict[str, int]:
         """What may be pruned, and when it ended."""

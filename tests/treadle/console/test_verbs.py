@@ -137,6 +137,17 @@ def test_jobs_are_cancelled(app: Treadle) -> None:
     assert run(app, "cancel", "nobody") == (1, ["there is no job 'nobody'"])
 
 
+def test_queues_are_paused_and_resumed(app: Treadle) -> None:
+    """A line for each; `status` marks them, also one without jobs."""
+    app.send_function(apps.total.options(queue="mail"), [1])
+    said = "is paused: its jobs wait until `resume`, and what runs goes on"
+    assert run(app, "pause", "mail", "empty") == (0, [f"mail {said}", f"empty {said}"])
+    assert run(app, "status")[1][1:] == ["queue   empty  paused", "queue   mail  paused  ready 1"]
+    assert json.loads(run(app, "status", "--json")[1][0])["paused"] == ["empty", "mail"]
+    assert run(app, "resume", "mail", "other") == (0, ["mail is resumed", "other was not paused"])
+    assert list(app.paused()) == ["empty"]
+
+
 def test_finished_jobs_are_deleted(app: Treadle) -> None:
     """As old as is said, or as the settings say."""
     app.send_function(apps.total, [1]).cancel()
@@ -156,6 +167,7 @@ def test_finished_jobs_are_deleted(app: Treadle) -> None:
         ["jobs", "--label", "acme"],
         ["jobs", "--state", "done"],
         ["cancel"],
+        ["pause"],
     ],
     ids=" ".join,
 )

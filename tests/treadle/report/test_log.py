@@ -97,6 +97,12 @@ LINES = [
         "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
     ),
     (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
+    (
+        facts.QueuePaused("mail"),
+        "WARNING",
+        "queue mail is paused: its jobs wait until it is resumed, and what runs goes on",
+    ),
+    (facts.QueueResumed("mail"), "INFO", "queue mail is resumed"),
     (facts.WorkerStarted("w", "process", {"processes": 2}), "INFO", "worker w (process) takes jobs: 2 processes"),
     (facts.WorkerDraining("w", 3), "INFO", "worker w takes no more jobs and waits for 3"),
     (

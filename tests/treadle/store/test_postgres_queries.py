@@ -92,6 +92,7 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("claim", "treadle_job_ready"),
         ("claim_in_queue", "treadle_job_ready_in_queue"),
         ("is_work_ready", "treadle_job_ready"),
+        ("get_shares", "treadle_job_ready_in_queue"),
         ("promote", "treadle_job_scheduled"),
         ("is_promotion_due", "treadle_job_scheduled"),
         ("lock_running_of", "treadle_job_running"),

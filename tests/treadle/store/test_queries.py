@@ -77,6 +77,8 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("claim", "treadle_job_ready (pool=?)"),
         ("claim_in_queue", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
         ("is_work_ready", "treadle_job_ready (pool=?)"),
+        ("get_shares", "treadle_job_ready_in_queue (queue>?)"),
+        ("get_shares", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
         ("promote", "treadle_job_scheduled (run_at<?)"),
         ("is_promotion_due", "treadle_job_scheduled (run_at<?)"),
         ("get_running_of", "treadle_job_running (worker_id=?)"),

@@ -39,7 +39,7 @@ claimer AS MATERIALIZED (
 )
 
 -- fragment: taken
--- Makes the jobs `chosen` running, and gives them in the order of the claim.
+-- Makes the jobs `chosen` running.
 taken AS (
     UPDATE treadle_job AS job
     SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
@@ -47,7 +47,6 @@ taken AS (
     FROM chosen WHERE job.id = chosen.id
     RETURNING job.*
 )
-SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
 
 -- fragment: fits
 -- Whether a job is one that a query asks for.
@@ -188,24 +187,51 @@ WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: one trip where there is nothing.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s);
+-- Whether a claim would find anything, were no queue paused, and whether any is: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
+-- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE ready_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name ORDER BY queue LIMIT 1)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id FROM treadle_job
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+        ORDER BY priority DESC, run_at, id LIMIT %(limit)s
+    ) AS job
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) AS candidate GROUP BY queue;
 
 -- name: claim
--- Take ready jobs of any queue, but those that another worker takes just now.
+-- Take ready jobs of any queue, but those that another worker takes just now. Where a queue is paused it takes none, and
+-- gives a row of NULLs: the worker's transaction has no look before it.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT {job} FROM (SELECT EXISTS (SELECT 1 FROM treadle_paused_queue) AS is_any) AS paused LEFT JOIN taken AS job ON true
+WHERE paused.is_any OR job.id IS NOT NULL
+ORDER BY job.priority DESC, job.run_at, job.id;
 
 -- name: claim_in_queue
--- Take ready jobs of one queue, but those that another worker takes just now.
+-- Take ready jobs of one queue, unless it is paused, but those that another worker takes just now.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id;
 
 -- name: mark_started
 -- Prefetched jobs were started.
@@ -378,6 +404,19 @@ WHERE name = %(name)s AND seen_at = %(seen_at)s RETURNING name;
 -- name: forget_schedules
 -- Schedules that the code has no longer.
 DELETE FROM treadle_schedule WHERE name = ANY(%(names)s);
+
+-- name: pause
+-- No more jobs of these queues are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) SELECT name, %(now)s FROM unnest(%(names)s::text[]) AS given (name)
+ORDER BY name ON CONFLICT (name) DO NOTHING RETURNING name;
+
+-- name: resume
+-- The jobs of these queues are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = ANY(%(names)s) RETURNING name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.

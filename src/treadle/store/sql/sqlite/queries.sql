@@ -120,28 +120,49 @@ WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORD
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: a look without the writer's lock.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool);
+-- Whether a claim would find anything, were no queue paused, and whether any is: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
+-- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE ready_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+SELECT queue, sum(place <= :limit) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
+        SELECT rowid FROM treadle_job
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0)
+        ORDER BY priority DESC, run_at, id LIMIT :limit)
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) GROUP BY queue;
 
 -- name: claim
--- Take ready jobs of any queue.
+-- Take ready jobs of any queue, where none is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue.
+-- Take ready jobs of one queue, unless it is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -272,6 +293,18 @@ WHERE name = :name AND seen_at = :seen_at;
 -- name: forget_schedule
 -- A schedule that the code has no longer.
 DELETE FROM treadle_schedule WHERE name = :name;
+
+-- name: pause
+-- No more jobs of this queue are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING;
+
+-- name: resume
+-- The jobs of this queue are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = :name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
