@@ -33,8 +33,8 @@ class Library:
     """Of the jobs of a run: a slower library gets fewer, so that each takes a few seconds."""
     fast_polling: tuple[str, ...] = ()
     """The documented options that make it look for jobs every POLL_S; empty where it does not poll."""
-    default_polling: str = "none: it is woken"
-    """What it does without them, in words."""
+    default_polling: str = ""
+    """What it does without them, in words; empty where it is woken."""
     notes: str = "all defaults"
     stop_signal: signal.Signals = signal.SIGTERM
     """What asks its worker to finish what runs, and end."""
@@ -147,7 +147,7 @@ DRAMATIQ = Library(
     distributions=("dramatiq", "redis"),
     module="with_dramatiq",
     worker=("dramatiq", "benchmarks.apps.with_dramatiq", "--processes", "2"),
-    default_polling="with pauses that grow up to 1 s while idle; there is no option for it",
+    default_polling="after pauses that grow up to 1 s; it has no option for it, so it polls so in all columns",
     notes="all defaults: 8 threads in each process",
 )
 TASKIQ = Library(
@@ -175,7 +175,7 @@ LIBRARIES: Sequence[Library] = (
     replace(TREADLE, service=Service.POSTGRES, distributions=("treadle", "psycopg"), share=0.6),
     HUEY,
     replace(HUEY, service=Service.REDIS, distributions=("huey", "redis"), fast_polling=(),
-            default_polling="none: it is woken", notes="keeps nothing of a job that returns None, as by default"),
+            default_polling="", notes="keeps nothing of a job that returns None, as by default"),
     DJANGO_TASKS_DB,
     replace(DJANGO_TASKS_DB, service=Service.POSTGRES, distributions=("django-tasks-db", "Django", "psycopg"),
             share=0.05, notes="CONN_MAX_AGE None"),

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The queue beside its peers, measured.")
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="how often each is measured (5)")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="how often each is measured (3)")
     parser.add_argument("--jobs", type=int, default=10_000, metavar="N", help="sent each way and drained (10000)")
     parser.add_argument(
         "--samples",
@@ -145,7 +145,7 @@ def measure(site: Site, options: argparse.Namespace) -> Figures:
         site.await_all_ran(workers)
         drained_per_s = _rate(stamps.read(site.folder))
         fast = _idle(site, workers, options.idle_s, options.samples, PAUSE_S)
-    default = _default_idle(site, options) if site.library.fast_polling else fast
+    default = _default_idle(site, options) if site.library.default_polling else fast
     site.check_all_ran_once()
     return Figures(site.library.name, enqueued_per_s, bulk_per_s, drained_per_s, fast, default)
 

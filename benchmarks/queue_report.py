@@ -99,9 +99,14 @@ def header(machine: Machine, libraries: Sequence[Library], run: Mapping[str, Any
         sqlite=sqlite3.sqlite_version,
         servers=servers,
         versions={library.name: library.versions for library in there},
-        settings={library.name: f"{library.notes}; polling by default: {library.default_polling}" for library in there},
+        settings={library.name: "; ".join(_settings(library)) for library in there},
         run={key: run[key] for key in ("repetitions", "jobs", "samples", "idle_s", "synchronous")},
     )
+
+
+def _settings(library: Library) -> list[str]:
+    polling = f"polls by default: {library.default_polling}" if library.default_polling else "is woken"
+    return [library.notes, polling]
 
 
 def table(libraries: Sequence[Library], figures: Sequence[Figures]) -> list[str]:

@@ -24,15 +24,14 @@ BATCH = 64
 FILL, FINISH = 5000, 1000
 """Jobs in one transaction while nothing is measured."""
 TOP_UP = 250
-WINDOWS = 3
-"""Of a drain, whose median counts."""
+WINDOWS = 9
+"""Of a drain; their median counts."""
 LOOK_EVERY_S = 0.005
 START_WITHIN_S = 30
 WORKER = "benchmark"
 POOL = "processes"
 
 clock = SystemClock()
-Timings = dict[str, list[float]]
 
 
 def main(verb: str, count: str = "0") -> None:
@@ -60,33 +59,36 @@ def waiting() -> int:
     return sum(count for (_, state), count in app.store.counts().items() if State(state) is State.READY)
 
 
-def rounds(count: int) -> Timings:
+def rounds(count: int) -> dict[str, Any]:
     """Milliseconds of a claim of one job, of its end, and of the commit of a busy worker: a batch ends, the next begins.
 
     Each round sends as many jobs as it takes, outside of what is timed, so the level stays.
     """
-    timings: Timings = {"claim": [], "finish": [], "batch": []}
+    claim, finish, batch = list[float](), list[float](), list[float]()
     with _registered():
         for _ in range(count):
             app.store.upkeep()
             _send(1)
-            with _timed(timings["claim"]):
+            with _timed(claim):
                 taken = _claim(1)
-            with _timed(timings["finish"]):
+            with _timed(finish):
                 app.store.finish(_endings(taken))
         held = _claim(BATCH)
         for _ in range(count):
             app.store.upkeep()
             _send(BATCH)
-            with _timed(timings["batch"]), app.store.transaction():
+            with _timed(batch), app.store.transaction():
                 app.store.finish(_endings(held))
                 held = _claim(BATCH)
         app.store.finish(_endings(held))
-    return timings
+    return {"claim": claim, "finish": finish, "batch": batch, "size": BATCH}
 
 
-def drain(seconds: int) -> dict[str, float]:
-    """Jobs a second that the worker runs, which must be starting now; what it runs is sent anew, so the level stays."""
+def drain(seconds: int) -> dict[str, Any]:
+    """Jobs a second, in each of several windows, that a worker runs which is starting now.
+
+    What it runs is sent anew, so the level stays.
+    """
     ran_before = _await_more_than(stamps.count(place.folder()) + TOP_UP)
     ended_s, topped_up, largest_wal = time.monotonic() + seconds, ran_before, 0
     while time.monotonic() < ended_s:
@@ -96,7 +98,7 @@ def drain(seconds: int) -> dict[str, float]:
             topped_up += TOP_UP
         largest_wal = max(largest_wal, _wal_bytes())
     times_ns = stamps.read(place.folder())[ran_before:]
-    return {"per_s": _median_rate(list(times_ns)), "wal_bytes": largest_wal}
+    return {"per_s": _rates(list(times_ns)), "wal_bytes": largest_wal}
 
 
 def _await_more_than(count: int) -> int:
@@ -108,10 +110,11 @@ def _await_more_than(count: int) -> int:
     return now
 
 
-def _median_rate(times_ns: list[int]) -> float:
+def _rates(times_ns: list[int]) -> list[float]:
+    """Runs a second in each window."""
     size = len(times_ns) // WINDOWS
     windows = [times_ns[size * n : size * (n + 1)] for n in range(WINDOWS)]
-    return sorted((size - 1) * 1e9 / (max(w) - min(w)) for w in windows)[WINDOWS // 2]
+    return [(size - 1) * 1e9 / (max(window) - min(window)) for window in windows]
 
 
 def finish(count: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Sends the jobs of one library, in a process of its own, and prints what it measured as JSON.
 
-`python -m benchmarks.sender MODULE enqueue COUNT`, `… bulk COUNT`, `… crowd COUNT`, `… latency COUNT LONGEST_PAUSE_S`
-or `… unfinished`; MODULE is one of `benchmarks.apps`.
+`python -m benchmarks.sender MODULE enqueue COUNT`, `… bulk COUNT`, `… crowd COUNT PAUSE_S`,
+`… latency COUNT LONGEST_PAUSE_S` or `… unfinished`; MODULE is one of `benchmarks.apps`.
 """
 
 import json
@@ -23,7 +23,7 @@ ANSWER_WITHIN_S = 30
 LOOK_EVERY_S = 0.002
 
 
-def main(module: str, verb: str, count: str = "0", longest_pause_s: str = "0") -> None:
+def main(module: str, verb: str, count: str = "0", pause_s: str = "0") -> None:
     app: BulkApp = import_module(f"benchmarks.apps.{module}")
     match verb:
         case "enqueue":
@@ -31,9 +31,9 @@ def main(module: str, verb: str, count: str = "0", longest_pause_s: str = "0") -
         case "bulk":
             print(json.dumps(bulk(app, int(count))))
         case "crowd":
-            print(json.dumps(crowd(app, int(count))))
+            print(json.dumps(crowd(app, int(count), float(pause_s))))
         case "latency":
-            print(json.dumps(latency(app, int(count), float(longest_pause_s))))
+            print(json.dumps(latency(app, int(count), float(pause_s))))
         case "unfinished":
             print(json.dumps(app.unfinished()))
 
@@ -55,14 +55,19 @@ def bulk(app: BulkApp, count: int) -> float:
     return count / (time.perf_counter() - started_s)
 
 
-def crowd(app: App, count: int) -> list[float]:
-    """Milliseconds of each send, without a pause, once the file `go` is there, for which several senders wait."""
+def crowd(app: App, count: int, pause_s: float) -> list[float]:
+    """Milliseconds of each send, once the file `go` is there, for which several senders wait.
+
+    Between sends there are pauses at random, as long as this on average, as between the requests of a web site.
+    """
     _warm_up(app)
     _await("no sign to begin", (place.folder() / "go").exists)
-    return [_timed_send(app) for _ in range(count)]
+    return [_timed_send(app, random.expovariate(1 / pause_s) if pause_s else 0) for _ in range(count)]
 
 
-def _timed_send(app: App) -> float:
+def _timed_send(app: App, pause_s: float) -> float:
+    if pause_s:
+        time.sleep(pause_s)
     started_s = time.perf_counter()
     app.send()
     return (time.perf_counter() - started_s) * 1e3
