@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -15,17 +14,15 @@ from treadle import codec, cores, settings
 from treadle.clock import Clock, SystemClock
 from treadle.errors import (
     AppNotFound,
-    InvalidTask,
     JobNotFound,
     NotATask,
-    PayloadTooLarge,
     SettingsError,
     WouldDeadlock,
     suggestion,
 )
 from treadle.events import Events, JobEnqueued
 from treadle.handle import JobHandle, refuse_in_event_loop
-from treadle.job import Job, Kind, new_id
+from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
 from treadle.pools.contract import Pool
@@ -36,15 +33,16 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
+from treadle.sending import Attendance, Drafts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
 from treadle.store.opening import check_url, is_postgres, open_store
-from treadle.task import LIMITS, POOLS, BoundTask, Registry, Task
+from treadle.task import POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
-from treadle.worker.execution import GATHER, Runner
+from treadle.worker.execution import Runner
 from treadle.worker.inline import run_ready
 from treadle.worker.loop import Worker
 from treadle.worker.places import Place
@@ -96,6 +94,8 @@ class Treadle:
         log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
+        self._drafts = Drafts(self.settings, self._clock, alias)
+        self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
         self._is_findable = False
@@ -115,7 +115,7 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
-        jobs = [self._new_call(call) for call in calls]
+        jobs = [self._drafts.call(self._known(call.task), call) for call in calls]
         return [self._handle(job) for job in self._enqueue(jobs)]
 
     def send_map(
@@ -138,87 +138,13 @@ class Treadle:
         self._known(task)
         if reduce is not None:
             self._known(reduce)
-        return self._handle(self._enqueue(self._new_map(task, list(items), reduce, parts))[-1])
-
-    def _new_call(self, call: BoundTask[Any]) -> Job:
-        task = self._known(call.task)
-        payload = task.encode_arguments(call.args, call.kwargs, self.settings.max_payload_bytes)
-        return self._new_job(task, payload)
-
-    def _new_map(
-        self, task: Task[..., Any], items: list[Any], reduce: Task[..., Any] | None, parts: int | None
-    ) -> list[Job]:
-        count = min(len(items), parts or PARTS_PER_SLOT * self.slots)
-        edges = [len(items) * index // count for index in range(count + 1)] if count else []
-        whole = msgspec.structs.replace(
-            self._new_job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
-            state=State.BLOCKED if count else State.READY,
-            # What gathers is ours: the limits are meant for the user's function.
-            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
-        )
-        return [
-            *(
-                self._new_part(task, items[start:end], whole.id, index)
-                for index, (start, end) in enumerate(pairwise(edges))
-            ),
-            whole,
-        ]
-
-    def _new_part(self, task: Task[..., Any], items: list[Any], whole_id: str, index: int) -> Job:
-        for item in items:
-            task.bind(item)
-        try:
-            payload = task.encode_items(items, f"part {index} of {task.name}", self.settings.max_payload_bytes)
-        except PayloadTooLarge as error:
-            raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
-        part = self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
-        if part.timeout_s is None:
-            return part
-        # The limit is for one call: a part whose items all keep it must not be killed.
-        return msgspec.structs.replace(part, timeout_s=part.timeout_s * len(items))
-
-    def _new_job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
-        options = task.settings
-        if self.settings.queues and options.queue not in self.settings.queues:
-            raise InvalidTask(
-                f"{task.name}: unknown queue {options.queue!r}{suggestion(options.queue, self.settings.queues)}; "
-                f"the setting 'queues' lists {', '.join(self.settings.queues)}"
-            )
-        self._check_pool(task)
-        now_us = self._clock.now_us()
-        run_at_us = options.run_at_us(now_us)
-        return Job(
-            id=new_id(),
-            task=task.name,
-            payload=payload,
-            state=State.SCHEDULED if run_at_us > now_us else State.READY,
-            queue=options.queue,
-            pool=options.pool,
-            priority=options.priority,
-            max_attempts=options.max_attempts,
-            max_crashes=options.max_crashes,
-            timeout_s=options.timeout_s,
-            memory_mb=options.memory_mb,
-            cores=options.cores,
-            labels=options.labels,
-            alias=self.alias,
-            enqueued_at_us=now_us,
-            run_at_us=run_at_us,
-            version=1,
-            **fields,
-        )
-
-    def _check_pool(self, task: Task[..., Any]) -> None:
-        """Raises InvalidTask where no pool has the name that the task gives."""
-        pool, executors = task.settings.pool, self.settings.executors
-        if pool not in POOLS and pool not in executors:
-            raise InvalidTask(
-                f"{task.name}: unknown pool {pool!r}{suggestion(pool, executors)}; the setting 'executors' lists "
-                f"{', '.join(executors) or 'none'}"
-            )
+        jobs = self._drafts.map(task, list(items), reduce, parts or PARTS_PER_SLOT * self.slots)
+        return self._handle(self._enqueue(jobs)[-1])
 
     def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._check_children_find_app()
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(self.store, jobs)
         self.store.enqueue(jobs)
         for job in jobs:
             self.events.announce(JobEnqueued(job))

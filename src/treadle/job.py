@@ -149,6 +149,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at_us: int | None = None
     cancel_requested_at_us: int | None = None
     """When somebody asked to cancel it while it ran; it will not run again."""
+    unique_key: str | None = None
+    """Of the jobs of one task with one such key only one is unfinished."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key only one runs."""
+    expires_at_us: int | None = None
+    """It fails if it has not begun by then."""
+    result_ttl_us: int | None = None
+    """How long its result is kept after its end; None: as long as the job."""
+    redriven_at_us: int | None = None
+    """When it was last sent again after its end."""
     group_id: str | None = None
     """The id of the whole that this part belongs to."""
     part: int = 0

@@ -24,6 +24,7 @@ from tests.django_site import tasks
 from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
 from treadle.job import Ending, Outcome
 from treadle.states import State
+from treadle.testing.store_contract import claim
 
 pytestmark = pytest.mark.django_db
 
@@ -90,7 +91,7 @@ def test_a_job_that_has_not_started_is_cancelled():
 def test_a_running_job_is_asked_to_end():
     """cancel() of a running job is True; the framework sees it run, and then fail as cancelled."""
     handle = send_function(tasks.string_length, "x")
-    (row,) = site().store.claim("worker", 1, 0, pool="processes", starts=True)
+    (row,) = claim(site().store, 1)
     assert handle.cancel()
     assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.RUNNING
     assert handle.refresh().cancel_requested_at is not None

@@ -152,6 +152,8 @@ class Store(ABC):
     ) -> list[Job]:
         """Take up to `limit` ready jobs of a pool, the most urgent first, each with a new token.
 
+        A worker that is not registered, or that a rescue has forgotten, gets none: nobody would rescue its claims.
+
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
         (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.

@@ -154,6 +154,7 @@ class MemoryStore(Store):
 
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
+            is_wanted = is_wanted and worker_id in self._tables.workers
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():

@@ -38,6 +38,10 @@ def job_values(job: Job) -> dict[str, Any]:
         "labels": _json(job.labels),
         "headers": _json(job.headers),
         "payload": job.payload,
+        "unique_key": job.unique_key,
+        "concurrency_key": job.concurrency_key,
+        "expires_at": job.expires_at_us,
+        "result_ttl": job.result_ttl_us,
     }
 
 
@@ -47,7 +51,8 @@ def job_of(row: Row) -> Job:
     (
         id_, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes,
         token, worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers,
-        payload, result, failure, timeout_s, memory_mb, cores, cancel_requested_at, version, *progress,
+        payload, result, failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key,
+        expires_at, result_ttl, redriven_at, version, *progress,
     ) = row  # fmt: skip
     return Job(
         id=id_,
@@ -71,6 +76,11 @@ def job_of(row: Row) -> Job:
         started_at_us=started_at,
         finished_at_us=finished_at,
         cancel_requested_at_us=cancel_requested_at,
+        unique_key=unique_key,
+        concurrency_key=concurrency_key,
+        expires_at_us=expires_at,
+        result_ttl_us=result_ttl,
+        redriven_at_us=redriven_at,
         group_id=group_id,
         part=part,
         size=size,

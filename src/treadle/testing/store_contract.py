@@ -62,6 +62,7 @@ class StoreContract:
             task="reports.monthly", payload='{"args":[1,"é"],"kwargs":{}}', queue="mail", pool="threads", priority=-7,
             max_attempts=4, max_crashes=2, run_at_us=NOW_US + 5, enqueued_at_us=NOW_US + 3, alias="other",
             labels={"tenant": "acme"}, headers={"language": "de"}, timeout_s=1.5, memory_mb=256, cores=2,
+            unique_key="report:7", concurrency_key="acme", expires_at_us=NOW_US + 9, result_ttl_us=60_000_000,
         )  # fmt: skip
         with self.opened() as store:
             store.enqueue([sent])
@@ -721,6 +722,18 @@ class StoreContract:
             assert store.rescue(["somebody else"], NOW_US) == []
             assert read(store, job) == job
 
+    def test_a_worker_that_was_forgotten_claims_nothing(self) -> None:
+        """Nobody would rescue what it claims, so it gets nothing until it has registered anew."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            store.register(make_worker("worker"))
+            store.rescue(["worker"], NOW_US)
+            claims = [
+                store.claim("worker", 1, NOW_US, pool="processes", queues=q, starts=True) for q in ((), ("default",))
+            ]
+            assert claims == [[], []]
+            assert len(claim(store, 1)) == 1
+
     def test_a_second_rescue_finds_nothing(self) -> None:
         """Any number of processes may rescue the same worker; one crash is counted."""
         with self.opened() as store:
@@ -874,6 +887,9 @@ def claim(
     store: Store, limit: int, *, worker_id: str = "worker", pool: str = "processes", queues: Sequence[str] = (),
     starts: bool = True,
 ) -> list[Job]:  # fmt: skip
+    """What a worker gets, which is made known for it."""
+    if worker_id not in {worker.id for worker in store.workers()}:
+        store.register(make_worker(worker_id))
     return store.claim(worker_id, limit, NOW_US, pool=pool, queues=queues, starts=starts)
 
 

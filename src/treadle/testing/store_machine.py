@@ -150,6 +150,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert [job.claim for job in claimed] == sorted(expected, key=lambda claim: claim.id)
         return self._remember(claimed)
 
+    @rule(target=runs, worker=WORKERS)
+    def claim_without_a_name(self, worker: str) -> Runs:
+        """By a worker that does not know yet whether a rescue has forgotten it: then it gets nothing."""
+        expected = self.model.claim(worker, 1, self.now_us, starts=True)
+        claimed = self._claim(worker, 1)
+        assert [job.claim for job in claimed] == expected
+        return self._remember(claimed)
+
     @rule(worker=WORKERS, limit=LIMITS)
     def claim_and_roll_back(self, worker: str, limit: int) -> None:
         """What a transaction did that failed was not done."""
@@ -213,6 +221,15 @@ class StoreMachine(RuleBasedStateMachine):
         """Somebody takes a worker for dead; it may live, and know nothing of it."""
         expected = self.model.rescue(worker, self.now_us)
         assert {rescued.job.id for rescued in self.store.rescue([worker], self.now_us)} == expected
+
+    @rule(target=runs, worker=WORKERS, heir=WORKERS)
+    def rescue_and_claim(self, worker: str, heir: str) -> Runs:
+        """What was taken back runs elsewhere at once, beside the run that it was taken from."""
+        self.rescue(worker)
+        self.every_job_is_as_it_should_be()
+        self._register(heir)
+        self.model.claim(heir, 2, self.now_us, starts=True)
+        return self._remember(self._claim(heir, 2))
 
     @rule()
     def promote(self) -> None:

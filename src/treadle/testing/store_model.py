@@ -79,7 +79,7 @@ class StoreModel:
             )  # fmt: skip
 
         def may_run(row: Row) -> bool:
-            is_served = not queues or row.sent.queue in queues
+            is_served = (not queues or row.sent.queue in queues) and worker_id in self.workers
             return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
 
         claimed = sorted(self._all(may_run), key=urgency)[:limit]

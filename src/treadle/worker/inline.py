@@ -1,14 +1,16 @@
 """Runs the jobs that are ready, here and now, in this thread: for tests and for the immediate mode."""
 
+import os
+import socket
 from typing import Any
 
 import msgspec
 
-from treadle.clock import Clock
+from treadle.clock import US_PER_S, Clock
 from treadle.job import Ending, Job, Kind, Progress, Report
 from treadle.pools.contract import reporting_to
 from treadle.settings import Settings
-from treadle.store.contract import Store
+from treadle.store.contract import Store, WorkerRow
 from treadle.task import POOLS
 from treadle.worker.execution import Runner, Work, whole_payload
 
@@ -21,12 +23,24 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     Jobs whose time has come are ready; a retry that waits is not.
     """
     ran = []
+    _register(store, clock, settings)
     store.promote(clock.now_us())
     pools = (*POOLS, *settings.executors)
     while job := _claim_one(store, clock, pools):
         _run(job, store, runner, settings, clock)
         ran.append(job.id)
+    store.deregister([WORKER_ID])
     return ran
+
+
+def _register(store: Store, clock: Clock, settings: Settings) -> None:
+    now_us = clock.now_us()
+    store.register(
+        WorkerRow(
+            id=WORKER_ID, host=socket.gethostname(), pid=os.getpid(), kind="embedded", started_at_us=now_us,
+            last_seen_at_us=now_us, lease_until_us=now_us + round(settings.lease_s * US_PER_S),
+        )
+    )  # fmt: skip
 
 
 def _claim_one(store: Store, clock: Clock, pools: tuple[str, ...]) -> Job | None:

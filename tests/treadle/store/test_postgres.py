@@ -219,6 +219,28 @@ def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url
     assert read(store, job).crashes == 1
 
 
+def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:
+    """A worker that is taken for dead while it claims: the claim is taken back with the rest, and not forgotten."""
+    store.register(make_worker("worker"))
+    store.enqueue([make_job()])
+    with _other(postgres_url) as other:
+        with store.transaction():
+            (job,) = claim(store, 1)
+            thread = _started(lambda: other.rescue(["worker"], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert (read(store, job).state, read(store, job).crashes, store.workers()) == (State.READY, 1, [])
+
+
+def test_a_claim_does_not_wait_for_a_rescue(store: PostgresStore, postgres_url: str) -> None:
+    """A worker that is just being rescued gets nothing, at once."""
+    store.register(make_worker("worker"))
+    store.enqueue([make_job()])
+    with _other(postgres_url) as other, other.transaction():
+        other.rescue(["worker"], NOW_US)
+        assert store.claim("worker", 1, NOW_US, pool="processes", starts=True) == []
+
+
 @contextlib.contextmanager
 def _other(url: str) -> Iterator[PostgresStore]:
     """Another opening of the store, as another process has it."""

@@ -8,6 +8,7 @@ from tests import apps
 
 from treadle.app import Treadle
 from treadle.job import Ending, Outcome, Progress, Report
+from treadle.testing import store_contract
 from treadle.web import resources
 
 URLS = {"status": "/jobs/x", "result": "/jobs/x/result"}
@@ -24,7 +25,7 @@ def body(answer):
 
 def claim(app):
     """What a worker does before it runs a job."""
-    return app.store.claim("worker", 1, 0, pool="processes", starts=True)[0].claim
+    return store_contract.claim(app.store, 1)[0].claim
 
 
 def ran(app, task, *args):
@@ -67,7 +68,7 @@ def test_status_says_when_to_look_again(app, end, again):
 def test_status_of_a_running_job_tells_that_it_is_to_end(app):
     """Who follows a job that was cancelled while it runs sees that at once, under a new ETag, and then its end."""
     job = app.send_function(apps.string_length, "abc")
-    claimed = app.store.claim("worker", 1, 0, pool="processes", starts=True)[0]
+    (claimed,) = store_contract.claim(app.store, 1)
     seen = resources.status(job.refresh(), URLS, None).headers["ETag"]
     job.cancel()
     answer = resources.status(job.refresh(), URLS, seen)

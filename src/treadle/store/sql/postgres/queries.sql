@@ -10,12 +10,13 @@
 WITH inserted AS (
     INSERT INTO treadle_job ({sent})
     SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload
+           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload, unique_key, concurrency_key,
+           expires_at, result_ttl
     FROM json_to_recordset(%(jobs)s::json) AS sent (
         id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
         max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
         cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
-        headers text, payload text)
+        headers text, payload text, unique_key text, concurrency_key text, expires_at bigint, result_ttl bigint)
     RETURNING id, kind, size
 ), counted AS (
     INSERT INTO treadle_progress (job_id, done, total, message, version)
@@ -27,7 +28,15 @@ WITH inserted AS (
 INSERT INTO treadle_job ({sent})
 VALUES (%(id)s, %(kind)s, %(task)s, %(queue)s, %(pool)s, %(priority)s, %(state)s, %(run_at)s, %(max_attempts)s,
         %(max_crashes)s, %(timeout_s)s, %(memory_mb)s, %(cores)s, %(enqueued_at)s, %(group_id)s, %(part)s, %(size)s,
-        %(alias)s, %(labels)s, %(headers)s, %(payload)s)
+        %(alias)s, %(labels)s, %(headers)s, %(payload)s, %(unique_key)s, %(concurrency_key)s, %(expires_at)s,
+        %(result_ttl)s)
+
+-- fragment: claimer
+-- The worker that claims, held until the end of the transaction so that no rescue can forget it meanwhile; nothing if it
+-- is not known, or just being rescued: nobody would rescue what it claims now.
+claimer AS MATERIALIZED (
+    SELECT id FROM treadle_worker WHERE id = %(worker_id)s FOR KEY SHARE SKIP LOCKED
+)
 
 -- fragment: taken
 -- Makes the jobs `chosen` running, and gives them in the order of the claim.
@@ -50,12 +59,13 @@ AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(label
 job.id, job.kind, job.task, job.queue, job.pool, job.priority, job.state, job.run_at, job.attempt, job.max_attempts,
 job.crashes, job.max_crashes, job.token, job.worker_id, job.enqueued_at, job.started_at, job.finished_at, job.group_id,
 job.part, job.size, job.alias, job.labels::text, job.headers, job.payload, job.result, job.failure, job.timeout_s,
-job.memory_mb, job.cores, job.cancel_requested_at, job.version
+job.memory_mb, job.cores, job.cancel_requested_at, job.unique_key, job.concurrency_key, job.expires_at, job.result_ttl,
+job.redriven_at, job.version
 
 -- fragment: sent
 -- The columns that a sender sets, in the order in which treadle.store.rows gives them.
 id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-enqueued_at, group_id, part, size, alias, labels, headers, payload
+enqueued_at, group_id, part, size, alias, labels, headers, payload, unique_key, concurrency_key, expires_at, result_ttl
 
 -- fragment: held
 -- Those of the claims `given` that still hold, locked. Who has a worker is running, as the table guarantees; asked for
@@ -183,17 +193,17 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool
 
 -- name: claim
 -- Take ready jobs of any queue, but those that another worker takes just now.
-WITH chosen AS MATERIALIZED (
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken};
 
 -- name: claim_in_queue
 -- Take ready jobs of one queue, but those that another worker takes just now.
-WITH chosen AS MATERIALIZED (
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken};
 
@@ -321,6 +331,10 @@ WHERE worker.id = ANY(%(ids)s) AND NOT EXISTS (
 -- name: get_workers
 -- The known workers, oldest first.
 SELECT id, host, pid, kind, started_at, last_seen_at, lease_until, queues FROM treadle_worker ORDER BY started_at, id;
+
+-- name: lock_workers
+-- Workers that are to be rescued: what they claim is committed before, or never claimed.
+SELECT id FROM treadle_worker WHERE id = ANY(%(worker_ids)s) ORDER BY id FOR UPDATE;
 
 -- name: lock_running_of
 -- What workers hold, locked: whoever rescues the same workers at once finds nothing.

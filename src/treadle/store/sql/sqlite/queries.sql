@@ -5,7 +5,12 @@
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
 id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes, token,
 worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, result,
-failure, timeout_s, memory_mb, cores, cancel_requested_at, version
+failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key, expires_at, result_ttl,
+redriven_at, version
+
+-- fragment: is_known
+-- Whether who claims is a known worker: nobody would rescue what another holds.
+EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 
 -- name: get_meta
 -- One fact about the store itself.
@@ -20,7 +25,7 @@ INSERT INTO treadle_meta (name, value) VALUES (:name, :value) ON CONFLICT (name)
 INSERT INTO treadle_job ({job})
 VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
         NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
-        NULL, :timeout_s, :memory_mb, :cores, NULL, 1);
+        NULL, :timeout_s, :memory_mb, :cores, NULL, :unique_key, :concurrency_key, :expires_at, :result_ttl, NULL, 1);
 
 -- name: insert_progress
 -- The progress of a whole, counted by the store as its parts end.
@@ -124,7 +129,8 @@ UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
-    SELECT rowid FROM treadle_job WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0)
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -135,7 +141,7 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
+    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
