@@ -264,8 +264,15 @@ class Store(ABC):
         return self.jobs([job_id]).get(job_id)
 
 
+MOST_NAMED = 10
+"""How many bad parts of a whole its failure names."""
+
+
 def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:
-    """Why a whole fails: how many of its parts did, and why the first of them did (None: cancelled)."""
-    first = min(bad_parts)
-    reason = bad_parts[first] or "cancelled"
-    return Failure("treadle.errors.JobFailed", f"{len(bad_parts)} parts did not succeed; part {first}: {reason}")
+    """Why a whole fails: which of its parts did, counted from 0, and why the first of them did (None: cancelled)."""
+    numbers = sorted(bad_parts)
+    named = ", ".join(map(str, numbers[:MOST_NAMED]))
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    count = f"{len(numbers)} parts did not succeed ({named}{more})" if len(numbers) > 1 else "1 part did not succeed"
+    reason = bad_parts[numbers[0]] or "cancelled"
+    return Failure("treadle.errors.JobFailed", f"{count}; part {numbers[0]}: {reason}")

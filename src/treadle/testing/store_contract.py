@@ -668,7 +668,19 @@ class StoreContract:
             row = read(store, whole)
             assert (row.state, row.finished_at_us) == (State.FAILED, NOW_US + 7)
             assert row.failure is not None
-            assert "part 1: ValueError: no such user" in row.failure.message
+            assert row.failure.message == "1 part did not succeed; part 1: ValueError: no such user"
+
+    def test_a_whole_names_the_parts_that_did_not_succeed(self) -> None:
+        """The first ten of them by number, and why the first did not; those that were cancelled are among them."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 14)
+            store.cancel([parts[3].id], NOW_US)
+            for job in claim(store, 14):
+                finish(store, job, Outcome.succeeded("[]") if job.part == 0 else Outcome.raised(ERROR, None))
+            failure = read(store, whole).failure
+        named = "13 parts did not succeed (1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more); part 1: ValueError: no such user"
+        assert failure is not None
+        assert failure.message == named
 
     def test_a_whole_waits_for_a_part_that_is_tried_again(self) -> None:
         """A part that will be tried again has not ended."""
