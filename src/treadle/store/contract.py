@@ -154,6 +154,10 @@ class Store(ABC):
         """The JSON results of the parts of each whole, in the order of the parts."""
 
     @abstractmethod
+    def item_s(self, task: str) -> float | None:
+        """How many seconds an item of this task took in the last `send_map` whose parts all succeeded; None: not known."""
+
+    @abstractmethod
     def counts(self) -> dict[tuple[str, State], int]:
         """How many jobs each queue has in each state."""
 
@@ -188,7 +192,8 @@ class Store(ABC):
 
         An ending whose claim does not hold changes nothing: another run was begun, or rescue was
         faster. Writes each attempt in the same transaction, and unblocks a whole whose last part
-        has ended: it becomes ready, or fails where a part did not succeed.
+        has ended: it becomes ready, or fails where a part did not succeed. What `item_s` tells is
+        measured then.
         """
 
     @abstractmethod

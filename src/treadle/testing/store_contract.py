@@ -682,6 +682,19 @@ class StoreContract:
         assert failure is not None
         assert failure.message == named
 
+    def test_how_long_an_item_took_is_known_of_the_last_whole_that_succeeded(self) -> None:
+        """The time of all its parts, shared by their items; a whole that fails tells nothing."""
+        with self.opened() as store:
+            assert store.item_s("task") is None
+            for took_us, outcome in ((2_000_000, Outcome.succeeded("[]")), (9_000_000, Outcome.raised(ERROR, None))):
+                self._group(store, 2, size=5)
+                short, long = claim(store, 2)
+                finish(store, short, Outcome.succeeded("[]"), at_us=NOW_US + 1_000_000)
+                finish(store, long, outcome, at_us=NOW_US + took_us)
+                claim(store, 1)
+            assert abs((store.item_s("task") or 0) - 0.3) < 1e-9
+            assert store.item_s("other") is None
+
     def test_a_whole_waits_for_a_part_that_is_tried_again(self) -> None:
         """A part that will be tried again has not ended."""
         with self.opened() as store:
