@@ -35,7 +35,7 @@ from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
 from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
-from treadle.sending import Attendance, Drafts
+from treadle.sending import Attendance, Drafts, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
@@ -56,9 +56,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
-
-PARTS_PER_SLOT = 16
-"""How many parts of a `send_map` each core gets: enough that no core waits long for the last one."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -133,8 +130,10 @@ class Treadle:
     ) -> JobHandle[Any]:
         """Send `task(item)` for each item, as one job that is done when all of them are.
 
-        The items travel in `parts` parts, by default 16 for each core, which run in parallel. The
-        result is the list of all results in order, or what `reduce(results)` returns, itself a task.
+        The items travel in `parts` parts, which run in parallel. By default there are 16 for each
+        core of `concurrency`; where the last map of this task has shown how long an item takes, fewer
+        if a part would take less than 5 ms, and more, up to 1000, if one would take longer than 2 s.
+        The result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
         """
@@ -143,7 +142,9 @@ class Treadle:
         self._known(task)
         if reduce is not None:
             self._known(reduce)
-        jobs = self._drafts.map(task, list(items), reduce, parts or PARTS_PER_SLOT * self.slots)
+        items = list(items)
+        most_parts = parts or fitting_parts(len(items), self.slots, self.store.item_s(task.name))
+        jobs = self._drafts.map(task, items, reduce, most_parts)
         return self._handle(self._enqueue(jobs)[-1])
 
     def schedule(

@@ -233,6 +233,17 @@ def test_a_map_is_cut_into_parts(app: Treadle) -> None:
     assert (whole.state, whole.progress.total) == (State.BLOCKED, 1)
 
 
+def test_a_map_is_cut_by_what_the_last_one_took(tmp_path: Path) -> None:
+    """Items that take next to nothing are not worth more than one part."""
+    app = jobs_app(tmp_path, mode="immediate", database_url="memory://", clock=ManualClock())
+    sizes = []
+    for _ in range(2):
+        whole = app.send_map(apps.upper, list("abcdefghij"))
+        sizes.append(sum(job.row.group_id == whole.id for job in app.jobs()))
+        assert whole.result() == list("ABCDEFGHIJ")
+    assert sizes == [10, 1]
+
+
 @pytest.mark.parametrize("parts", [-1, 0])
 def test_a_map_without_parts_is_refused(app: Treadle, parts: int) -> None:
     """It could never end."""

@@ -154,6 +154,10 @@ class Store(ABC):
         """The JSON results of the parts of each whole, in the order of the parts."""
 
     @abstractmethod
+    def item_s(self, task: str) -> float | None:
+        """How many seconds an item of this task took in the last `send_map` whose parts all succeeded; None: not known."""
+
+    @abstractmethod
     def counts(self) -> dict[tuple[str, State], int]:
         """How many jobs each queue has in each state."""
 
@@ -189,7 +193,8 @@ class Store(ABC):
 
         An ending whose claim does not hold changes nothing: another run was begun, or rescue was
         faster. Writes each attempt in the same transaction, and unblocks a whole whose last part
-        has ended: it becomes ready, or fails where a part did not succeed.
+        has ended: it becomes ready, or fails where a part did not succeed. What `item_s` tells is
+        measured then.
         """
 
     @abstractmethod
@@ -280,8 +285,15 @@ class Store(ABC):
         return self.jobs([job_id]).get(job_id)
 
 
+MOST_NAMED = 10
+"""How many bad parts of a whole its failure names."""
+
+
 def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:
-    """Why a whole fails: how many of its parts did, and why the first of them did (None: cancelled)."""
-    first = min(bad_parts)
-    reason = bad_parts[first] or "cancelled"
-    return Failure("treadle.errors.JobFailed", f"{len(bad_parts)} parts did not succeed; part {first}: {reason}")
+    """Why a whole fails: which of its parts did, counted from 0, and why the first of them did (None: cancelled)."""
+    numbers = sorted(bad_parts)
+    named = ", ".join(map(str, numbers[:MOST_NAMED]))
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    count = f"{len(numbers)} parts did not succeed ({named}{more})" if len(numbers) > 1 else "1 part did not succeed"
+    reason = bad_parts[numbers[0]] or "cancelled"
+    return Failure("treadle.errors.JobFailed", f"{count}; part {numbers[0]}: {reason}")

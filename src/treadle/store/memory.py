@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 import msgspec
 
+from treadle.clock import US_PER_S
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, State
@@ -25,6 +26,7 @@ class _Tables(msgspec.Struct):
     workers: dict[str, WorkerRow] = {}
     schedules: dict[str, ScheduleRow] = {}
     paused: dict[str, int] = {}
+    item_s: dict[str, float] = {}
 
     def snapshot(self) -> "_Tables":
         return _Tables(*(dict(getattr(self, name)) for name in self.__struct_fields__))
@@ -140,6 +142,10 @@ class MemoryStore(Store):
                 results[part.group_id or ""].append(part.result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        with self._lock:
+            return self._tables.item_s.get(task)
+
     def counts(self) -> dict[tuple[str, State], int]:
         counts: dict[tuple[str, State], int] = {}
         for job in self._all(lambda job: True):
@@ -238,6 +244,14 @@ class MemoryStore(Store):
             self._change(whole, state=State.FAILED, finished_at_us=now_us, failure=failure_of_whole(bad))
         else:
             self._change(whole, state=State.READY, run_at_us=now_us)
+            self._measure(parts)
+
+    def _measure(self, parts: list[Job]) -> None:
+        """How long an item of these parts took."""
+        runs = [(p, p.finished_at_us - p.started_at_us) for p in parts if p.finished_at_us and p.started_at_us]
+        if runs:
+            took_s = sum(run_us for _, run_us in runs) / US_PER_S
+            self._tables.item_s[parts[0].task] = took_s / sum(part.size for part, _ in runs)
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self.transaction():

@@ -123,6 +123,10 @@ class PostgresVerbs(Store):
             results[group_id].append(result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        found = self._value("get_meta", name=f"item_s:{task}")
+        return None if found is None else float(found)
+
     def counts(self) -> dict[tuple[str, State], int]:
         return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
 
@@ -227,14 +231,20 @@ class PostgresVerbs(Store):
         advances = [{"id": id_, "size": size} for id_, size in sorted((sizes or {}).items(), key=str) if size]
         if advances:
             session.run(self._sql["advance_wholes"], sizes=_listed(advances))
-        for (id_,) in session.run(self._sql["get_complete_wholes"], ids=ids):
-            bad = session.run(self._sql["get_bad_parts"], id=id_)
-            if bad:
-                failure = failure_of_whole({part: rows.failure_of(text) for part, text in bad})
-                values = {"id": id_, "now": ends_us[id_], "failure": rows.failure_json(failure)}
-                session.run(self._sql["fail_whole"], **values)
-            else:
-                session.run(self._sql["unblock"], id=id_, now=ends_us[id_])
+        complete = [id_ for (id_,) in session.run(self._sql["get_complete_wholes"], ids=ids)]
+        ready = [id_ for id_ in complete if self._end_whole(session, id_, ends_us[id_])]
+        if ready:
+            session.run(self._sql["measure_items"], ids=ready)
+
+    def _end_whole(self, session: Session, whole_id: str, now_us: int) -> bool:
+        """Make a whole whose parts have ended ready, or fail it; returns whether it is ready."""
+        bad = session.run(self._sql["get_bad_parts"], id=whole_id)
+        if not bad:
+            session.run(self._sql["unblock"], id=whole_id, now=now_us)
+            return True
+        failure = failure_of_whole({part: rows.failure_of(text) for part, text in bad})
+        session.run(self._sql["fail_whole"], id=whole_id, now=now_us, failure=rows.failure_json(failure))
+        return False
 
     @_again_where_locked
     def release(self, claims: Sequence[Claim], now_us: int) -> None:

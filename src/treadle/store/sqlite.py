@@ -103,6 +103,10 @@ class SqliteVerbs(Store):
             results[group_id].append(result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        found = self._value("get_meta", name=f"item_s:{task}")
+        return None if found is None else float(found)
+
     def counts(self) -> dict[tuple[str, State], int]:
         return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
 
@@ -193,6 +197,8 @@ class SqliteVerbs(Store):
                 failure = failure_of_whole({part: rows.failure_of(text) for part, _, text in bad})
                 values["failure"] = rows.failure_json(failure)
             connection.execute(self._sql["fail_whole" if bad else "unblock"], values)
+            if not bad:
+                connection.execute(self._sql["measure_items"], values)
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self._connections.writing() as connection:

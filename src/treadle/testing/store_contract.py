@@ -784,7 +784,32 @@ class StoreContract:
             row = read(store, whole)
             assert (row.state, row.finished_at_us) == (State.FAILED, NOW_US + 7)
             assert row.failure is not None
-            assert "part 1: ValueError: no such user" in row.failure.message
+            assert row.failure.message == "1 part did not succeed; part 1: ValueError: no such user"
+
+    def test_a_whole_names_the_parts_that_did_not_succeed(self) -> None:
+        """The first ten of them by number, and why the first did not; those that were cancelled are among them."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 14)
+            store.cancel([parts[3].id], NOW_US)
+            for job in claim(store, 14):
+                finish(store, job, Outcome.succeeded("[]") if job.part == 0 else Outcome.raised(ERROR, None))
+            failure = read(store, whole).failure
+        named = "13 parts did not succeed (1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more); part 1: ValueError: no such user"
+        assert failure is not None
+        assert failure.message == named
+
+    def test_how_long_an_item_took_is_known_of_the_last_whole_that_succeeded(self) -> None:
+        """The time of all its parts, shared by their items; a whole that fails tells nothing."""
+        with self.opened() as store:
+            assert store.item_s("task") is None
+            for took_us, outcome in ((2_000_000, Outcome.succeeded("[]")), (9_000_000, Outcome.raised(ERROR, None))):
+                self._group(store, 2, size=5)
+                short, long = claim(store, 2)
+                finish(store, short, Outcome.succeeded("[]"), at_us=NOW_US + 1_000_000)
+                finish(store, long, outcome, at_us=NOW_US + took_us)
+                claim(store, 1)
+            assert abs((store.item_s("task") or 0) - 0.3) < 1e-9
+            assert store.item_s("other") is None
 
     def test_a_whole_waits_for_a_part_that_is_tried_again(self) -> None:
         """A part that will be tried again has not ended."""

@@ -456,10 +456,10 @@ def test_a_map_over_dataclasses_rebuilds_them(app: Treadle) -> None:
 
 
 def test_a_failing_part_fails_the_whole_and_is_named(app: Treadle) -> None:
-    """With the reason of the first one."""
+    """With its reason."""
     with working(app):
         job = app.send_map(apps.fail_if_negative, [1, 2, -3, 4], parts=4)
-        with pytest.raises(JobFailed, match=r"1 parts did not succeed; part 2: ValueError: -3 is negative"):
+        with pytest.raises(JobFailed, match=r"1 part did not succeed; part 2: ValueError: -3 is negative"):
             job.result(PATIENCE_S)
     assert job.refresh().progress.done == 3
 

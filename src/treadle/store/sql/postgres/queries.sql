@@ -304,6 +304,14 @@ WHERE group_id = %(id)s AND state IN ('failed', 'cancelled') ORDER BY part;
 UPDATE treadle_job SET state = 'ready', run_at = %(now)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of the parts of wholes took: the next `send_map` of these tasks is cut by that. The last rows that
+-- a transaction locks, and in the order of their names.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, (sum(finished_at - started_at) / 1e6 / sum(size))::text
+FROM treadle_job WHERE group_id = ANY(%(ids)s) AND started_at IS NOT NULL GROUP BY task ORDER BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = %(now)s, failure = %(failure)s, version = version + 1

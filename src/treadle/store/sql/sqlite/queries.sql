@@ -217,6 +217,13 @@ WHERE group_id = :id AND state IN ('failed', 'cancelled') ORDER BY part;
 -- All parts of a whole have succeeded.
 UPDATE treadle_job SET state = 'ready', run_at = :now, version = version + 1 WHERE id = :id AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of a whole's parts took: the next `send_map` of this task is cut by that.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, CAST(sum(finished_at - started_at) / 1000000.0 / sum(size) AS TEXT)
+FROM treadle_job WHERE group_id = :id AND started_at IS NOT NULL GROUP BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
