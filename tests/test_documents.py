@@ -11,7 +11,7 @@ from treadle.states import TRANSITIONS, State
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
-WITH_SNIPPETS = [*READMES, "docs/job-options.md", "docs/schedules.md"]
+WITH_SNIPPETS = [*READMES, "docs/job-options.md", "docs/schedules.md", "docs/unique-and-exclusive-jobs.md"]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 

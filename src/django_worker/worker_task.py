@@ -39,6 +39,8 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     cores: int | None = None
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
+    unique_key: str | None = None
+    """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
 
     def __post_init__(self) -> None:
         where = getattr(self.func, "__qualname__", repr(self.func))
@@ -185,9 +187,9 @@ class DjangoRegistry(Registry):
             backend = type(task.get_backend())
             raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
         core = self._core_of(task)
-        changes: dict[str, Any] = {"run_after": task.run_after} if task.run_after is not None else {}
-        if task.labels:
-            changes["labels"] = task.labels
+        # What is another for each send is not kept with the core's task.
+        given = {name: getattr(task, name) for name in ("run_after", "labels", "unique_key")}
+        changes = {name: value for name, value in given.items() if value not in (None, {})}
         return core.options(**changes) if changes else core
 
     def _core_of(self, task: WorkerTask) -> Task[..., Any]:

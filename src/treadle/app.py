@@ -110,6 +110,7 @@ class Treadle:
     def send_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send one call; every argument after the task is the task's.
 
+        Where an unfinished job of the task has its `unique_key`, that job is given, and nothing is sent.
         Raises NotATask, TypeError where the arguments do not fit, PayloadError or PayloadTooLarge
         where they cannot be kept, and a StoreError; then nothing was sent.
         """
@@ -117,8 +118,7 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
-        jobs = [self._drafts.call(self._known(call.task), call) for call in calls]
-        return [self._handle(job) for job in self._enqueue(jobs)]
+        return [self._handle(job) for job in self.enqueue(self.drafts(calls))]
 
     def send_map(
         self,
@@ -136,6 +136,7 @@ class Treadle:
         The result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
+        A `unique_key` of `task`, or of `reduce`, is that of the whole map.
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
@@ -145,7 +146,7 @@ class Treadle:
         items = list(items)
         most_parts = parts or fitting_parts(len(items), self.slots, self.store.item_s(task.name))
         jobs = self._drafts.map(task, items, reduce, most_parts)
-        return self._handle(self._enqueue(jobs)[-1])
+        return self._handle(self.enqueue(jobs)[-1])
 
     def schedule(
         self,
@@ -180,19 +181,6 @@ class Treadle:
     def _scheduled_job(self, schedule: Schedule, tick: Tick) -> Job:
         job = self._drafts.call(self._known(schedule.call.task), schedule.call)
         return msgspec.structs.replace(job, headers={**job.headers, **schedule.headers(tick.at_us)})
-
-    def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        self._check_children_find_app()
-        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
-            self._attendance.look(self.store, jobs)
-        self.store.enqueue(jobs)
-        for job in jobs:
-            self.events.announce(JobEnqueued(job))
-        if self.settings.mode is not Mode.IMMEDIATE:
-            return jobs
-        self._run_ready()
-        rows = self.store.jobs([job.id for job in jobs])
-        return [rows[job.id] for job in jobs]
 
     def _known(self, task: Any) -> Task[..., Any]:
         if isinstance(task, Task) and self.registry.knows(task):
@@ -484,6 +472,26 @@ class Treadle:
             self.__dict__[opened].close()
 
     # For the integrations
+
+    def drafts(self, calls: Iterable[BoundTask[Any]]) -> list[Job]:
+        """The rows of calls that are to be sent. Raises what `send_function` does."""
+        return [self._drafts.call(self._known(call.task), call) for call in calls]
+
+    def enqueue(self, drafts: Sequence[Job]) -> list[Job]:
+        """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
+        self._check_children_find_app()
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(self.store, drafts)
+        stand_ins = self.store.enqueue(drafts)
+        for draft in drafts:
+            if draft.id not in stand_ins:
+                self.events.announce(JobEnqueued(draft))
+        jobs = [stand_ins.get(draft.id, draft) for draft in drafts]
+        if self.settings.mode is not Mode.IMMEDIATE:
+            return jobs
+        self._run_ready()
+        rows = self.store.jobs([job.id for job in jobs])
+        return [rows[job.id] for job in jobs]
 
     def open_store(self) -> Store:
         """The store of the settings."""

@@ -82,6 +82,7 @@ class Drafts:
         whole = msgspec.structs.replace(
             self._job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
+            unique_key=_key_of_whole(task, reduce),
             # What gathers is ours: the limits are meant for the user's function.
             **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
         )
@@ -101,10 +102,10 @@ class Drafts:
         except PayloadTooLarge as error:
             raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
         part = self._job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
-        if part.timeout_s is None:
-            return part
         # The limit is for one call: a part whose items all keep it must not be killed.
-        return msgspec.structs.replace(part, timeout_s=part.timeout_s * len(items))
+        timeout_s = part.timeout_s and part.timeout_s * len(items)
+        # The key is that of the whole.
+        return msgspec.structs.replace(part, timeout_s=timeout_s, unique_key=None)
 
     def _job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
         self._check_queue(task)
@@ -126,6 +127,7 @@ class Drafts:
             memory_mb=options.memory_mb,
             cores=options.cores,
             labels=options.labels,
+            unique_key=options.unique_key,
             alias=self._alias,
             enqueued_at_us=now_us,
             run_at_us=run_at_us,
@@ -150,3 +152,18 @@ class Drafts:
                 f"{task.name}: unknown pool {pool!r}{suggestion(pool, executors)}; the setting 'executors' lists "
                 f"{', '.join(executors) or 'none'}"
             )
+
+
+def _key_of_whole(task: Task[..., Any], reduce: Task[..., Any] | None) -> str | None:
+    """The unique key of a map: that of `task`, or that of `reduce`. Raises InvalidTask where both have one."""
+    key = task.settings.unique_key
+    key_of_reduce = reduce.settings.unique_key if reduce else None
+    if key is None:
+        return key_of_reduce
+    if key_of_reduce is not None:
+        raise InvalidTask(
+            f"a map of {task.name} to {reduce and reduce.name} has two unique keys, {key!r} and {key_of_reduce!r}: "
+            "give it one"
+        )
+    # All maps without a `reduce` are jobs of one task, and those of several tasks may have the same `reduce`.
+    return f"{task.name}:{key}"

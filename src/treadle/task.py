@@ -28,13 +28,14 @@ MIN_PRIORITY, MAX_PRIORITY = -100, 100
 POOLS = ("processes", "threads", "coroutines", "inline")
 LIMITS = ("timeout_s", "memory_mb", "cores")
 """The options that only a process can be held to."""
+LONGEST_KEY = 200
+"""Characters of a key: it stands in an index."""
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
     [
-        "unique_key",
         "concurrency_key",
         "expires_after",
         "connection",
@@ -77,6 +78,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
     labels: dict[str, str] = {}
+    unique_key: str | None = None
+    """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
@@ -104,6 +107,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
         _check_limits(where, self)
+        _check_key(where, "unique_key", self.unique_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
@@ -142,6 +146,11 @@ def _check_limits(where: str, options: Options) -> None:
             raise InvalidTask(f"{where}: {name} must be a number of {unit} above 0, or None, got {value!r}")
     if options.cores is not None:
         _whole_number(where, "cores", options.cores, 1, 1_000_000)
+
+
+def _check_key(where: str, name: str, key: Any) -> None:
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY):
+        raise InvalidTask(f"{where}: {name} must be a text of 1 to {LONGEST_KEY} characters, or None, got {key!r:.250}")
 
 
 def _check_run_after(where: str, run_after: Any) -> None:

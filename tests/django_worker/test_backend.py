@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from django_worker import run_pending
 from django_worker.contract import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_backends
+from django_worker.site import site
 from tests.django_site import tasks
 from treadle import Reject
 
@@ -230,8 +231,32 @@ def test_wrong_options_of_a_task_are_refused():
         task(timeout_s=5, pool="threads")(tasks.not_a_task)
     with pytest.raises(InvalidTask, match=r"not_a_task: retry_on takes classes of Exception, .* got 'OSError'"):
         task(retry_on="OSError")(tasks.not_a_task)
+    with pytest.raises(InvalidTask, match="unique_key must be a text of 1 to 200 characters"):
+        task(unique_key="")(tasks.not_a_task)
     with pytest.raises(TypeError):
-        task(unique_key="x")(tasks.not_a_task)
+        task(expires_after=5)(tasks.not_a_task)
+
+
+def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
+    """With its arguments and its errors so far; nothing is told to who listens for what is enqueued."""
+    from django_worker.contract import task_enqueued
+
+    told = []
+    keyed = tasks.fails.options(unique_key="k")
+    first = keyed.enqueue("once")
+    run_pending()
+    task_enqueued.connect(lambda **extra: told.append(extra), weak=False, dispatch_uid="test")
+    second = keyed.enqueue("twice")
+    task_enqueued.disconnect(dispatch_uid="test")
+    assert (second.id, second.args, len(second.errors), told) == (first.id, ["once"], 1, [])
+
+
+def test_a_key_for_one_send_is_not_kept():
+    """A site that makes a key for each request does not grow by it."""
+    known = len(site().registry._cores)
+    for number in range(5):
+        tasks.echo.options(unique_key=f"echo:{number}").enqueue(number)
+    assert len(site().registry._cores) <= known + 1
 
 
 def test_an_unknown_setting_is_refused_with_a_suggestion(settings):

@@ -5,6 +5,7 @@ import uuid
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
 
 from django_worker import (
     accepted,
@@ -22,6 +23,7 @@ from django_worker import (
     sent,
 )
 from django_worker.contract import TaskResultStatus
+from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
 from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
@@ -110,6 +112,27 @@ def test_a_job_carries_the_limits_of_its_task():
     assert send_function(tasks.square, 2).row.limits == {}
     limited = tasks.square.options(timeout_s=5, memory_mb=100, cores=2)
     assert job(send_function(limited, 2).id).row.limits == {"timeout_s": 5, "memory_mb": 100, "cores": 2}
+
+
+def test_a_job_with_a_key_is_sent_once():
+    """Whichever way it is sent: who sends another gets the one that is there."""
+    keyed = tasks.square.options(unique_key="k")
+    first = send_function(keyed, 2)
+    ids = [send_function(keyed, 3).id, send_many([keyed.bind(4)])[0].id, keyed.enqueue(5).id]
+    assert ids == [first.id] * 3
+    assert [call.args for call in sent(tasks.square)] == [(2,)]
+
+
+def test_a_key_is_taken_by_what_a_transaction_sends():
+    """A rollback frees it, and a conflict leaves the transaction usable."""
+    keyed = tasks.square.options(unique_key="k")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        send_function(keyed, 2)
+        1 / 0
+    with transaction.atomic():
+        first = send_function(keyed, 2)
+        assert send_function(keyed, 3).id == first.id
+        assert SendFunction.objects.get().id == first.id
 
 
 def test_sent_lists_the_calls_of_a_task():

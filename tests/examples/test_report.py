@@ -20,6 +20,11 @@ def test_a_task_says_itself_what_becomes_of_its_job(tmp_path):
     ]
 
 
+def test_a_job_with_a_key_is_sent_once(tmp_path):
+    """Four changes of two shops are two jobs."""
+    assert shown("keyed_jobs.py", tmp_path) == ["2 jobs for 4 changes", "the index of shop 1 is new"]
+
+
 def shown(example, folder):
     """The lines that a program prints."""
     command = [sys.executable, str(EXAMPLES / example)]

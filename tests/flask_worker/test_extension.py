@@ -205,6 +205,15 @@ def test_send_and_result(app):
     assert (worker.job(job.id).state, job.result()) == ("succeeded", 3)
 
 
+def test_a_job_with_a_key_is_sent_once(app):
+    """While it has not ended, who sends another gets it."""
+    keyed = string_length.options(unique_key="length")
+    job = worker.send_function(keyed, "abc")
+    assert worker.send_function(keyed, "other").id == job.id
+    worker.run_pending()
+    assert worker.send_function(keyed, "other").id != job.id
+
+
 def test_progress_and_messages(app):
     """What a running job reports is on the job."""
     worker.send_function(count_to, 4)

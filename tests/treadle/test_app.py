@@ -224,6 +224,88 @@ def test_a_send_is_announced(app: Treadle) -> None:
     assert [event.job.id for event in events if isinstance(event, JobEnqueued)] == [job.id]
 
 
+# Unique keys
+
+
+def test_a_job_with_a_key_is_sent_once(app: Treadle) -> None:
+    """While it has not ended, who sends another gets it: with its arguments, and without an event."""
+    events: list[Event] = []
+    app.events.subscribe(events.append)
+    keyed = apps.string_length.options(unique_key="report:7")
+    first = app.send_function(keyed, "abc")
+    assert app.send_function(keyed, "other").row == first.refresh().row
+    assert len(app.jobs()) == sum(isinstance(event, JobEnqueued) for event in events) == 1
+    first.cancel()
+    assert app.send_function(keyed, "abc").id != first.id
+
+
+def test_many_calls_with_keys_are_told_one_by_one(app: Treadle) -> None:
+    """Each handle is on the job that is kept for its call."""
+    a, b = (apps.string_length.options(unique_key=key) for key in "ab")
+    sent = [*app.send_many([a.bind("x")]), *app.send_many([b.bind("x"), a.bind("y"), b.bind("z")])]
+    assert [job.id for job in sent] == [sent[0].id, sent[1].id, sent[0].id, sent[1].id]
+    assert len(app.jobs()) == 2
+
+
+def test_a_map_with_a_key_is_sent_once(app: Treadle) -> None:
+    """The key is that of the whole; of one that is there already no part is sent again."""
+    keyed = apps.upper.options(unique_key="words")
+    first = app.send_map(keyed, ["a", "b"], parts=2)
+    assert app.send_map(keyed, ["c", "d"], parts=2).id == first.id
+    assert [job.row.unique_key for job in app.jobs() if job.row.kind == "part"] == [None, None]
+
+
+def test_the_key_of_a_map_belongs_to_what_is_mapped(app: Treadle) -> None:
+    """Another function over the items, or one call with that key, is another job."""
+    key = {"unique_key": "k"}
+    calls = [
+        app.send_map(apps.upper.options(**key), ["a"]),
+        app.send_map(apps.string_length.options(**key), ["a"]),
+        app.send_map(apps.upper.options(**key), ["a"], reduce=apps.join_words),
+        app.send_map(apps.upper, ["a"], reduce=apps.join_words.options(**key)),
+        app.send_function(apps.upper.options(**key), "a"),
+    ]
+    assert len({job.id for job in calls}) == 5
+    assert app.send_function(apps.join_words.options(**key), ["a"]).id == calls[3].id
+
+
+def test_a_map_has_one_key(app: Treadle) -> None:
+    """Two could not both be kept."""
+    mapped, reduce = (task.options(unique_key="k") for task in (apps.upper, apps.join_words))
+    with pytest.raises(InvalidTask, match="has two unique keys, 'k' and 'k': give it one"):
+        app.send_map(mapped, ["a"], reduce=reduce)
+    assert nothing_sent(app)
+
+
+def test_a_key_that_another_transaction_takes_back_is_free(app: Treadle) -> None:
+    """A rollback takes the job back, and the key with it."""
+    keyed = apps.string_length.options(unique_key="k")
+    with pytest.raises(ZeroDivisionError), app.transaction():
+        app.send_function(keyed, "abc")
+        raise ZeroDivisionError
+    assert app.send_function(keyed, "abc").state is State.READY
+
+
+def test_in_immediate_mode_each_send_with_a_key_runs() -> None:
+    """The one before it has ended; one that waits for its time is given."""
+    app = Treadle(mode="immediate", registry=apps.app.registry)
+    keyed = apps.string_length.options(unique_key="k")
+    assert [app.send_function(keyed, text).result() for text in ("a", "abc")] == [1, 3]
+    later = app.send_function(keyed.options(run_after=timedelta(hours=1)), "a")
+    assert app.send_function(keyed, "abc").id == later.id
+
+
+def test_a_coroutine_sends_a_job_with_a_key_once(collecting: Treadle) -> None:
+    """`asend_function` and the others give the job that is there."""
+    keyed = apps.upper.options(unique_key="k")
+
+    async def send() -> list[str]:
+        jobs = [await collecting.asend_function(keyed, "a"), *await collecting.asend_many([keyed.bind("b")])]
+        return [job.id for job in jobs]
+
+    assert len(set(asyncio.run(send()))) == 1
+
+
 def test_a_map_is_cut_into_parts(app: Treadle) -> None:
     """Of nearly the same size, and never more than there are items."""
     app.send_map(apps.upper, list("abcdefghij"), parts=4)

@@ -206,7 +206,10 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
             "timeout_s=60 cannot be kept on pool 'threads', whose calls cannot be ended; use pool='processes'",
         ),
         ({"cores": 1, "pool": "inline"}, "cores=1 cannot be kept on pool 'inline'"),
-        ({"unique_key": "x"}, "the option 'unique_key' is not available in this version"),
+        ({"unique_key": ""}, "unique_key must be a text of 1 to 200 characters, or None, got ''"),
+        ({"unique_key": 7}, "unique_key must be a text of 1 to 200 characters, or None, got 7"),
+        ({"unique_key": "x" * 201}, "unique_key must be a text of 1 to 200 characters, or None, got 'xxx"),
+        ({"concurrency_key": "x"}, "the option 'concurrency_key' is not available in this version"),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -116,8 +116,13 @@ class Store(ABC):
     # Sending and reading
 
     @abstractmethod
-    def enqueue(self, jobs: Sequence[Job]) -> None:
-        """Keep new jobs, each in the state it carries; a whole comes in one list with its parts."""
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
+
+        A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
+        in the list, nor are the parts of a whole that is not kept. Returns who stands in for each job that was not
+        kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
+        """
 
     @abstractmethod
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:

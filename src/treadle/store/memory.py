@@ -4,6 +4,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -13,6 +14,7 @@ from treadle.clock import US_PER_S
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, State
+from treadle.store import keys
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
@@ -78,13 +80,26 @@ class MemoryStore(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        stand_ins: dict[str, Job] = {}
         with self.transaction():
-            for job in jobs:
-                if job.id in self._tables.jobs:
-                    raise StoreError(f"there is a job with the id {job.id!r} already")
-                start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
-                self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
+            for job in unique:
+                twins = self._all(partial(_is_twin, job))
+                stand_ins.update((job.id, twin) for twin in twins)
+                if not twins:
+                    self._keep(job)
+            stand_ins = keys.with_parts(stand_ins, others)
+            for job in others:
+                if job.id not in stand_ins:
+                    self._keep(job)
+        return stand_ins
+
+    def _keep(self, job: Job) -> None:
+        if job.id in self._tables.jobs:
+            raise StoreError(f"there is a job with the id {job.id!r} already")
+        start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
+        self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
@@ -382,3 +397,8 @@ class MemoryStore(Store):
         changed = msgspec.structs.replace(job, version=job.version + 1, **fields)
         self._tables.jobs[job.id] = changed
         return changed
+
+
+def _is_twin(job: Job, other: Job) -> bool:
+    """Whether another job is the one that has this one's unique key."""
+    return (other.task, other.unique_key) == (job.task, job.unique_key) and not other.state.is_finished

@@ -18,7 +18,7 @@ import msgspec
 from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
-from treadle.store import postgres_migrate, queries, rows
+from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
@@ -30,6 +30,8 @@ COPY_FROM = 500
 """From so many jobs on COPY is quicker than INSERT."""
 TRIES = 3
 """Two transactions that wait for each other: the server ends one, which is done again."""
+TRIES_FOR_KEYS = 10
+"""Who has a unique key may end between the insertion that it hindered and the look for it. Then the key is tried again."""
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -71,13 +73,50 @@ class PostgresVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        if unique:
+            return self._enqueue_unique(unique, others)
+        self._enqueue(jobs)
+        return {}
+
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
         if len(jobs) == 1 and jobs[0].kind is not Kind.WHOLE:
             self._send("insert_job", **rows.job_values(jobs[0]))
         elif len(jobs) < COPY_FROM:
             self._send("insert_jobs", jobs=_listed(map(rows.job_values, jobs)))
         else:
             self._copy(jobs)
+
+    @_again_where_locked
+    def _enqueue_unique(self, unique: Sequence[Job], others: Sequence[Job]) -> dict[str, Job]:
+        with self._connections.writing() as session:
+            stand_ins = keys.with_parts(self._insert_unique(session, unique), others)
+            new = [job for job in others if job.id not in stand_ins]
+            if new:
+                self._enqueue(new)
+        return stand_ins
+
+    def _insert_unique(self, session: Session, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        stand_ins: dict[str, Job] = {}
+        late = jobs
+        for _ in range(TRIES_FOR_KEYS):
+            values = _listed(map(rows.job_values, late))
+            kept = {id_ for (id_,) in session.run(self._sql["insert_unique_jobs"], jobs=values)}
+            late = [job for job in late if job.id not in kept]
+            twins = self._twins(session, late) if late else {}
+            stand_ins.update({job.id: twins[_key(job)] for job in late if _key(job) in twins})
+            # Who had the key has ended since: so it may be free now.
+            late = [job for job in late if _key(job) not in twins]
+            if not late:
+                return stand_ins
+        raise StoreLocked(f"jobs with the unique key {late[0].unique_key!r} begin and end all the time: try again")
+
+    def _twins(self, session: Session, jobs: Sequence[Job]) -> dict[tuple[str, str | None], Job]:
+        """The unfinished jobs with the keys of these, by task and key."""
+        wanted = [{"task": job.task, "unique_key": job.unique_key} for job in jobs]
+        return {_key(job): job for job in map(rows.job_of, session.run(self._sql["get_unique"], keys=_listed(wanted)))}
 
     def _copy(self, jobs: Sequence[Job]) -> None:
         wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
@@ -361,6 +400,10 @@ class PostgresStore(PostgresVerbs):
 
     def __str__(self) -> str:
         return self.server.where
+
+
+def _key(job: Job) -> tuple[str, str | None]:
+    return job.task, job.unique_key
 
 
 def _listed(values: Any) -> str:

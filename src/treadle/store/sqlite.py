@@ -15,7 +15,7 @@ from treadle import codec
 from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
-from treadle.store import migrate, queries, rows
+from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.turns import Turn, turns, turns_around_paused, urgency
@@ -50,15 +50,30 @@ class SqliteVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
-        with self._connections.writing() as connection:
-            try:
-                connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in jobs])
-            except (OverflowError, UnicodeEncodeError) as error:
-                raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
-            wholes = [{"id": job.id, "total": job.size} for job in jobs if job.kind is Kind.WHOLE]
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        stand_ins: dict[str, Job] = {}
+        with self._connections.writing() as connection, _refusing_what_cannot_be_kept():
+            if unique:
+                stand_ins = keys.with_parts(self._insert_unique(connection, unique), others)
+            new = [job for job in others if job.id not in stand_ins] if stand_ins else others
+            connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in new])
+            wholes = [job for job in jobs if job.kind is Kind.WHOLE and job.id not in stand_ins]
             if wholes:
-                connection.executemany(self._sql["insert_progress"], wholes)
+                totals = [{"id": job.id, "total": job.size} for job in wholes]
+                connection.executemany(self._sql["insert_progress"], totals)
+        return stand_ins
+
+    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        # Nobody else writes meanwhile: who has the key is there still when it is looked for.
+        statement = self._sql["insert_unique_job"]
+        late = [job for job in jobs if not connection.execute(statement, rows.job_values(job)).rowcount]
+        stand_ins = {}
+        for job in late:
+            key = {"task": job.task, "unique_key": job.unique_key}
+            stand_ins[job.id] = rows.job_of(connection.execute(self._sql["get_unique"], key).fetchone())
+        return stand_ins
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -324,6 +339,15 @@ class SqliteStore(SqliteVerbs):
 
     def __str__(self) -> str:
         return str(self.file.path)
+
+
+@contextmanager
+def _refusing_what_cannot_be_kept() -> Iterator[None]:
+    """Give what the driver cannot bind as an error of ours."""
+    try:
+        yield
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
 
 
 def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:

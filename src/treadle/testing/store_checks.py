@@ -1,6 +1,7 @@
 """What must be true of a row of a store: by itself, after the row before it, and beside what the model says."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.job import Attempt, Job, OutcomeKind
@@ -15,6 +16,12 @@ def check_alone(job: Job) -> None:
     assert (job.result is not None) == (job.state is State.SUCCEEDED), f"a result and no success, or the reverse: {job}"
     assert (job.failure is not None) == (job.state is State.FAILED), f"a reason and no failure, or the reverse: {job}"
     assert job.token > 0 or job.state is not State.RUNNING, f"running without a token: {job}"
+
+
+def check_together(jobs: Iterable[Job]) -> None:
+    """What holds of all rows beside each other."""
+    unique = Counter((job.task, job.unique_key) for job in jobs if job.unique_key and not job.state.is_finished)
+    assert all(count == 1 for count in unique.values()), f"more than one unfinished job with one unique key: {unique}"
 
 
 def check_way(before: Job | None, job: Job) -> None:

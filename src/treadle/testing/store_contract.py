@@ -149,6 +149,112 @@ class StoreContract:
             finally:
                 other.close()
 
+    # Unique keys
+
+    def test_a_job_whose_key_is_taken_is_not_kept(self) -> None:
+        """The unfinished job of its task with that key stands in for it, as it is."""
+        first, second = make_job(unique_key="report:7"), make_job(unique_key="report:7", payload='"new"')
+        with self.opened() as store:
+            assert store.enqueue([first]) == {}
+            assert store.enqueue([second]) == {second.id: read(store, first)}
+            assert found(store) == [first.id]
+
+    def test_a_key_belongs_to_its_task(self) -> None:
+        """Jobs of other tasks, with other keys, or without one are kept."""
+        jobs = [make_job(unique_key="a"), make_job(unique_key="b"), make_job(unique_key="a", task="b"), make_job()]
+        with self.opened() as store:
+            assert store.enqueue(jobs) == {}
+            assert store.enqueue([make_job()]) == {}
+            assert len(found(store)) == 5
+
+    def test_of_one_list_the_first_with_a_key_is_kept(self) -> None:
+        """It stands in for the others of that list."""
+        jobs = [make_job(unique_key=key) for key in ("b", "a", "b", "a", "b")]
+        with self.opened() as store:
+            stand_ins = store.enqueue([*jobs, make_job()])
+            wanted = {2: 0, 3: 1, 4: 0}
+            assert stand_ins == {jobs[late].id: read(store, jobs[first]) for late, first in wanted.items()}
+            assert len(found(store)) == 3
+
+    def test_a_key_is_taken_until_the_job_has_ended(self) -> None:
+        """Also while it runs and while it waits to be tried again or taken back; each end frees it."""
+        with self.opened() as store:
+            job = self._running(store, unique_key="k", max_attempts=2)
+            assert self._stands_in(store, job)
+            finish(store, job, Outcome.raised(ERROR, 1.0))
+            assert self._stands_in(store, job)
+            store.promote(NOW_US + 1_000_000)
+            claim(store, 1, starts=False)
+            store.rescue(["worker"], NOW_US)
+            assert self._stands_in(store, job)
+
+    def test_every_end_frees_the_key(self) -> None:
+        """Success, failure and cancel."""
+        with self.opened() as store:
+            for outcome in (Outcome.succeeded("1"), Outcome.raised(ERROR, None), Outcome.cancelled()):
+                finish(store, self._running(store, unique_key="k"), outcome)
+            waiting, last = make_job(unique_key="k"), make_job(unique_key="k")
+            assert store.enqueue([waiting]) == {}
+            store.cancel([waiting.id], NOW_US)
+            assert store.enqueue([last]) == {}
+
+    def test_of_a_whole_that_is_not_kept_no_part_is(self) -> None:
+        """Who stands in for the whole stands in for its parts."""
+        first, second = make_job(unique_key="k"), make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED)
+        parts = [make_job(kind=Kind.PART, group_id=second.id, part=part) for part in range(2)]
+        with self.opened() as store:
+            store.enqueue([first])
+            stand_ins = store.enqueue([*parts, second])
+            assert stand_ins == dict.fromkeys(ids_of([*parts, second]), read(store, first))
+            assert found(store) == [first.id]
+
+    def test_a_whole_with_a_key_is_kept_with_its_parts(self) -> None:
+        """Its progress is counted like that of any other, and stands in with it."""
+        whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=2)
+        parts = [make_job(kind=Kind.PART, group_id=whole.id, part=part) for part in range(2)]
+        with self.opened() as store:
+            assert store.enqueue([*parts, whole]) == {}
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            assert self._stands_in(store, whole)
+            assert read(store, whole).progress == Progress(1, 2)
+
+    def test_a_list_with_keys_is_sent_together_or_not_at_all(self) -> None:
+        """Of a list with one bad job nothing is kept, and no key is taken."""
+        good, twice = make_job(unique_key="k"), make_job()
+        with self.opened() as store:
+            assert_refused(lambda: store.enqueue([good, twice, twice]))
+            assert store.enqueue([make_job(unique_key="k")]) == {}
+
+    def test_a_taken_key_fails_nothing_inside_a_transaction(self) -> None:
+        """What was done before and after it is kept, and a rollback frees the key."""
+        before, after = make_job(unique_key="k"), make_job()
+        with self.opened() as store:
+            with store.transaction():
+                store.enqueue([before])
+                assert self._stands_in(store, before)
+                store.enqueue([after])
+            assert set(found(store)) == {before.id, after.id}
+            try:
+                with store.transaction():
+                    store.enqueue([make_job(unique_key="other")])
+                    raise _Stopped
+            except _Stopped:
+                pass
+            assert store.enqueue([make_job(unique_key="other")]) == {}
+
+    def test_threads_that_send_one_key_at_once_get_one_job(self) -> None:
+        """Four senders, each with the keys in another order: one job for each key, and all are told of it."""
+        keys = [f"key {number}" for number in range(20)]
+        lists = [[make_job(unique_key=key) for key in order] for order in (keys, keys[::-1], keys[7:] + keys[:7], keys)]
+        with self.opened() as store:
+            with ThreadPoolExecutor(len(lists)) as threads:
+                answers = list(threads.map(store.enqueue, lists))
+            kept = {job.unique_key: job.id for job in store.find(Query(limit=1000))}
+            assert len(kept) == len(store.find(Query(limit=1000))) == len(keys)
+            for jobs, stand_ins in zip(lists, answers, strict=True):
+                told = {job.unique_key: stand_ins[job.id].id if job.id in stand_ins else job.id for job in jobs}
+                assert told == kept
+
     # Finding
 
     def test_jobs_are_found_by_state_task_and_queue(self) -> None:
@@ -1061,6 +1167,11 @@ class StoreContract:
         """A job that the worker `worker` holds; nothing else may be ready."""
         store.enqueue([make_job(**fields)])
         return claim(store, 1)[0]
+
+    def _stands_in(self, store: Store, job: Job) -> bool:
+        """Whether this job is given for a new one with its key."""
+        new = make_job(unique_key=job.unique_key)
+        return store.enqueue([new]) == {new.id: read(store, job)}
 
     def _group(self, store: Store, parts: int, size: int = 1, **fields: Any) -> tuple[Job, list[Job]]:
         """A whole that was sent with its parts."""

@@ -37,7 +37,7 @@ from treadle.job import Ending, Job, Kind, Outcome, OutcomeKind, Progress, Repor
 from treadle.states import State
 from treadle.store.contract import Query, Store
 from treadle.testing.clock import ManualClock
-from treadle.testing.store_checks import check_alone, check_row, check_way
+from treadle.testing.store_checks import check_alone, check_row, check_together, check_way
 from treadle.testing.store_contract import ERROR, make_job, make_worker
 from treadle.testing.store_model import UNKNOWN_TASK_S, StoreModel
 
@@ -70,8 +70,10 @@ OUTCOMES = st.sampled_from(
 OPTIONS = st.fixed_dictionaries(
     {"max_attempts": st.integers(1, 2), "max_crashes": st.integers(0, 2), "priority": st.integers(-1, 1)}
 )
+UNIQUE_KEYS = st.sampled_from((None, None, "a", "b"))
 
-Runs = MultipleResults[Job]
+Jobs = MultipleResults[Job]
+Runs = Jobs
 
 
 def check_verbs(
@@ -106,26 +108,29 @@ class StoreMachine(RuleBasedStateMachine):
     # Sending
 
     @initialize(target=jobs, options=OPTIONS)
-    def begin(self, options: dict[str, Any]) -> Job:
+    def begin(self, options: dict[str, Any]) -> Jobs:
         """A job to begin with: without one nothing happens."""
         return self._send(self._job(**options))
 
     @rule(target=jobs, options=OPTIONS, queue=QUEUES)
-    def send(self, options: dict[str, Any], queue: str) -> Job:
+    def send(self, options: dict[str, Any], queue: str) -> Jobs:
         return self._send(self._job(queue=queue, **options))
 
-    @rule(target=jobs, options=OPTIONS, delay_s=st.integers(1, 5))
-    def send_for_later(self, options: dict[str, Any], delay_s: int) -> Job:
+    @rule(target=jobs, options=OPTIONS, delay_s=st.integers(1, 5), key=UNIQUE_KEYS)
+    def send_for_later(self, options: dict[str, Any], delay_s: int, key: str | None) -> Jobs:
         run_at_us = self.now_us + delay_s * US_PER_S
-        return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, **options))
+        return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, unique_key=key, **options))
 
-    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2))
-    def send_map(self, options: dict[str, Any], parts: int, size: int) -> MultipleResults[Job]:
-        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
+    @rule(target=jobs, keys=st.lists(UNIQUE_KEYS, min_size=1, max_size=4))
+    def send_many(self, keys: Sequence[str | None]) -> Jobs:
+        """Some of them may have one key."""
+        return self._send(*(self._job(unique_key=key) for key in keys))
+
+    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), key=UNIQUE_KEYS)
+    def send_map(self, options: dict[str, Any], parts: int, size: int, key: str | None) -> Jobs:
+        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, unique_key=key)
         of_whole = {"kind": Kind.PART, "group_id": whole.id, "size": size, **options}
-        jobs = [self._job(part=part, **of_whole) for part in range(parts)]
-        self._send(*jobs, whole)
-        return multiple(whole, *jobs)
+        return self._send(whole, *(self._job(part=part, **of_whole) for part in range(parts)))
 
     @rule(one=jobs, other=jobs)
     def cancel(self, one: Job, other: Job) -> None:
@@ -273,6 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
     def every_job_is_as_it_should_be(self) -> None:
         found = {job.id: job for job in self.store.find(Query(limit=1_000_000))}
         assert found.keys() == self.model.rows.keys()
+        check_together(found.values())
         attempts = self.store.attempts(list(found))
         for id_, job in found.items():
             check_alone(job)
@@ -330,10 +336,12 @@ class StoreMachine(RuleBasedStateMachine):
         times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us}
         return make_job(id=f"job-{next(self._numbers):04}", **{**times, **fields})
 
-    def _send(self, *jobs: Job) -> Job:
-        self.model.enqueue(jobs)
-        self.store.enqueue(jobs)
-        return jobs[0]
+    def _send(self, *jobs: Job) -> Jobs:
+        """Gives those of these jobs that are kept."""
+        expected = self.model.enqueue(jobs)
+        stand_ins = self.store.enqueue(jobs)
+        assert {id_: job.id for id_, job in stand_ins.items()} == expected
+        return multiple(*(job for job in jobs if job.id not in stand_ins))
 
     def _claim(self, worker: str, limit: int, *, queues: Sequence[str] = (), starts: bool = True) -> list[Job]:
         return self.store.claim(worker, limit, self.now_us, pool="processes", queues=queues, starts=starts)

@@ -6,6 +6,7 @@ a run is written down a second time, apart from `treadle.job.Ending`: what both 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from treadle.clock import US_PER_S
 from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
@@ -58,10 +59,17 @@ class StoreModel:
         self.workers: set[str] = set()
         self.paused: dict[str, int] = {}
 
-    def enqueue(self, jobs: Iterable[Job]) -> None:
+    def enqueue(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Which job stands in for each that is not kept; wholes come before their parts."""
+        stand_ins: dict[str, str] = {}
         for job in jobs:
+            twins = self._all(partial(_is_twin, job))
+            if twins or job.group_id in stand_ins:
+                stand_ins[job.id] = twins[0].sent.id if twins else stand_ins[job.group_id or ""]
+                continue
             start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
             self.rows[job.id] = Row(job, job.state, job.run_at_us, start)
+        return stand_ins
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
@@ -204,6 +212,12 @@ class StoreModel:
 
     def _all(self, fits: Callable[[Row], bool]) -> list[Row]:
         return [row for row in self.rows.values() if fits(row)]
+
+
+def _is_twin(job: Job, row: Row) -> bool:
+    """Whether the job of this row has the unique key of another."""
+    is_same = job.unique_key is not None and (job.task, job.unique_key) == (row.sent.task, row.sent.unique_key)
+    return is_same and not row.state.is_finished
 
 
 def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: int) -> State:

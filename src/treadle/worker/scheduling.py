@@ -90,14 +90,22 @@ class Scheduling:
     def _send(self, schedule: Schedule, seen_us: int, tick: Tick) -> bool:
         """Move the schedule on to a tick, and send its job; False: somebody else has moved it."""
         job = None if tick.is_skipped else self._make_job(schedule, tick)
-        with self._store.transaction():
-            if not self._store.move_schedule(schedule.name, seen_us, tick.at_us, job.id if job else None):
-                return False
-            if job is not None:
-                self._store.enqueue([job])
-        if job is not None:
+        try:
+            with self._store.transaction():
+                # What has the unique key of the call already is the job of this tick, too.
+                stand_ins = self._store.enqueue([job]) if job else {}
+                kept = stand_ins.get(job.id, job) if job else None
+                if not self._store.move_schedule(schedule.name, seen_us, tick.at_us, kept.id if kept else None):
+                    raise _Overtaken
+        except _Overtaken:
+            return False
+        if job is not None and kept is job:
             self._announce(JobEnqueued(job))
         return True
+
+
+class _Overtaken(Exception):
+    """Takes back what was sent for a tick that another worker has seen to."""
 
 
 def is_of(row: ScheduleRow, schedule: Schedule) -> bool:

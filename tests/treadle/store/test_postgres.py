@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import pytest
 from tests import apps
 from tests.helpers import PATIENCE_S, eventually, jobs_app, python, working
 
-from treadle.errors import StoreError, StoreUnavailable
-from treadle.job import Failure, Outcome, Progress, Report
+from treadle.errors import StoreError, StoreLocked, StoreUnavailable
+from treadle.job import Failure, Job, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
-from treadle.store.postgres import PostgresStore
+from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
 from treadle.store.postgres_address import parse
+from treadle.store.postgres_server import Session
 from treadle.testing.store_contract import (
     NOW_US,
     StoreContract,
@@ -92,6 +93,7 @@ def raw(store: PostgresStore, postgres_url: str) -> Iterator["psycopg.Connection
         "UPDATE treadle_job SET id = '' WHERE state = 'ready'",
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
+        "UPDATE treadle_job SET unique_key = 'k'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(
@@ -217,6 +219,63 @@ def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url
         thread.join(PATIENCE_S)
     assert found_by_other == [[]]
     assert read(store, job).crashes == 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["commit", "rollback"])
+def test_a_key_that_somebody_just_takes_is_waited_for(store: PostgresStore, postgres_url: str, is_kept: bool) -> None:
+    """Whoever commits first has it; the other one gets that job, or, after a rollback, its own."""
+    first, second = make_job(unique_key="k"), make_job(unique_key="k")
+    stand_ins: dict[str, Job] = {}
+    with _other(postgres_url) as other:
+        with contextlib.suppress(KeyError), store.transaction():
+            store.enqueue([first])
+            thread = _started(lambda: stand_ins.update(other.enqueue([second])))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            if not is_kept:
+                raise KeyError
+        thread.join(PATIENCE_S)
+    assert {id_: job.id for id_, job in stand_ins.items()} == ({second.id: first.id} if is_kept else {})
+    assert found(store) == [first.id if is_kept else second.id]
+
+
+class Hindered(PostgresStore):
+    """Who has a key ends each time before it is looked for, and another may take the key after that."""
+
+    end: Callable[[], object]
+    take: Callable[[], object] = staticmethod(lambda: None)
+
+    def _twins(self, session: Session, jobs: Sequence[Job]) -> Any:
+        self.end()
+        twins = super()._twins(session, jobs)
+        self.take()
+        return twins
+
+
+@pytest.fixture
+def hindered(store: PostgresStore, postgres_url: str) -> Iterator[Hindered]:
+    """Another opening of a store that has a job with the key `k`."""
+    store.enqueue([make_job(unique_key="k")])
+    hindered = Hindered(parse(postgres_url))
+    hindered.end = lambda: store.cancel(found(store, state=State.READY), NOW_US)
+    yield hindered
+    hindered.close()
+
+
+def test_a_key_that_is_freed_meanwhile_is_tried_again(store: PostgresStore, hindered: Hindered) -> None:
+    """Between the insertion that the key hindered and the look for who has it: the new job is kept."""
+    new = make_job(unique_key="k")
+    assert hindered.enqueue([new]) == {}
+    assert found(store, state=State.READY) == [new.id]
+
+
+def test_a_key_that_is_taken_and_freed_all_the_time_is_told(store: PostgresStore, hindered: Hindered) -> None:
+    """There is an end to the tries, and nothing is kept."""
+    new = make_job(unique_key="k")
+    hindered.take = lambda: store.enqueue([make_job(unique_key="k")])
+    with pytest.raises(StoreLocked, match="jobs with the unique key 'k' begin and end all the time: try again"):
+        hindered.enqueue([make_job(), new])
+    assert store.job(new.id) is None
+    assert len(found(store, limit=1000)) == TRIES * TRIES_FOR_KEYS + 1
 
 
 def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:

@@ -19,7 +19,9 @@ STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
 LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"]}
-JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules"], "[]")
+JSON = dict.fromkeys(
+    ["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules", "keys"], "[]"
+)
 VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
     "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
@@ -30,9 +32,10 @@ VALUES: dict[str, Any] = {
 
 FILL = """
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, token,
-    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload)
+    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, unique_key)
 SELECT state || n, 'part', 't', 'queue ' || n %% 5, 'processes', 0, state, n, 1, 3, 1, CASE state WHEN 'running' THEN 'w' || n END,
-    n, n, CASE state WHEN 'succeeded' THEN n END, 'g' || n / 10, n %% 10, 1, 'default', '{}'::jsonb, '{}', '{}'
+    n, n, CASE state WHEN 'succeeded' THEN n END, 'g' || n / 10, n %% 10, 1, 'default', '{}'::jsonb, '{}', '{}',
+    CASE n %% 3 WHEN 0 THEN state || n END
 FROM unnest(ARRAY['succeeded', 'ready', 'running', 'scheduled']) AS state,
      generate_series(1, CASE state WHEN 'succeeded' THEN %(finished)s ELSE %(live)s END) AS n
 """
@@ -103,6 +106,8 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_part_results", "treadle_job_group"),
         ("get_family", "treadle_job_group_open"),
         ("get_cancel_requests", "treadle_job_to_cancel"),
+        ("get_unique", "treadle_job_unique"),
+        ("insert_unique_jobs", "treadle_job_unique"),
         ("prune", "treadle_job_finished"),
     ],
 )
@@ -110,7 +115,7 @@ def test_a_hot_statement_uses_its_partial_index(
     connection: "psycopg.Connection[tuple[Any, ...]]", name: str, index: str
 ) -> None:
     """So it costs what the backlog costs, whatever is kept of finished jobs."""
-    assert re.search(rf"(using|on) {index}\b", plan(connection, name)), plan(connection, name)
+    assert re.search(rf"(using|on|Conflict Arbiter Indexes:) {index}\b", plan(connection, name)), plan(connection, name)
 
 
 @pytest.mark.parametrize("name", ["claim", "claim_in_queue"])

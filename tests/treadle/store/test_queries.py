@@ -20,11 +20,11 @@ FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes,
     max_crashes, token, worker_id, enqueued_at, finished_at, group_id, part, size, alias, labels, headers, payload,
-    version, cancel_requested_at)
+    version, cancel_requested_at, unique_key)
 SELECT :state || n, 'part', 't', 'queue ' || n % 5, 'processes', 0, :state, n, 1, 1, 0, 3, 1,
     CASE :state WHEN 'running' THEN 'w' || n % 4 END, n, CASE :state WHEN 'succeeded' THEN n END,
     'g' || n / 10, n % 10, 1, 'default', '{}', '{}', '{}', 1,
-    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END FROM numbers
+    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END, CASE n % 3 WHEN 0 THEN :state || n END FROM numbers
 """
 
 
@@ -89,6 +89,7 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("cancel_parts", "treadle_job_group"),
         ("request_cancel_of_parts", "treadle_job_group"),
         ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),
+        ("get_unique", "treadle_job_unique (task=? AND unique_key=?)"),
         ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
     ],
 )

@@ -8,17 +8,25 @@
 -- fragment: inserting
 -- Makes new jobs, and the progress of the wholes among them.
 WITH inserted AS (
-    INSERT INTO treadle_job ({sent})
-    SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload, unique_key, concurrency_key,
-           expires_at, result_ttl
-    FROM json_to_recordset(%(jobs)s::json) AS sent (
-        id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
-        max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
-        cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
-        headers text, payload text, unique_key text, concurrency_key text, expires_at bigint, result_ttl bigint)
+    {insertions}
     RETURNING id, kind, size
-), counted AS (
+), {counted}
+
+-- fragment: insertions
+-- New jobs, inserted in the order in which they are given.
+INSERT INTO treadle_job ({sent})
+SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
+       enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload, unique_key, concurrency_key,
+       expires_at, result_ttl
+FROM json_to_recordset(%(jobs)s::json) AS sent (
+    id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
+    max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
+    cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
+    headers text, payload text, unique_key text, concurrency_key text, expires_at bigint, result_ttl bigint)
+
+-- fragment: counted
+-- Makes the progress of the wholes among those `inserted`.
+counted AS (
     INSERT INTO treadle_progress (job_id, done, total, message, version)
     SELECT id, 0, size, '', 0 FROM inserted WHERE kind = 'whole'
 )
@@ -110,6 +118,24 @@ WITH inserted AS ({insertion}) SELECT pg_notify('treadle', '');
 -- name: insert_jobs_and_tell
 -- New jobs, and the progress of the wholes among them; who waits is told.
 {inserting} SELECT pg_notify('treadle', '');
+
+-- name: insert_unique_jobs
+-- Of new jobs those whose keys no unfinished job of their task has, nor one before them in the list; gives their ids.
+-- The condition is that of the index, word for word. Who inserts one of the keys just now is waited for.
+WITH inserted AS (
+    {insertions}
+    ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING
+    RETURNING id, kind, size
+), {counted}
+SELECT id FROM inserted;
+
+-- name: get_unique
+-- The unfinished jobs of these tasks with these keys, with their progress.
+SELECT {job}, progress.done, progress.total, progress.message, progress.version
+FROM json_to_recordset(%(keys)s::json) AS given (task text, unique_key text)
+JOIN treadle_job AS job ON job.task = given.task AND job.unique_key = given.unique_key
+LEFT JOIN treadle_progress AS progress ON progress.job_id = job.id
+WHERE job.unique_key IS NOT NULL AND job.finished_at IS NULL;
 
 -- name: copy_jobs
 -- Many new jobs.

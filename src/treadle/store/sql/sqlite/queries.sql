@@ -1,6 +1,13 @@
 -- Every statement of the SQLite store. `-- name:` begins a statement, with a line of purpose;
 -- `-- fragment:` begins text that statements share as {its name}.
 
+-- fragment: insertion
+-- A new job.
+INSERT INTO treadle_job ({job})
+VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
+        NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
+        NULL, :timeout_s, :memory_mb, :cores, NULL, :unique_key, :concurrency_key, :expires_at, :result_ttl, NULL, 1)
+
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
 id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes, token,
@@ -22,10 +29,20 @@ INSERT INTO treadle_meta (name, value) VALUES (:name, :value) ON CONFLICT (name)
 
 -- name: insert_job
 -- A new job.
-INSERT INTO treadle_job ({job})
-VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
-        NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
-        NULL, :timeout_s, :memory_mb, :cores, NULL, :unique_key, :concurrency_key, :expires_at, :result_ttl, NULL, 1);
+{insertion};
+
+-- name: insert_unique_job
+-- A new job, unless an unfinished one of its task has its key: the condition is that of the index, word for word.
+{insertion}
+ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING;
+
+-- name: get_unique
+-- The unfinished job of a task with a key, with its progress.
+SELECT {job}, done, total, message, progress_version
+FROM treadle_job LEFT JOIN (
+    SELECT job_id, done, total, message, version AS progress_version FROM treadle_progress
+) ON job_id = id
+WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: insert_progress
 -- The progress of a whole, counted by the store as its parts end.
