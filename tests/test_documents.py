@@ -8,10 +8,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
+WITH_SNIPPETS = [*READMES, "docs/transactions.md"]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", WITH_SNIPPETS)
 def test_every_snippet_is_part_of_a_file_that_runs(name):
     """Each block of Python names its file, and stands in it word for word."""
     text = (ROOT / name).read_text(encoding="utf-8")

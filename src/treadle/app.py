@@ -14,6 +14,7 @@ from treadle import codec, cores, settings
 from treadle.clock import Clock, SystemClock
 from treadle.errors import (
     AppNotFound,
+    CannotJoin,
     JobNotFound,
     NotATask,
     SettingsError,
@@ -33,11 +34,12 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
-from treadle.sending import Drafts
+from treadle.sending import Drafts, connection_of
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
-from treadle.store.opening import check_url, is_postgres, open_store
+from treadle.store.joining import driver_connection, is_open, join
+from treadle.store.opening import check_url, is_memory, is_postgres, open_store
 from treadle.task import POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
@@ -114,8 +116,9 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
+        calls = list(calls)
         jobs = [self._drafts.call(self._known(call.task), call) for call in calls]
-        return [self._handle(job) for job in self._enqueue(jobs)]
+        return self._enqueue(jobs, connection_of(call.task for call in calls))
 
     def send_map(
         self,
@@ -134,22 +137,39 @@ class Treadle:
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
-        self._known(task)
-        if reduce is not None:
-            self._known(reduce)
+        tasks = [self._known(task)]
+        if reduce is not None and self._known(reduce).settings.connection is not None:
+            tasks.append(reduce)
         jobs = self._drafts.map(task, list(items), reduce, parts or PARTS_PER_SLOT * self.slots)
-        return self._handle(self._enqueue(jobs)[-1])
+        return self._enqueue(jobs, connection_of(tasks))[-1]
 
-    def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
+    def _enqueue(self, jobs: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
         self._check_children_find_app()
-        self.store.enqueue(jobs)
+        store = self.store if connection is None else self._joined(connection)
+        store.enqueue(jobs)
         for job in jobs:
             self.events.announce(JobEnqueued(job))
-        if self.settings.mode is not Mode.IMMEDIATE:
-            return jobs
-        self._run_ready()
-        rows = self.store.jobs([job.id for job in jobs])
-        return [rows[job.id] for job in jobs]
+        if self.settings.mode is Mode.IMMEDIATE:
+            self._run_ready(store)
+            rows = store.jobs([job.id for job in jobs])
+            jobs = [rows[job.id] for job in jobs]
+        is_unseen = partial(is_open, driver_connection(connection)) if connection is not None else None
+        return [self._handle(job, is_unseen) for job in jobs]
+
+    def _joined(self, connection: Any) -> Store:
+        """The store in the transaction of a caller's connection. Raises CannotJoin, or SchemaMissing."""
+        if is_memory(self.settings.database_url or self.default_url()):
+            raise CannotJoin(
+                "jobs are kept in memory here: set database_url to the address of the connection's database"
+            )
+        joined = join(connection, notify=self.settings.postgres_notify)
+        # Looked at first: the caller's transaction might keep the store from making tables that are missing.
+        if joined.secret() != self.store.secret():
+            raise CannotJoin(
+                f"{joined} leads to another database than that of the jobs, {self.store}: give one to that database, "
+                "or set database_url to the address of this one"
+            )
+        return joined
 
     def _known(self, task: Any) -> Task[..., Any]:
         if isinstance(task, Task) and self.registry.knows(task):
@@ -182,8 +202,8 @@ class Treadle:
         query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
         return [self._handle(row) for row in self.store.find(query)]
 
-    def _handle(self, row: Job) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside)
+    def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
@@ -196,15 +216,22 @@ class Treadle:
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
-        return await self.aside(lambda: self.send_function(task, *args, **kwargs))
+        return await self._send_aside(task, lambda: self.send_function(task, *args, **kwargs))
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """`send_many` for a coroutine."""
-        return await self.aside(lambda: self.send_many(calls))
+        calls = list(calls)
+        return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self.aside(lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+
+    async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
+        """Where a task names a connection of the caller's the send belongs to the caller's thread."""
+        if isinstance(task, Task) and task.settings.connection is not None:
+            return step()
+        return await self.aside(step)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
@@ -221,7 +248,7 @@ class Treadle:
 
         Without their limits: a thread could not be ended.
         """
-        ids = self._run_ready()
+        ids = self._run_ready(self.store)
         rows = self.store.jobs(ids)
         return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
 
@@ -237,8 +264,8 @@ class Treadle:
         fields = codec.decode(row.payload)
         return tuple(fields["args"]), fields["kwargs"]
 
-    def _run_ready(self) -> list[str]:
-        return run_ready(self.store, self.runner, self.settings, self._clock)
+    def _run_ready(self, store: Store) -> list[str]:
+        return run_ready(store, self.runner, self.settings, self._clock)
 
     # Running
 

@@ -1,6 +1,6 @@
 """From a call to the rows that are sent: one job for a call, and for a `send_map` its parts and their whole."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,14 @@ from treadle.settings import Settings
 from treadle.states import State
 from treadle.task import LIMITS, POOLS, BoundTask, Task
 from treadle.worker.execution import GATHER
+
+
+def connection_of(tasks: Iterable[Task[..., Any]]) -> Any:
+    """The connection that the tasks of one send name, or None. Raises InvalidTask where they differ."""
+    named = {id(task.settings.connection): task.settings.connection for task in tasks}
+    if len(named) > 1:
+        raise InvalidTask("what is sent together is sent in one transaction: give each task of it the same connection")
+    return next(iter(named.values()), None)
 
 
 class Drafts:

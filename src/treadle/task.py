@@ -28,6 +28,8 @@ MIN_PRIORITY, MAX_PRIORITY = -100, 100
 POOLS = ("processes", "threads", "coroutines", "inline")
 LIMITS = ("timeout_s", "memory_mb", "cores")
 """The options that only a process can be held to."""
+SEND_ONLY = frozenset({"connection"})
+"""What is of one send: no job's row could carry it."""
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
@@ -39,7 +41,6 @@ NOT_YET = frozenset(
         "unique_key",
         "concurrency_key",
         "expires_after",
-        "connection",
         "redact",
         "result_ttl_s",
     ]
@@ -73,6 +74,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
     labels: dict[str, str] = {}
+    connection: Any = None
+    """A connection of the caller's to the database of the store, whose transaction the send is part of."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
@@ -161,6 +164,8 @@ class Task(Generic[P, R]):
     ) -> None:
         """Raises InvalidTask where a worker could not import the function, or an option is wrong."""
         where = getattr(function, "__qualname__", repr(function))
+        for option in SEND_ONLY & options.keys():
+            raise InvalidTask(f"{where}: {option} belongs to one send: give it with task.options({option}=…)")
         self.function = function
         self.module, self.qualname = _importable_path(function)
         self.name = name or f"{self.module}.{self.qualname}"
