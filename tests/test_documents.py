@@ -11,7 +11,13 @@ from treadle.states import TRANSITIONS, State
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
-WITH_SNIPPETS = [*READMES, "docs/job-options.md", "docs/schedules.md", "docs/unique-and-exclusive-jobs.md"]
+WITH_SNIPPETS = [
+    *READMES,
+    "docs/job-options.md",
+    "docs/schedules.md",
+    "docs/unique-and-exclusive-jobs.md",
+    "docs/transactions.md",
+]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 

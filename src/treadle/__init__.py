@@ -4,6 +4,7 @@ from treadle.app import Treadle
 from treadle.backoff import Backoff
 from treadle.errors import (
     AppNotFound,
+    CannotJoin,
     ConfigurationError,
     InvalidSchedule,
     InvalidTask,
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AppNotFound",
     "Backoff",
+    "CannotJoin",
     "ConfigurationError",
     "Context",
     "InvalidSchedule",

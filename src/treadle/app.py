@@ -15,6 +15,7 @@ from treadle import codec, cores, settings
 from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
+    CannotJoin,
     JobNotFound,
     NotATask,
     SettingsError,
@@ -35,11 +36,12 @@ from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
 from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
-from treadle.sending import Attendance, Drafts, fitting_parts
+from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
-from treadle.store.opening import check_url, is_postgres, open_store
+from treadle.store.joining import driver_connection, is_open, join
+from treadle.store.opening import check_url, is_memory, is_postgres, open_store
 from treadle.task import POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
@@ -118,7 +120,8 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
-        return [self._handle(job) for job in self.enqueue(self.drafts(calls))]
+        calls = list(calls)
+        return self._send(self.drafts(calls), connection_of(call.task for call in calls))
 
     def send_map(
         self,
@@ -140,13 +143,13 @@ class Treadle:
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
-        self._known(task)
-        if reduce is not None:
-            self._known(reduce)
+        tasks = [self._known(task)]
+        if reduce is not None and self._known(reduce).settings.connection is not None:
+            tasks.append(reduce)
         items = list(items)
         most_parts = parts or fitting_parts(len(items), self.slots, self.store.item_s(task.name))
         jobs = self._drafts.map(task, items, reduce, most_parts)
-        return self._handle(self.enqueue(jobs)[-1])
+        return self._send(jobs, connection_of(tasks))[-1]
 
     def schedule(
         self,
@@ -182,6 +185,25 @@ class Treadle:
         job = self._drafts.call(self._known(schedule.call.task), schedule.call)
         return msgspec.structs.replace(job, headers={**job.headers, **schedule.headers(tick.at_us)})
 
+    def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
+        is_unseen = partial(is_open, driver_connection(connection)) if connection is not None else None
+        return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
+
+    def _joined(self, connection: Any) -> Store:
+        """The store in the transaction of a caller's connection. Raises CannotJoin, or SchemaMissing."""
+        if is_memory(self.settings.database_url or self.default_url()):
+            raise CannotJoin(
+                "jobs are kept in memory here: set database_url to the address of the connection's database"
+            )
+        joined = join(connection, notify=self.settings.postgres_notify)
+        # Looked at first: the caller's transaction might keep the store from making tables that are missing.
+        if joined.secret() != self.store.secret():
+            raise CannotJoin(
+                f"{joined} leads to another database than that of the jobs, {self.store}: give one to that database, "
+                "or set database_url to the address of this one"
+            )
+        return joined
+
     def _known(self, task: Any) -> Task[..., Any]:
         if isinstance(task, Task) and self.registry.knows(task):
             return task
@@ -213,8 +235,8 @@ class Treadle:
         query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
         return [self._handle(row) for row in self.store.find(query)]
 
-    def _handle(self, row: Job) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside)
+    def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
@@ -249,15 +271,22 @@ class Treadle:
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
-        return await self.aside(lambda: self.send_function(task, *args, **kwargs))
+        return await self._send_aside(task, lambda: self.send_function(task, *args, **kwargs))
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """`send_many` for a coroutine."""
-        return await self.aside(lambda: self.send_many(calls))
+        calls = list(calls)
+        return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self.aside(lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+
+    async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
+        """Where a task names a connection of the caller's the send belongs to the caller's thread."""
+        if isinstance(task, Task) and task.settings.connection is not None:
+            return step()
+        return await self.aside(step)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
@@ -274,7 +303,7 @@ class Treadle:
 
         Without their limits: a thread could not be ended.
         """
-        ids = self._run_ready()
+        ids = self._run_ready(self.store)
         rows = self.store.jobs(ids)
         return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
 
@@ -290,8 +319,8 @@ class Treadle:
         fields = codec.decode(row.payload)
         return tuple(fields["args"]), fields["kwargs"]
 
-    def _run_ready(self) -> list[str]:
-        return run_ready(self.store, self.runner, self.settings, self._clock)
+    def _run_ready(self, store: Store) -> list[str]:
+        return run_ready(store, self.runner, self.settings, self._clock)
 
     # Running
 
@@ -477,20 +506,21 @@ class Treadle:
         """The rows of calls that are to be sent. Raises what `send_function` does."""
         return [self._drafts.call(self._known(call.task), call) for call in calls]
 
-    def enqueue(self, drafts: Sequence[Job]) -> list[Job]:
+    def enqueue(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
         """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
         self._check_children_find_app()
+        store = self.store if connection is None else self._joined(connection)
         if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
-            self._attendance.look(self.store, drafts)
-        stand_ins = self.store.enqueue(drafts)
+            self._attendance.look(store, drafts)
+        stand_ins = store.enqueue(drafts)
         for draft in drafts:
             if draft.id not in stand_ins:
                 self.events.announce(JobEnqueued(draft))
         jobs = [stand_ins.get(draft.id, draft) for draft in drafts]
         if self.settings.mode is not Mode.IMMEDIATE:
             return jobs
-        self._run_ready()
-        rows = self.store.jobs([job.id for job in jobs])
+        self._run_ready(store)
+        rows = store.jobs([job.id for job in jobs])
         return [rows[job.id] for job in jobs]
 
     def open_store(self) -> Store:

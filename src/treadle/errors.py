@@ -26,6 +26,7 @@ TreadleError
 │   ├── StoreDamaged          it is not a database, or no longer
 │   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
 │   ├── StoreReplaced         its file is another one than was opened
+│   ├── CannotJoin            the transaction of a connection that was given cannot be joined
 │   ├── SchemaMissing         its tables were not made yet
 │   ├── SchemaTooNew          it was migrated by a newer Treadle
 │   └── NetworkFileSystem     it lies where file locks cannot be trusted
@@ -189,6 +190,13 @@ class StoreReplaced(StoreError):
     """Raised when the file was replaced, moved or deleted while it was open.
 
     The next try opens the one that is there.
+    """
+
+
+class CannotJoin(StoreError):
+    """Raised when a connection that was given for a send leads to another database, or has no transaction to join.
+
+    Also when it is of a kind that we do not know.
     """
 
 

@@ -29,13 +29,16 @@ class JobHandle(Generic[R]):
         decode: Callable[[Job], R],
         refuse_to_wait: Callable[[], None] = lambda: None,
         aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
+        is_unseen: Callable[[], bool] | None = None,
     ) -> None:
+        """`is_unseen`: whether a transaction of the caller's that sent it is still open."""
         self.row = row
         self._store = store
         self._clock = clock
         self._decode = decode
         self._refuse_to_wait = refuse_to_wait
         self._aside = aside
+        self._is_unseen = is_unseen or (lambda: False)
 
     @property
     def id(self) -> str:
@@ -100,12 +103,14 @@ class JobHandle(Generic[R]):
         """The job as it is now. Raises JobNotFound where it was pruned."""
         row = self._store.job(self.id)
         if row is None:
-            raise JobNotFound(f"job {self.id} is not there any more; it was pruned, or its transaction rolled back")
+            raise JobNotFound(
+                f"job {self.id} is not there: it was pruned, or its transaction rolled back or has not committed yet"
+            )
         return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait, self._aside)
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """The job once it has ended. Raises TimeoutError after `timeout_s`, WouldDeadlock where no end can come."""
-        job = self.refresh()
+        job = self._seen()
         if job.state.is_finished:
             return job
         self._refuse_to_wait()
@@ -118,6 +123,15 @@ class JobHandle(Generic[R]):
                     raise TimeoutError(f"job {self.id} is still {job.state} after {timeout_s} s")
                 wakeup.wait(min(left_s, LOOK_EVERY_S))
         return job
+
+    def _seen(self) -> Self:
+        """As `refresh`. Raises WouldDeadlock where the transaction that sent it is still open on a caller's connection."""
+        try:
+            return self.refresh()
+        except JobNotFound:
+            if not self._is_unseen():
+                raise
+        raise WouldDeadlock(f"job {self.id} was sent in a transaction that is still open, where no worker can see it")
 
     def result(self, timeout_s: float | None = None) -> R:
         """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
@@ -136,7 +150,8 @@ class JobHandle(Generic[R]):
     async def aresult(self, timeout_s: float | None = None) -> R:
         """`result` for a coroutine."""
         async with asyncio.timeout(timeout_s):
-            job, pause_s = await self.arefresh(), FIRST_PAUSE_S
+            job: Self = await self._aside(self._seen)
+            pause_s = FIRST_PAUSE_S
             while not job.state.is_finished:
                 await asyncio.sleep(pause_s)
                 job, pause_s = await job.arefresh(), min(pause_s * 1.5, LONGEST_PAUSE_S)

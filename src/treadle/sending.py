@@ -60,6 +60,14 @@ class Attendance:
                 self._announce(NobodyServes(queue))
 
 
+def connection_of(tasks: Iterable[Task[..., Any]]) -> Any:
+    """The connection that the tasks of one send name, or None. Raises InvalidTask where they differ."""
+    named = {id(task.settings.connection): task.settings.connection for task in tasks}
+    if len(named) > 1:
+        raise InvalidTask("what is sent together is sent in one transaction: give each task of it the same connection")
+    return next(iter(named.values()), None)
+
+
 class Drafts:
     """Makes the rows of one application; writes nothing."""
 

@@ -30,6 +30,8 @@ LIMITS = ("timeout_s", "memory_mb", "cores")
 """The options that only a process can be held to."""
 LONGEST_KEY = 200
 """Characters of a key: it stands in an index."""
+SEND_ONLY = frozenset({"connection"})
+"""What is of one send: no job's row could carry it."""
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
@@ -38,7 +40,6 @@ NOT_YET = frozenset(
     [
         "concurrency_key",
         "expires_after",
-        "connection",
         "redact",
         "result_ttl_s",
     ]
@@ -80,6 +81,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    connection: Any = None
+    """A connection of the caller's to the database of the store, whose transaction the send is part of."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
@@ -189,6 +192,8 @@ class Task(Generic[P, R]):
     ) -> None:
         """Raises InvalidTask where a worker could not import the function, or an option is wrong."""
         where = getattr(function, "__qualname__", repr(function))
+        for option in SEND_ONLY & options.keys():
+            raise InvalidTask(f"{where}: {option} belongs to one send: give it with task.options({option}=…)")
         self.function = function
         self.module, self.qualname = _importable_path(function)
         self.name = name or f"{self.module}.{self.qualname}"

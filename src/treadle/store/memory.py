@@ -78,6 +78,9 @@ class MemoryStore(Store):
     def secret(self) -> str:
         return self._secret
 
+    def __str__(self) -> str:
+        return "this process's memory"
+
     # Sending and reading
 
     def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:

@@ -51,6 +51,11 @@ def check_url(url: str) -> None:
     )
 
 
+def is_memory(url: str) -> bool:
+    """Whether an address is that of this process's memory."""
+    return url.partition("://")[0] == "memory"
+
+
 def is_postgres(url: str | None) -> bool:
     """Whether an address is that of a PostgreSQL database."""
     return url is not None and url.partition("://")[0] in POSTGRES_KINDS

@@ -386,6 +386,8 @@ class PostgresStore(PostgresVerbs):
 
     def prepare(self) -> None:
         postgres_migrate.migrate(self.server)
+        # Who joins a transaction of the caller's compares it, and must not have to make it.
+        self.secret()
 
     def close(self) -> None:
         if self._listener is not None:

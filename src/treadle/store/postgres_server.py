@@ -23,6 +23,7 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from treadle.clock import Clock, SystemClock
 from treadle.errors import StoreError
@@ -52,8 +53,8 @@ class Session:
 
     def run(self, statement: str, /, **values: Any) -> list[Row]:
         """The rows that a statement gives."""
-        # A cursor of our own kind: a framework may have chosen another for its connection.
-        with explained(self._where, self._missing), psycopg.Cursor(self.connection) as cursor:
+        # A cursor and rows of our own kind: the owner of a connection may have chosen others.
+        with explained(self._where, self._missing), psycopg.Cursor(self.connection, row_factory=tuple_row) as cursor:
             cursor.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 

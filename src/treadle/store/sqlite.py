@@ -316,6 +316,17 @@ class SqliteStore(SqliteVerbs):
         self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
 
     def prepare(self) -> None:
+        if not self._is_prepared():
+            self._make_tables()
+
+    def _is_prepared(self) -> bool:
+        """Looked at without the writer's lock: this process may hold SQLite's own on another connection."""
+        with self.file.reading() as connection:
+            is_wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            is_newest = is_wal and schema_version(connection) == migrate.code_version("sqlite")
+            return is_newest and _find_meta(connection, "secret") is not None
+
+    def _make_tables(self) -> None:
         with self.file.locked() as connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             found = schema_version(connection)
@@ -324,6 +335,8 @@ class SqliteStore(SqliteVerbs):
                     with immediate(connection):
                         apply(connection, migration)
             check_schema(connection, str(self), self.file.missing)
+        # Who joins a transaction of the caller's compares it, and must not have to make it.
+        self.secret()
 
     def close(self) -> None:
         self.file.close()
@@ -377,4 +390,8 @@ def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> No
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:
-    return str(connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()[0])
+    return str(_find_meta(connection, name)[0])
+
+
+def _find_meta(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()
