@@ -49,6 +49,8 @@ QUEUES = st.sampled_from(("default", "mail"))
 SERVED = st.sampled_from(((), ("mail",), ("mail", "default")))
 LIMITS = st.integers(1, 3)
 AGES_US = st.sampled_from((0, 10 * US_PER_S))
+SAID = (Outcome.snoozed(0.0), Outcome.snoozed(5.0), Outcome.rejected(ERROR))
+"""What a task says itself of its job."""
 OUTCOMES = st.sampled_from(
     (
         Outcome.succeeded(""),
@@ -57,9 +59,7 @@ OUTCOMES = st.sampled_from(
         Outcome.raised(ERROR, 0.0),
         Outcome.timed_out(ERROR, 5.0),
         Outcome.out_of_memory(ERROR, None),
-        Outcome.snoozed(0.0),
-        Outcome.snoozed(5.0),
-        Outcome.rejected(ERROR),
+        *SAID,
         Outcome.unfit(ERROR),
         Outcome.crashed(ERROR),
         Outcome.interrupted(),
@@ -195,6 +195,14 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {run.claim for run, outcome in ends if self.model.finish(run, outcome, self.now_us)}
         assert self.store.finish(endings) == expected
 
+    @precondition(lambda self: self.held)
+    @rule(outcome=st.sampled_from(SAID))
+    def end_as_the_task_says(self, outcome: Outcome) -> None:
+        """A run that holds snoozes or rejects its job: a snooze costs no attempt, a rejection is the end."""
+        run = self.held[0]
+        assert self.model.finish(run, outcome, self.now_us)
+        assert self.store.finish([Ending.of(run, outcome, self.now_us, UNKNOWN_TASK_S)]) == {run.claim}
+
     @precondition(lambda self: self.zombies)
     @rule(outcome=OUTCOMES, progress=st.booleans())
     def hear_a_zombie(self, outcome: Outcome, progress: bool) -> None:
@@ -319,6 +327,12 @@ class StoreMachine(RuleBasedStateMachine):
     @property
     def now_us(self) -> int:
         return self.clock.now_us()
+
+    @property
+    def held(self) -> list[Job]:
+        """Runs whose claim holds."""
+        claims = {row.claim for row in self.model.rows.values() if row.state is State.RUNNING}
+        return [run for run in self.claimed if run.claim in claims]
 
     @property
     def zombies(self) -> list[Job]:
