@@ -16,6 +16,7 @@ from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
     CannotJoin,
+    InvalidSchedule,
     JobNotFound,
     NotATask,
     SettingsError,
@@ -179,6 +180,8 @@ class Treadle:
 
     def _check_schedule(self, schedule: Schedule) -> None:
         """What could not be sent is refused at start, not at midnight."""
+        if schedule.call.task.settings.connection is not None:
+            raise InvalidSchedule(f"{schedule.name}: a worker sends it, which has no part in a connection of yours")
         self._scheduled_job(schedule, Tick(self._clock.now_us()))
 
     def _scheduled_job(self, schedule: Schedule, tick: Tick) -> Job:

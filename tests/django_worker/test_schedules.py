@@ -2,6 +2,7 @@
 
 import sys
 from collections import defaultdict
+from contextlib import closing
 
 import pytest
 
@@ -93,10 +94,10 @@ def test_a_tick_is_sent_through_the_connection_of_the_worker(request, database):
     """It becomes a job as any other, on both databases of Django; the store knows the last one."""
     request.getfixturevalue(database)
     schedule("* * * * * *", tasks.gives_up.options(queue_name="mail"), name="often")
-    (duty,) = site()._scheduling()
-    duty.do()
-    eventually(lambda: duty.do() or jobs())
-    (row,) = site().store.schedules()
-    sent = job(row.last_job_id)
-    assert (sent.row.queue, sent.row.headers["schedule"]) == ("mail", "often")
-    assert sent.id in [ran.id for ran in run_pending()]
+    with closing(site()) as treadle:
+        (duty,) = treadle._scheduling()
+        eventually(lambda: duty.do() or jobs())
+        (row,) = treadle.store.schedules()
+        sent = job(row.last_job_id)
+        assert (sent.row.queue, sent.row.headers["schedule"]) == ("mail", "often")
+        assert sent.id in [ran.id for ran in run_pending()]

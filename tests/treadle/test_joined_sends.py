@@ -15,7 +15,7 @@ from tests import apps
 from tests.helpers import PATIENCE_S, eventually, jobs_app, working
 
 from treadle import CannotJoin, InvalidTask, JobNotFound, State, StoreError, Treadle, WouldDeadlock
-from treadle.errors import SchemaMissing
+from treadle.errors import InvalidSchedule, SchemaMissing
 from treadle.task import Registry, Task
 
 
@@ -196,3 +196,9 @@ def test_in_immediate_mode_the_job_runs_inside_the_transaction(tmp_path: Path) -
         assert job.state is State.SUCCEEDED
         connection.rollback()
     assert nothing_sent(app)
+
+
+def test_a_schedule_joins_no_transaction(app: Treadle, session: Session) -> None:
+    """A worker sends it, long after this one has ended."""
+    with pytest.raises(InvalidSchedule, match="a worker sends it, which has no part in a connection of yours"):
+        app.schedule("0 3 * * *", apps.string_length.options(connection=session).bind("abc"))

@@ -56,6 +56,10 @@ def _job(schedule: Schedule, tick: Tick) -> Job:
     return make_job(headers=schedule.headers(tick.at_us), enqueued_at_us=tick.at_us)
 
 
+def _keyed_job(schedule: Schedule, tick: Tick) -> Job:
+    return make_job(unique_key="k")
+
+
 def daily(cron: str = "0 3 * * *", **options: Any) -> Schedule:
     return make_schedule(cron, apps.string_length.bind("abc"), **{"name": "daily", **options})
 
@@ -74,6 +78,18 @@ def test_a_schedule_begins_with_the_first_worker_that_knows_it(scene: Scene) -> 
     scene.clock.advance(DAY_S)
     look()
     assert scene.sent() == ["2026-01-02T03:00:00"]
+
+
+def test_a_job_that_has_the_key_of_the_call_is_that_of_the_tick(scene: Scene) -> None:
+    """Nothing new is sent while it is unfinished, and the schedule names it as the last."""
+    waiting = make_job(unique_key="k")
+    scene.store.enqueue([waiting])
+    look = Scheduling([daily()], scene.store, _keyed_job, scene.clock, scene.events.append).look
+    look()
+    scene.clock.advance(DAY_S)
+    look()
+    assert [job.id for job in scene.jobs()] == [waiting.id] == [row.last_job_id for row in scene.store.schedules()]
+    assert scene.events == []
 
 
 def test_each_tick_is_sent_once_however_many_workers_look(scene: Scene) -> None:
