@@ -3,6 +3,10 @@
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
+# Where it is set, each of the thousands of processes that the tests start compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+# Most tests wait for processes most of the time. (ARGS=-n0: one after the other)
+SIDE_BY_SIDE = -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick soak check format bench bench-scale bench-pool bench-web clean
@@ -15,10 +19,10 @@ demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serv
 
 test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
 	@scripts/test-newest
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-quick: .venv/.has-test  ## The tests that start no servers
-	@.venv/bin/python -m pytest --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
+	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
 
 soak: .venv/.has-test  ## The tests of deaths, leaks and faults for much longer
 	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \

@@ -29,6 +29,7 @@ __all__ = [
     "python",
     "running",
     "segments",
+    "shared_memory",
     "working",
     "zygote_of",
 ]
@@ -164,6 +165,11 @@ def leaving_nothing() -> Iterator[None]:
 def segments(process: int | str) -> int:
     """How many segments of an arena a process has open."""
     return sum(name.startswith("/memfd:treadle") for name in open_files(process))
+
+
+def shared_memory() -> list[str]:
+    """The names in /dev/shm, but for those of other tests' PostgreSQL servers and semaphores, which come and go."""
+    return sorted(path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith(("PostgreSQL.", "sem.")))
 
 
 def _marked(mark: str) -> list[int]:

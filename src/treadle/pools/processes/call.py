@@ -44,6 +44,8 @@ class Call(LightFuture):
     verdict: BaseException | None = None
     """Why its child was killed, where that was for its sake."""
     sent_s = 0.0
+    given_s = 0.0
+    """When a child was given it; it may be taken back, and given to another later."""
     cores = 1
 
     def __init__(self, crew: Home, function: Function, parcel: Parcel) -> None:

@@ -83,7 +83,7 @@ class Crew:
         self.maps: WeakSet[MapRun] = WeakSet()
         """Those that may have something left to send."""
         self._done_count = 0
-        self._runs = Histogram()
+        self._waits, self._runs = Histogram(), Histogram()
 
     @property
     def size(self) -> int:
@@ -109,7 +109,7 @@ class Crew:
                 done=self._done_count,
                 restarts=self._nursery.restarts,
                 pids=tuple(self.pids),
-                wait_s=self._schedule.waits.snapshot(),
+                wait_s=self._waits.snapshot(),
                 run_s=self._runs.snapshot(),
             )
 
@@ -368,6 +368,7 @@ class Crew:
         call = member.given.popleft()
         member.last_news_s = time.monotonic()
         member.done_count += 1
+        self._waits.add(call.given_s - call.sent_s)
         self._runs.add(seconds)
         call.function.measure(seconds)
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
