@@ -89,7 +89,7 @@ class DjangoTreadle(Treadle):
         return WorkerStore(file)
 
     def make_runner(self) -> Runner:
-        return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return DjangoRunner(self.registry, **self.runner_options)
 
     def child_initializer(self) -> Initializer:
         if not os.environ.get("DJANGO_SETTINGS_MODULE"):

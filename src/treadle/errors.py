@@ -15,6 +15,9 @@ TreadleError
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
+├── CompletionError           the end of a job could not be kept together with the caller's rows
+│   ├── ClaimLost             the run does not hold its job any more
+│   └── NotCommitted          the transaction that held the end of the job was not committed
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -101,6 +104,21 @@ class JobCancelled(JobFailed):
 
 class WorkerLost(TreadleError):
     """The recorded reason of a job whose process died, or was stopped, more often than it may."""
+
+
+class CompletionError(TreadleError):
+    """Raised by `context.complete_in` where one call cannot end its job: it is one of several in a part."""
+
+
+class ClaimLost(CompletionError):
+    """Raised by `context.complete_in` where the job is not this run's any more, so that the caller's rows are not kept.
+
+    It was rescued, since its worker was taken for dead, or its end is written already.
+    """
+
+
+class NotCommitted(CompletionError):
+    """The recorded reason of a run that called `complete_in`, returned, and did not commit."""
 
 
 class StoreError(TreadleError):
