@@ -34,7 +34,7 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
-from treadle.sending import Drafts, connection_of
+from treadle.sending import Attendance, Drafts, connection_of
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
@@ -97,6 +97,7 @@ class Treadle:
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
         self._drafts = Drafts(self.settings, self._clock, alias)
+        self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
         self._is_findable = False
@@ -146,6 +147,8 @@ class Treadle:
     def _enqueue(self, jobs: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
         self._check_children_find_app()
         store = self.store if connection is None else self._joined(connection)
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(self.store, jobs)
         store.enqueue(jobs)
         for job in jobs:
             self.events.announce(JobEnqueued(job))
