@@ -28,12 +28,13 @@ class Guest(db.Model):
     invitations: Mapped[int] = mapped_column(default=0)
 
 
-@worker.task
-def invite(guest_id: int) -> str:
+@worker.task(takes_context=True)
+def invite(context, guest_id: int) -> None:
     guest = db.session.get(Guest, guest_id)
     guest.invitations += 1
-    db.session.commit()
-    return guest.name
+    db.session.flush()
+    context.complete_in(db.session.connection(), guest.name)  # the result
+    db.session.commit()  # the invitation and the end of the job are kept together
 
 
 @app.post("/guests")

@@ -93,7 +93,7 @@ class DjangoTreadle(Treadle):
         return WorkerStore(file)
 
     def make_runner(self) -> Runner:
-        return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return DjangoRunner(self.registry, **self.runner_options)
 
     def find_schedules(self) -> Schedules:
         """Imports the module `schedules` of each installed app, if there is one. Raises ConfigurationError."""

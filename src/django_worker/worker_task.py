@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, ParamSpec, TypeVar, overload
 
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from django_worker import contract
@@ -91,6 +92,14 @@ class WorkerContext(TaskContext):
     def send(self, body: Any) -> None:
         """Send a message to whoever follows the job."""
         self._core.send(body)  # type: ignore[attr-defined]
+
+    def complete_in(self, connection: Any, value: Any = None) -> None:
+        """End the job as succeeded with `value` in the transaction of this connection; see `treadle.Context.complete_in`.
+
+        Inside `transaction.atomic`; `connection` is `django.db.connection`, or an alias of DATABASES.
+        """
+        given = connections[connection] if isinstance(connection, str) else connection
+        self._core.complete_in(given, value)  # type: ignore[attr-defined]
 
 
 class FunctionOf:

@@ -32,8 +32,8 @@ PREFIX = "WORKER_"
 class FlaskRunner(Runner):
     """Runs each job inside a fresh application context."""
 
-    def __init__(self, app: Flask, registry: Registry, **limits: Any) -> None:
-        super().__init__(registry, **limits)
+    def __init__(self, app: Flask, registry: Registry, **options: Any) -> None:
+        super().__init__(registry, **options)
         self._app = app
 
     def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:
@@ -70,8 +70,7 @@ class FlaskTreadle(Treadle):
         return f"sqlite:///{folder / 'treadle.sqlite3'}"
 
     def make_runner(self) -> Runner:
-        limit = self.settings.max_result_bytes
-        return FlaskRunner(self._app, self.registry, max_result_bytes=limit, clock=self._clock)
+        return FlaskRunner(self._app, self.registry, **self.runner_options)
 
     def child_initializer(self) -> Initializer:
         return execution.install, (runner_of, self.target())

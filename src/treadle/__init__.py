@@ -5,6 +5,8 @@ from treadle.backoff import Backoff
 from treadle.errors import (
     AppNotFound,
     CannotJoin,
+    ClaimLost,
+    CompletionError,
     ConfigurationError,
     InvalidSchedule,
     InvalidTask,
@@ -45,6 +47,8 @@ __all__ = [
     "AppNotFound",
     "Backoff",
     "CannotJoin",
+    "ClaimLost",
+    "CompletionError",
     "ConfigurationError",
     "Context",
     "InvalidSchedule",

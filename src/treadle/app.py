@@ -550,7 +550,15 @@ class Treadle:
 
     def make_runner(self) -> Runner:
         """What runs this application's jobs."""
-        return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return Runner(self.registry, **self.runner_options)
+
+    @property
+    def runner_options(self) -> dict[str, Any]:
+        """What a Runner of this application is given."""
+        chosen = self.settings
+        return {
+            "max_result_bytes": chosen.max_result_bytes, "notify": chosen.postgres_notify, "clock": self._clock,
+        }  # fmt: skip
 
     def find_schedules(self) -> Schedules:
         """The schedules, once whatever declares them was imported."""

@@ -19,6 +19,9 @@ TreadleError
 ├── Retry                     a task asks for another attempt
 ├── Snooze                    a task asks to be run again later, without an attempt being counted
 ├── Reject                    a task fails its job at once
+├── CompletionError           the end of a job could not be kept together with the caller's rows
+│   ├── ClaimLost             the run does not hold its job any more
+│   └── NotCommitted          the transaction that held the end of the job was not committed
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -157,6 +160,21 @@ def _seconds(verb: str, after_s: float) -> float:
     if not (is_number and 0 <= after_s <= sys.float_info.max):
         raise ValueError(f"{verb}: after_s must be a finite number of seconds, 0 or more, got {after_s!r}")
     return float(after_s)
+
+
+class CompletionError(TreadleError):
+    """Raised by `context.complete_in` where one call cannot end its job: it is one of several in a part."""
+
+
+class ClaimLost(CompletionError):
+    """Raised by `context.complete_in` where the job is not this run's any more, so that the caller's rows are not kept.
+
+    It was rescued, since its worker was taken for dead, or its end is written already.
+    """
+
+
+class NotCommitted(CompletionError):
+    """The recorded reason of a run that called `complete_in`, returned, and did not commit."""
 
 
 class StoreError(TreadleError):

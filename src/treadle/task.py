@@ -450,10 +450,12 @@ class Context:
         report: Callable[[Any], None],
         clock: Clock | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
+        complete: Callable[[Any, Any], None] = lambda connection, value: None,
     ) -> None:
         self._job = job
         self._report = report
         self._is_cancelled = is_cancelled
+        self._complete = complete
         self._clock = clock or SystemClock()
         self._pending: Progress | None = None
         self._last_report_s = -PROGRESS_INTERVAL_S
@@ -503,6 +505,22 @@ class Context:
     def send(self, body: Any) -> None:
         """Send a message to whoever follows the job. Raises PayloadError where JSON cannot carry it."""
         self._report(codec.encode(body, root="the message", max_bytes=64 * 1024))
+
+    def complete_in(self, connection: Any, value: Any = None) -> None:
+        """End the job as succeeded with the result `value`, in your transaction on this connection; then commit.
+
+        So what the job has done in the database is kept together with its end, once, or not at all: where the process
+        dies before the commit the job runs again and finds nothing done, and after it the job has succeeded. Takes
+        what the option `connection` of a send takes. Call it last, just before the commit: until then it locks the row
+        of the job, on SQLite the file. What the function returns then is ignored, progress and messages are dropped.
+
+        Raises ClaimLost where the job is not this run's any more: let it roll back your transaction. Raises CannotJoin,
+        PayloadError, or another StoreError; nothing of the end is in your transaction then. Where the function returns
+        and has not committed, the attempt fails with NotCommitted. In a direct call, without a job, it does nothing.
+        """
+        self.flush()
+        self._complete(connection, value)
+        self._report, self._is_cancelled = lambda report: None, lambda: False
 
     def flush(self) -> None:
         """Deliver the progress that waits; the worker does this at the end of a run."""

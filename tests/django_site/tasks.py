@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from django.db import connection, transaction
+
 from django_worker import task
 from treadle import Reject, Retry, Snooze
 
@@ -88,3 +90,18 @@ def hold(started, gate):
     while not os.path.exists(gate) and os.path.exists(os.path.dirname(gate)):
         time.sleep(0.005)
     return "open"
+
+
+@task(takes_context=True, max_attempts=1)
+def pays(context, name, database="default", commits=True):
+    """Sends a job, as the row of its own, and ends itself with it."""
+    with transaction.atomic():
+        echo.enqueue(name)
+        context.complete_in(connection if database is None else database, f"paid {name}")
+        transaction.set_rollback(not commits)
+    return "of no interest"
+
+
+@task(takes_context=True)
+def pays_without_a_transaction(context):
+    context.complete_in(connection)

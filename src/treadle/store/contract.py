@@ -188,7 +188,10 @@ class Store(ABC):
 
     @abstractmethod
     def report(self, reports: Sequence[Report], now_us: int) -> None:
-        """Keep the progress and the messages of jobs whose claim still holds."""
+        """Keep the progress and the messages of runs whose claim still holds, or who have made their job succeed.
+
+        For a run may write its end itself, faster than its worker what it has told before.
+        """
 
     @abstractmethod
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:

@@ -205,7 +205,7 @@ class MemoryStore(Store):
     def report(self, reports: Sequence[Report], now_us: int) -> None:
         with self.transaction():
             for report in reports:
-                for job in self._held(report.claim):
+                for job in self._tellers(report.claim):
                     kept = self._tables.messages.get(job.id, ())
                     new = [
                         Message(len(kept) + index, sent_at_us, msgspec.json.decode(body))
@@ -213,6 +213,10 @@ class MemoryStore(Store):
                     ]
                     self._tables.messages[job.id] = (*kept, *new)
                     self._change(job, progress=report.progress or job.progress)
+
+    def _tellers(self, claim: Claim) -> list[Job]:
+        """The job whose run may tell of itself: it holds it, or has made it succeed."""
+        return self._all(lambda job: job.claim == claim and job.state in (State.RUNNING, State.SUCCEEDED))
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         accepted = set()

@@ -211,8 +211,9 @@ class PostgresVerbs(Store):
 
     def report(self, reports: Sequence[Report], now_us: int) -> None:
         with self._connections.writing() as session:
-            held = self._held(session, [report.claim for report in reports])
-            accepted = [report for report in reports if report.claim in held]
+            claims = _listed(report.claim for report in reports)
+            tellers = {Claim(*row) for row in session.run(self._sql["lock_tellers"], claims=claims)}
+            accepted = [report for report in reports if report.claim in tellers]
             messages = _numbered_messages(accepted)
             if messages:
                 session.run(self._sql["insert_messages"], messages=_listed(messages))
@@ -223,10 +224,6 @@ class PostgresVerbs(Store):
             others = {report.claim.id for report in accepted} - newest.keys()
             if others:
                 session.run(self._sql["raise_versions"], ids=list(others))
-
-    def _held(self, session: Session, claims: Iterable[Claim]) -> set[Claim]:
-        """Those of these claims that hold, until the end of the transaction."""
-        return {Claim(*row) for row in session.run(self._sql["lock_claims"], claims=_listed(claims))}
 
     @_again_where_locked
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:

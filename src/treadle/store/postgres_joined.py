@@ -1,12 +1,14 @@
 """The store on a connection to PostgreSQL that is not ours: a caller's, or a framework's."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
 
 from treadle.clock import SystemClock
+from treadle.errors import CannotJoin
+from treadle.job import Claim, Ending
 from treadle.store.joined import MISSING, Joined, nothing_to_join
 from treadle.store.postgres import PostgresVerbs
 from treadle.store.postgres_server import Connection, Row, Session, Teller
@@ -85,6 +87,20 @@ class JoinedPostgres(Joined, PostgresVerbs):
     def secret(self) -> str:
         """That of the database; empty where it has none, for none is made in a caller's transaction."""
         return str(self._value("get_meta", name="secret") or "")
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        # It would not see that the other parts of a whole have ended meanwhile, and the whole would wait for ever.
+        if any(ending.job.group_id is not None for ending in endings):
+            self._refuse_old_snapshot()
+        return super().finish(endings)
+
+    def _refuse_old_snapshot(self) -> None:
+        level = self._value("get_isolation_level")
+        if level != "read committed":
+            raise CannotJoin(
+                f"{self} is in a transaction at the level {level!r}, in which a part of a send_map cannot be ended: "
+                "use READ COMMITTED"
+            )
 
     def __str__(self) -> str:
         return self._callers.where

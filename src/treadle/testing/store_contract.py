@@ -621,6 +621,17 @@ class StoreContract:
             assert store.messages(job.id) == []
             assert read(store, job) == job
 
+    def test_reports_of_a_run_that_has_succeeded_are_kept(self) -> None:
+        """A run may write its end itself, before its worker has written what it told; another end is the end of it."""
+        with self.opened() as store:
+            one, other = self._running(store), self._running(store)
+            finish(store, one, Outcome.succeeded("1"))
+            finish(store, other, Outcome.raised(ERROR, None))
+            for job in (one, other):
+                store.report([Report(job.claim, Progress(4, 4), ((NOW_US, '"done"'),))], NOW_US)
+            assert (read(store, one).progress, len(store.messages(one.id))) == (Progress(4, 4), 1)
+            assert (read(store, other).progress, store.messages(other.id)) == (Progress(), [])
+
     def test_every_visible_change_raises_the_version(self) -> None:
         """State, progress and messages each make the version larger, so a reader can tell."""
         with self.opened() as store:

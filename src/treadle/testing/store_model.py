@@ -107,7 +107,8 @@ class StoreModel:
             row.started_at_us = now_us
 
     def report(self, report: Report) -> None:
-        for row in self._held(report.claim):
+        may_tell = (State.RUNNING, State.SUCCEEDED)
+        for row in self._all(lambda row: row.claim == report.claim and row.state in may_tell):
             row.progress = report.progress or row.progress
             row.messages += len(report.messages)
 

@@ -23,6 +23,7 @@ from treadle.job import Attempt, Claim, Failure, Job, Kind, Outcome
 from treadle.pools.contract import report
 from treadle.pools.inline import run_coroutine
 from treadle.task import Context, Options, Registry, Task
+from treadle.worker import completion
 
 MAX_TRACEBACK_CHARACTERS = 32_000
 GATHER = "treadle.gather"
@@ -54,9 +55,16 @@ class Runner:
     """How the jobs of one application are run; the integrations refine what surrounds a call."""
 
     def __init__(
-        self, registry: Registry, *, max_result_bytes: int = 16 * 1024 * 1024, clock: Clock | None = None
+        self,
+        registry: Registry,
+        *,
+        max_result_bytes: int = 16 * 1024 * 1024,
+        clock: Clock | None = None,
+        notify: bool = True,
     ) -> None:
+        """`notify`: whether a run that completes its job tells who listens, on PostgreSQL."""
         self.registry = registry
+        self._notify = notify
         self._max_result_bytes = max_result_bytes
         self._clock = clock or SystemClock()
 
@@ -68,7 +76,7 @@ class Runner:
             self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [self.call(task, context, args, kwargs) for args, kwargs in calls]
-            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+            recording.outcome = self.answer(task, work.job, values)
         return recording.outcome
 
     async def arun(self, work: Work) -> Outcome:
@@ -79,7 +87,7 @@ class Runner:
             self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [await self.acall(task, context, args, kwargs) for args, kwargs in calls]
-            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+            recording.outcome = self.answer(task, work.job, values)
         return recording.outcome
 
     def outcome_of_limit(self, job: Job, error: TaskTimeout | MemoryLimitExceeded) -> Outcome:
@@ -146,7 +154,14 @@ class Runner:
     @contextmanager
     def context(self, task: Task[Any, Any], work: Work) -> Iterator[Context]:
         """What a function that takes a context is given; what it has not delivered yet goes at the end."""
-        context = Context(work.job, report, self._clock, lambda: work.job.claim in cancelled_here)
+        job = completion.as_started(work.job, self._clock.now_us())
+
+        def complete(connection: Any, value: Any) -> None:
+            completion.refuse_one_of_many(job)
+            result = self.encode(task, job, [value])
+            completion.complete(job, result, connection, self._clock.now_us(), notify=self._notify)
+
+        context = Context(job, report, self._clock, lambda: job.claim in cancelled_here, complete)
         try:
             yield context
         finally:
@@ -165,8 +180,12 @@ class Runner:
             args = (context, *args)
         return task.function(*args, **kwargs)
 
+    def answer(self, task: Task[Any, Any], job: Job, values: list[Any]) -> Outcome:
+        """What the function has answered. Raises PayloadError: the attempt fails, and nothing half is kept."""
+        return completion.completed(job) or Outcome.succeeded(self.encode(task, job, values))
+
     def encode(self, task: Task[Any, Any], job: Job, values: list[Any]) -> str:
-        """Raises PayloadError: the attempt fails, and nothing half is kept."""
+        """The result of a job from what its calls have returned. Raises PayloadError."""
         encoded = [task.encode_result(value, self._max_result_bytes) for value in values]
         return f"[{','.join(encoded)}]" if job.kind is Kind.PART else encoded[0]
 
@@ -193,6 +212,7 @@ class _Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        has_completed = completion.forget(self.work.job)
         if isinstance(error, KeyboardInterrupt):
             return False
         if error is not None:
@@ -203,6 +223,9 @@ class _Recording:
             except Exception:
                 # Who listens must not change how the run has ended.
                 logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
+        if has_completed and error is None:
+            # To the worker what is true unless it was committed, which only the store can tell.
+            self.outcome = self._outcome_of(completion.not_committed(self.work.job))
         return True
 
     def _outcome_of(self, error: BaseException) -> Outcome:

@@ -51,15 +51,18 @@ def _claim_one(store: Store, clock: Clock, pools: tuple[str, ...]) -> Job | None
 
 
 def _run(job: Job, store: Store, runner: Runner, settings: Settings, clock: Clock) -> None:
+    reports: list[Report] = []
+
     def keep(value: Any) -> None:
-        now_us = clock.now_us()
         is_progress = isinstance(value, Progress)
-        report = Report(job.claim, value if is_progress else None, () if is_progress else ((now_us, value),))
-        store.report([report], now_us)
+        messages = () if is_progress else ((clock.now_us(), value),)
+        reports.append(Report(job.claim, value if is_progress else None, messages))
 
     given = job
     if job.kind is Kind.WHOLE:
         given = msgspec.structs.replace(job, payload=whole_payload(store.part_results([job.id])[job.id]))
     with reporting_to(keep):
         outcome = runner.run(Work(given, tuple(store.attempts([job.id]).get(job.id, ()))))
+    # Only now: the function may have a transaction open meanwhile, which would keep a SQLite store from writing.
+    store.report(reports, clock.now_us())
     store.finish([Ending.of(job, outcome, clock.now_us(), settings.unknown_task_s)])

@@ -129,7 +129,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 
 @pytest.mark.parametrize("name", [
-    "finish", "release", "mark_started", "lock_claims", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes",
+    "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

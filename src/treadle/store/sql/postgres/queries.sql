@@ -103,6 +103,10 @@ SELECT value FROM treadle_meta WHERE name = %(name)s;
 -- Keep a fact, unless it is already there.
 INSERT INTO treadle_meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING;
 
+-- name: get_isolation_level
+-- That of the transaction that is open.
+SELECT current_setting('transaction_isolation');
+
 -- name: insert_job
 -- A new job that is not a whole.
 {insertion};
@@ -343,12 +347,14 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 UPDATE treadle_job SET state = 'failed', finished_at = %(now)s, failure = %(failure)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
--- name: lock_claims
--- Those of these claims that hold, and hold until this transaction ends.
+-- name: lock_tellers
+-- Those of these claims whose runs may tell of themselves: they hold until this transaction ends, or have made their job
+-- succeed, faster than this was told.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
-), {held}
-SELECT id, token FROM held;
+)
+SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
+WHERE job.worker_id IS NOT NULL OR job.state = 'succeeded' ORDER BY job.id FOR NO KEY UPDATE OF job;
 
 -- name: insert_messages
 -- Messages of jobs whose claims hold, with the next numbers of each job.

@@ -19,6 +19,10 @@ redriven_at, version
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 
+-- fragment: may_tell
+-- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
+state IN ('running', 'succeeded')
+
 -- name: get_meta
 -- One fact about the store itself.
 SELECT value FROM treadle_meta WHERE name = :name;
@@ -247,22 +251,22 @@ UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure,
 WHERE id = :id AND state = 'blocked';
 
 -- name: report_progress
--- The newest progress of a job whose claim holds.
+-- The newest progress of a run.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE
 SET done = excluded.done, total = excluded.total, message = excluded.message, version = version + 1;
 
 -- name: insert_message
--- A message of a job whose claim holds, with the next number of that job.
+-- A message of a run, with the next number of its job.
 INSERT INTO treadle_message (job_id, number, sent_at, body)
 SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM treadle_message WHERE job_id = :id), :sent_at, :body
-FROM treadle_job WHERE id = :id AND token = :token AND state = 'running';
+FROM treadle_job WHERE id = :id AND token = :token AND {may_tell};
 
 -- name: raise_version
 -- Something visible of a job has changed beside its progress.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE SET version = version + 1;
 
 -- name: register_worker
