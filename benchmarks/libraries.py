@@ -45,7 +45,7 @@ TREADLE = Library(
     module="with_treadle",
     worker=("treadle.cli", "worker", "run", "benchmarks.apps.with_treadle:app", "--concurrency", "2"),
     default_polling="none: it is woken",
-    notes="all defaults; its children run at niceness 10",
+    notes="all defaults; its children run at niceness 15",
 )
 HUEY = Library(
     name="Huey",

@@ -48,7 +48,7 @@ class ProcessPool(Pool, Executor):
         preload: Iterable[str] = (),
         max_queue: int | None = None,
         when_full: WhenFull = "raise",
-        nice: int = 5,
+        nice: int = 10,
         recycle_after_tasks: int | None = None,
         recycle_over_rss_mb: float | None = None,
         idle_timeout_s: float | None = 60.0,
