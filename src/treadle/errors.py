@@ -12,6 +12,7 @@ TreadleError
 ├── JobNotFound               (LookupError) no job has this id
 ├── JobNotFinished            the result was asked for in a way that cannot wait
 │   └── WouldDeadlock         waiting here would never end
+├── RetryRefused              (ValueError) a job cannot be sent once more
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
@@ -88,6 +89,10 @@ class JobNotFinished(TreadleError):
 
 class WouldDeadlock(JobNotFinished):
     """Raised when waiting for the result at this place could never end."""
+
+
+class RetryRefused(TreadleError, ValueError):
+    """Raised when a job cannot be sent once more under its id; the message says why, and what can be done."""
 
 
 class JobFailed(TreadleError):

@@ -158,7 +158,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     result_ttl_us: int | None = None
     """How long its result is kept after its end; None: as long as the job."""
     redriven_at_us: int | None = None
-    """When it was last sent again after its end."""
+    """When it was last sent once more after its end."""
     group_id: str | None = None
     """The id of the whole that this part belongs to."""
     part: int = 0
@@ -181,6 +181,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The limits that there are, as a pool's `call` takes them."""
         limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "cores": self.cores}
         return {name: value for name, value in limits.items() if value is not None}
+
+    @property
+    def sent_at_us(self) -> int:
+        """When it was sent, or sent once more."""
+        return self.redriven_at_us or self.enqueued_at_us
 
     @property
     def claim(self) -> "Claim":
@@ -291,7 +296,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
                 return cls.crash(job, outcome, now_us)
             case OutcomeKind.INTERRUPTED:
                 return cls.interrupt(job, outcome, now_us)
-            case OutcomeKind.UNKNOWN_TASK if now_us - job.enqueued_at_us < unknown_task_s * US_PER_S:
+            case OutcomeKind.UNKNOWN_TASK if now_us - job.sent_at_us < unknown_task_s * US_PER_S:
                 return cls.postpone(job, outcome, now_us)
             case _:
                 return cls.fail(job, outcome, now_us)
@@ -321,7 +326,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     def postpone(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
         """Refund the attempt and look again later, each time after twice as long."""
         shortest_s, longest_s = REASK_UNKNOWN_TASK_S
-        waited_s = (now_us - job.enqueued_at_us) / US_PER_S
+        waited_s = (now_us - job.sent_at_us) / US_PER_S
         run_at_us = now_us + round(min(max(waited_s, shortest_s), longest_s) * US_PER_S)
         return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us, refund=1)
 

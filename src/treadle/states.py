@@ -7,6 +7,7 @@ enqueue ─► blocked ─► ready            a group's whole waits for its par
            running ─► scheduled        retry after an error, or the task is not known here yet
            running ─► ready            interrupted or rescued
            blocked | scheduled | ready | running ─► cancelled
+           failed | cancelled ─► ready | blocked   sent once more; a whole waits for its parts again
 """
 
 from enum import StrEnum
@@ -25,11 +26,11 @@ class State(StrEnum):
     RUNNING = "running"
     """Claimed by a live worker. Left by the end of the run, or by rescue."""
     SUCCEEDED = "succeeded"
-    """The function returned. Final."""
+    """The function returned. Nothing leads on from here."""
     FAILED = "failed"
-    """The function raised, or its process died, more often than it may. Final."""
+    """The function raised, or its process died, more often than it may. Left only by a redrive."""
     CANCELLED = "cancelled"
-    """Cancelled before it ran, or its run was ended since it was to be cancelled. Final."""
+    """Cancelled before it ran, or its run was ended since it was to be cancelled. Left only by a redrive."""
 
     @property
     def is_finished(self) -> bool:
@@ -39,6 +40,9 @@ class State(StrEnum):
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 LIVE = frozenset(State) - FINISHED
 NOT_STARTED = frozenset({State.BLOCKED, State.SCHEDULED, State.READY})
+
+REDRIVEN = frozenset({State.FAILED, State.CANCELLED})
+"""The final states from which a job may be sent once more."""
 
 
 class Transition(NamedTuple):
@@ -68,6 +72,10 @@ TRANSITIONS = (
     Transition("cancel", State.SCHEDULED, State.CANCELLED),
     Transition("cancel", State.READY, State.CANCELLED),
     Transition("cancel", State.RUNNING, State.CANCELLED),
+    Transition("redrive", State.FAILED, State.READY),
+    Transition("redrive", State.FAILED, State.BLOCKED),
+    Transition("redrive", State.CANCELLED, State.READY),
+    Transition("redrive", State.CANCELLED, State.BLOCKED),
 )
 
 

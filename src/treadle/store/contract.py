@@ -117,6 +117,22 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        """Send jobs that failed or were cancelled once more, under their ids; returns those that were.
+
+        Each is ready, with the attempts it had and one more granted, and else as a new one: without crashes, reason,
+        progress, expiry or wish to cancel. A whole goes with those of its parts that did not succeed, and is blocked
+        until they have ended.
+
+        Left out are jobs that have not ended or have succeeded, parts by themselves, wholes of which a part still runs
+        or has left no result, and jobs whose unique key an unfinished one has; of several given with one key one is sent.
+        """
+
+    @abstractmethod
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        """The id of the unfinished job of this task that has this unique key."""
+
+    @abstractmethod
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         """The runs of this worker that somebody has asked to end; cheap, for it is asked again and again."""
 

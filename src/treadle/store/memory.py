@@ -11,7 +11,7 @@ import msgspec
 
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
-from treadle.states import NOT_STARTED, State
+from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
@@ -101,6 +101,45 @@ class MemoryStore(Store):
             self._change(job, state=State.CANCELLED, finished_at_us=now_us)
         elif job.state is State.RUNNING and job.cancel_requested_at_us is None:
             self._change(job, cancel_requested_at_us=now_us)
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        with self.transaction():
+            sent = [job for job in map(self._tables.jobs.get, sorted(set(ids))) if job and self._redrive(job, now_us)]
+        return {job.id for job in sent}
+
+    def _redrive(self, job: Job, now_us: int) -> bool:
+        parts = self._parts(job.id)
+        bad = [part for part in parts if part.state in REDRIVEN]
+        size = sum(part.size for part in parts if part in bad or part.result is not None)
+        is_whole = job.kind is not Kind.WHOLE or size == job.size
+        is_held = job.unique_key is not None and self.unfinished(job.task, job.unique_key) is not None
+        if job.state not in REDRIVEN or job.group_id is not None or not is_whole or is_held:
+            return False
+        for each in (*bad, job):
+            self._change(
+                each,
+                state=State.BLOCKED if each is job and bad else State.READY,
+                run_at_us=now_us,
+                max_attempts=max(each.max_attempts, each.attempt + 1),
+                crashes=0,
+                started_at_us=None,
+                finished_at_us=None,
+                cancel_requested_at_us=None,
+                expires_at_us=None,
+                redriven_at_us=now_us,
+                failure=None,
+                progress=Progress(),
+            )
+        if job.kind is Kind.WHOLE:
+            done = sum(part.size for part in parts if part not in bad)
+            self._change(self._tables.jobs[job.id], progress=Progress(done, job.size))
+        return True
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        def has_key(job: Job) -> bool:
+            return (job.task, job.unique_key) == (task, unique_key) and not job.state.is_finished
+
+        return next((job.id for job in self._all(has_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         def is_wanted(job: Job) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psycopg
 
 from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
@@ -95,6 +96,31 @@ class PostgresVerbs(Store):
                 met += session.run(self._sql["cancel"], ids=wholes, now=now_us)
             self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
         return {id_ for id_, _, _ in met} & set(ids)
+
+    @_again_where_locked
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        try:
+            return self._redrive(ids, now_us)
+        except StoreError as error:
+            if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                raise
+        # Somebody has sent a job with the same key meanwhile, who is seen now.
+        return self._redrive(ids, now_us)
+
+    def _redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as session:
+            session.run(self._sql["lock_parts"], ids=list(ids))
+            for id_ in sorted(set(ids)):
+                if session.run(self._sql["redrive"], id=id_, now=now_us):
+                    sent.add(id_)
+                    session.run(self._sql["redrive_parts"], id=id_, now=now_us)
+                    session.run(self._sql["restart_progress"], id=id_)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        found: str | None = self._value("get_unfinished", of_task=task, unique_key=unique_key)
+        return found
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -289,7 +315,12 @@ class PostgresVerbs(Store):
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
-        return int(self._value("prune", **before, limit=limit))
+        old = [id_ for (id_,) in self._rows("get_old", **before, limit=limit)]
+        if not old:
+            return 0
+        with self._connections.transaction() as session:
+            locked = [id_ for (id_,) in session.run(self._sql["lock_to_prune"], ids=old)]
+            return len(session.run(self._sql["prune"], **before, ids=locked))
 
     def upkeep(self) -> None:
         """Nothing: the server vacuums by itself, as the tables ask it to."""

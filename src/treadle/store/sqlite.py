@@ -76,6 +76,21 @@ class SqliteVerbs(Store):
             self._unblock(connection, wholes - {None}, now_us)
         return cancelled | asked
 
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as connection:
+            for id_ in sorted(set(ids)):
+                values = {"id": id_, "now": now_us}
+                if connection.execute(self._sql["redrive"], values).rowcount:
+                    sent.add(id_)
+                    connection.execute(self._sql["redrive_parts"], values)
+                    connection.execute(self._sql["restart_progress"], values)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        found: str | None = self._value("get_unfinished", task=task, unique_key=unique_key)
+        return found
+
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
 

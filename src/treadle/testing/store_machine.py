@@ -130,6 +130,13 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.cancel(ids, self.now_us)
         assert self.store.cancel(ids, self.now_us) == expected
 
+    @rule(one=jobs, other=jobs)
+    def redrive(self, one: Job, other: Job) -> None:
+        """Sent once more: also one that never ended, or a whole whose parts have ended in all ways, or are gone."""
+        ids = [one.id, other.id]
+        expected = self.model.redrive(ids, self.now_us)
+        assert self.store.redrive(ids, self.now_us) == expected
+
     # Working
 
     @rule(target=runs, worker=WORKERS, limit=LIMITS, queues=SERVED, starts=st.booleans())

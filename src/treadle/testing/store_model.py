@@ -23,6 +23,7 @@ class Row:
     state: State
     run_at_us: int
     progress: Progress
+    max_attempts: int
     attempt: int = 0
     crashes: int = 0
     token: int = 0
@@ -32,6 +33,7 @@ class Row:
     is_unwanted: bool = False
     """Somebody has asked to cancel it while it ran."""
     result: str | None = None
+    redriven_at_us: int | None = None
     messages: int = 0
     outcomes: list[OutcomeKind] = field(default_factory=list)
     """How its accepted runs ended."""
@@ -39,6 +41,17 @@ class Row:
     @property
     def claim(self) -> Claim:
         return Claim(self.sent.id, self.token)
+
+    @property
+    def sent_at_us(self) -> int:
+        return self.redriven_at_us or self.sent.enqueued_at_us
+
+    def restart(self, now_us: int) -> None:
+        """Be sent once more, with the attempts that were."""
+        self.state, self.run_at_us, self.redriven_at_us = State.READY, now_us, now_us
+        self.max_attempts = max(self.max_attempts, self.attempt + 1)
+        self.crashes, self.started_at_us, self.finished_at_us = 0, None, None
+        self.is_unwanted, self.progress = False, Progress()
 
     def leave(self, state: State, now_us: int) -> None:
         """Leave the worker, for a state that is not `running`."""
@@ -59,7 +72,7 @@ class StoreModel:
     def enqueue(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
-            self.rows[job.id] = Row(job, job.state, job.run_at_us, start)
+            self.rows[job.id] = Row(job, job.state, job.run_at_us, start, job.max_attempts)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
@@ -69,6 +82,22 @@ class StoreModel:
                 row.leave(State.CANCELLED, now_us)
             row.is_unwanted |= row.state is State.RUNNING
         self._settle(wanted, now_us)
+        return {row.sent.id for row in wanted}
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        wanted = self._all(lambda row: row.sent.id in ids and row.sent.group_id is None and _has_gone_wrong(row))
+        for row in wanted[:]:
+            parts = self._parts(row.sent.id)
+            bad = [part for part in parts if _has_gone_wrong(part)]
+            good = [part for part in parts if part.result is not None]
+            if row.sent.kind is Kind.WHOLE and sum(part.sent.size for part in (*bad, *good)) != row.sent.size:
+                wanted.remove(row)
+                continue
+            for each in (row, *bad):
+                each.restart(now_us)
+            if row.sent.kind is Kind.WHOLE:
+                row.progress = Progress(sum(part.sent.size for part in good), row.sent.size)
+                row.state = State.BLOCKED if bad else State.READY
         return {row.sent.id for row in wanted}
 
     def claim(
@@ -204,6 +233,10 @@ class StoreModel:
         return [row for row in self.rows.values() if fits(row)]
 
 
+def _has_gone_wrong(row: Row) -> bool:
+    return row.state in (State.FAILED, State.CANCELLED)
+
+
 def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: int) -> State:
     """Where the end of a run leads, for a job that nobody wants to cancel."""
     match outcome.kind:
@@ -212,7 +245,7 @@ def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: 
         case OutcomeKind.CANCELLED:
             return State.CANCELLED
         case OutcomeKind.RAISED | OutcomeKind.TIMED_OUT | OutcomeKind.OUT_OF_MEMORY:
-            is_tried_again = outcome.retry_after_s is not None and row.attempt < row.sent.max_attempts
+            is_tried_again = outcome.retry_after_s is not None and row.attempt < row.max_attempts
             return State.SCHEDULED if is_tried_again else State.FAILED
         case OutcomeKind.CRASHED:
             return State.READY if row.crashes < row.sent.max_crashes else State.FAILED
@@ -220,7 +253,7 @@ def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: 
             may_have_run = row.sent.max_crashes == 0 and started_at_us is not None
             return State.FAILED if may_have_run else State.READY
         case OutcomeKind.UNKNOWN_TASK:
-            is_patient = now_us - row.sent.enqueued_at_us < UNKNOWN_TASK_S * US_PER_S
+            is_patient = now_us - row.sent_at_us < UNKNOWN_TASK_S * US_PER_S
             return State.SCHEDULED if is_patient else State.FAILED
         case _:
             return State.FAILED
@@ -230,4 +263,4 @@ def _wait_us(row: Row, outcome: Outcome, now_us: int) -> int:
     if outcome.kind is not OutcomeKind.UNKNOWN_TASK:
         return round((outcome.retry_after_s or 0) * US_PER_S)
     shortest_s, longest_s = REASK_UNKNOWN_TASK_S
-    return min(max(now_us - row.sent.enqueued_at_us, shortest_s * US_PER_S), longest_s * US_PER_S)
+    return min(max(now_us - row.sent_at_us, shortest_s * US_PER_S), longest_s * US_PER_S)

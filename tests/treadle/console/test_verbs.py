@@ -137,6 +137,29 @@ def test_jobs_are_cancelled(app: Treadle) -> None:
     assert run(app, "cancel", "nobody") == (1, ["there is no job 'nobody'"])
 
 
+def test_jobs_are_retried(app: Treadle) -> None:
+    """A line for each; the status tells whether all could be."""
+    job, other = app.send_function(apps.total, [1]), app.send_function(apps.total, [2])
+    job.cancel()
+    assert run(app, "retry", job.id) == (0, [f"{job.id} is ready"])
+    status, lines = run(app, "retry", other.id, "nobody")
+    assert (status, len(lines)) == (1, 2)
+    assert "it is ready, and only a job that failed or was cancelled can be" in lines[0]
+
+
+def test_jobs_are_retried_by_state_and_task(app: Treadle) -> None:
+    """The newest, as many as are wanted; of a map the whole."""
+    jobs = [app.send_function(apps.total, [1]) for _ in range(3)]
+    whole = app.send_map(apps.upper, ["a", "b"], parts=2)
+    for job in (*jobs, whole):
+        job.cancel()
+    lines = [f"{job.id} is ready" for job in jobs[1:]]
+    assert run(app, "retry", "--state", "cancelled", "--task", "tests.apps.total", "--limit", "2") == (0, lines)
+    assert run(app, "retry", "--state", "cancelled")[1] == [f"{jobs[0].id} is ready", f"{whole.id} is blocked"]
+    assert run(app, "retry", "--state", "cancelled") == (0, ["no job fits"])
+    assert run(app, "retry") == run(app, "retry", whole.id, "--state", "failed") == (2, ["give ids, or --state"])
+
+
 def test_queues_are_paused_and_resumed(app: Treadle) -> None:
     """A line for each; `status` marks them, also one without jobs."""
     app.send_function(apps.total.options(queue="mail"), [1])

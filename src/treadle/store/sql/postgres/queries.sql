@@ -48,10 +48,22 @@ taken AS (
     RETURNING job.*
 )
 
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
+
 -- fragment: fits
 -- Whether a job is one that a query asks for.
 (%(state)s::text IS NULL OR job.state = %(state)s) AND (%(task)s::text IS NULL OR job.task = %(task)s)
 AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(labels)s::jsonb
+
+-- fragment: is_old
+-- Whether a job is one that may be deleted. A part stays until its whole has ended.
+finished_at IS NOT NULL
+AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
+AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
+AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
 
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
@@ -137,6 +149,44 @@ SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
     version = version + (cancel_requested_at IS NULL)::integer
 FROM open WHERE job.id = open.id
 RETURNING job.id, job.group_id, job.state;
+
+-- name: lock_parts
+-- Nobody ends, prunes or sends a part of these wholes until this transaction ends.
+SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job AS job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = %(id)s AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = %(id)s AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = job.task AND other.unique_key = job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL)
+RETURNING id;
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = %(id)s AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = %(id)s OR job_id IN (SELECT id FROM treadle_job WHERE group_id = %(id)s AND finished_at IS NULL);
+
+-- name: get_unfinished
+-- The unfinished job with a unique key.
+SELECT id FROM treadle_job
+WHERE task = %(of_task)s AND unique_key = %(unique_key)s AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
@@ -394,16 +444,14 @@ DELETE FROM treadle_paused_queue WHERE name = ANY(%(names)s) RETURNING name;
 -- The paused queues, and since when.
 SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
+-- name: get_old
+-- Finished jobs that are old enough to be deleted.
+SELECT id FROM treadle_job AS job WHERE {is_old} ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: lock_to_prune
+-- Nobody sends these jobs once more, nor their wholes, until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE SKIP LOCKED;
+
 -- name: prune
--- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
-WITH old AS MATERIALIZED (
-    SELECT id FROM treadle_job AS job
-    WHERE finished_at IS NOT NULL
-      AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
-      AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
-      AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), pruned AS (
-    DELETE FROM treadle_job AS job USING old WHERE job.id = old.id RETURNING job.id
-)
-SELECT count(*) FROM pruned;
+-- Delete these jobs, where they are old still; what hangs on them goes with them.
+DELETE FROM treadle_job AS job WHERE id = ANY(%(ids)s) AND {is_old} RETURNING id;

@@ -12,6 +12,11 @@ redriven_at, version
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
+
 -- name: get_meta
 -- One fact about the store itself.
 SELECT value FROM treadle_meta WHERE name = :name;
@@ -52,6 +57,39 @@ WHERE id = :id AND state = 'running';
 -- Ask the workers of a cancelled whole's parts that run to end them.
 UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
 WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = :id AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = :id AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = treadle_job.task AND other.unique_key = treadle_job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL);
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = :id AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
+
+-- name: get_unfinished
+-- The unfinished job with a unique key.
+SELECT id FROM treadle_job
+WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
