@@ -11,7 +11,7 @@ from django_worker.contract import FrameworkTask, TaskError, TaskResult, TaskRes
 from django_worker.worker_task import DjangoRegistry
 from treadle import codec
 from treadle.clock import as_datetime
-from treadle.job import Attempt, Job, Kind, Outcome, OutcomeKind
+from treadle.job import EXPIRED, Attempt, Job, Kind, Outcome, OutcomeKind
 from treadle.states import State
 
 STATUS = {
@@ -96,6 +96,9 @@ def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
 def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
     errors = [TaskError(exception_class_path=a.failure.error_class, traceback=a.failure.traceback or str(a.failure))
               for a in attempts if a.failure is not None]  # fmt: skip
+    if job.failure is not None and job.failure.error_class == EXPIRED:
+        # It never ran, or waited to be tried again: no attempt tells of it.
+        errors.append(TaskError(exception_class_path=EXPIRED, traceback=str(job.failure)))
     if job.state is State.CANCELLED:
         errors.append(TaskError(exception_class_path="treadle.errors.JobCancelled", traceback="cancelled"))
     return errors

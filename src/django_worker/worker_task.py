@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django.utils.module_loading import import_string
@@ -32,6 +33,8 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How much the process of a run may grow before it is killed; that counts as an error."""
     cores: int | None = None
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
     def options(self, **changes: Any) -> "WorkerTask":
@@ -171,6 +174,7 @@ class DjangoRegistry(Registry):
             "max_crashes": task.max_crashes,
             "backoff": task.backoff,
             "takes_context": task.takes_context,
+            "expires_after": task.expires_after,
             **{name: getattr(task, name) for name in LIMITS},
         }
         if task.pool is not None:

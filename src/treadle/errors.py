@@ -16,6 +16,7 @@ TreadleError
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
+├── JobExpired                a job had not begun in time
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -105,6 +106,10 @@ class JobCancelled(JobFailed):
 
 class WorkerLost(TreadleError):
     """The recorded reason of a job whose process died, or was stopped, more often than it may."""
+
+
+class JobExpired(TreadleError):
+    """The recorded reason of a job that had not begun by the end of its `expires_after`."""
 
 
 class StoreError(TreadleError):

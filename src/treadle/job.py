@@ -21,6 +21,7 @@ REASK_UNKNOWN_TASK_S = (2, 300)
 LONGEST_WAIT_S = 100 * 366 * 86_400
 """A hundred years: what lies beyond is a mistake, and soon no 64-bit number of microseconds."""
 WORKER_LOST = "treadle.errors.WorkerLost"
+EXPIRED = "treadle.errors.JobExpired"
 
 
 def new_id() -> str:

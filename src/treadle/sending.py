@@ -37,8 +37,8 @@ class Drafts:
         whole = msgspec.structs.replace(
             self._job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
-            # What gathers is ours: the limits are meant for the user's function.
-            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
+            # What gathers is ours: limits and expiry are meant for the user's function.
+            **({} if reduce else {"task": GATHER, "expires_at_us": None, **dict.fromkeys(LIMITS)}),
         )
         return [
             *(
@@ -67,6 +67,12 @@ class Drafts:
         options = task.settings
         now_us = self._clock.now_us()
         run_at_us = options.run_at_us(now_us)
+        expires_at_us = options.expires_at_us(now_us)
+        if expires_at_us is not None and expires_at_us <= run_at_us:
+            raise InvalidTask(
+                f"{task.name}: expires_after={options.expires_after!r} is over when run_after={options.run_after!r} "
+                "comes, so it would never run"
+            )
         return Job(
             id=new_id(),
             task=task.name,
@@ -83,6 +89,7 @@ class Drafts:
             labels=options.labels,
             alias=self._alias,
             enqueued_at_us=now_us,
+            expires_at_us=expires_at_us,
             run_at_us=run_at_us,
             version=1,
             **fields,

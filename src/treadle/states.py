@@ -6,6 +6,7 @@ enqueue ─► blocked ─► ready            a group's whole waits for its par
            running ─► succeeded | failed
            running ─► scheduled        retry after an error, or the task is not known here yet
            running ─► ready            interrupted or rescued
+           blocked | scheduled | ready ─► failed   not begun in time
            blocked | scheduled | ready | running ─► cancelled
            failed | cancelled ─► ready | blocked   sent once more; a whole waits for its parts again
 """
@@ -28,7 +29,8 @@ class State(StrEnum):
     SUCCEEDED = "succeeded"
     """The function returned. Nothing leads on from here."""
     FAILED = "failed"
-    """The function raised, or its process died, more often than it may. Left only by a redrive."""
+    """The function raised, or its process died, more often than it may; or it did not begin in time. Left only by a
+    redrive."""
     CANCELLED = "cancelled"
     """Cancelled before it ran, or its run was ended since it was to be cancelled. Left only by a redrive."""
 
@@ -68,6 +70,9 @@ TRANSITIONS = (
     Transition("interrupt", State.RUNNING, State.READY),
     Transition("rescue", State.RUNNING, State.READY),
     Transition("give_up", State.RUNNING, State.FAILED),
+    Transition("expire", State.BLOCKED, State.FAILED),
+    Transition("expire", State.SCHEDULED, State.FAILED),
+    Transition("expire", State.READY, State.FAILED),
     Transition("cancel", State.BLOCKED, State.CANCELLED),
     Transition("cancel", State.SCHEDULED, State.CANCELLED),
     Transition("cancel", State.READY, State.CANCELLED),

@@ -38,7 +38,6 @@ NOT_YET = frozenset(
         "give_up_on",
         "unique_key",
         "concurrency_key",
-        "expires_after",
         "connection",
         "redact",
         "result_ttl_s",
@@ -72,6 +71,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     takes_context: bool = False
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
     labels: dict[str, str] = {}
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
@@ -98,10 +99,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
+        _check_expires_after(where, self.expires_after)
         _check_limits(where, self)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
+
+    def expires_at_us(self, now_us: int) -> int | None:
+        """When a job sent now must have begun; None: whenever."""
+        if self.expires_after is None:
+            return None
+        return now_us + round(self.expires_after.total_seconds() * US_PER_S)
 
     def run_at_us(self, now_us: int) -> int:
         """The earliest time at which a job sent now may run."""
@@ -137,6 +145,15 @@ def _check_run_after(where: str, run_after: Any) -> None:
                 raise InvalidTask(f"{where}: run_after is more than a hundred years away: {run_after!r}")
         case _:
             raise InvalidTask(f"{where}: run_after is a datetime or a timedelta, got {run_after!r}")
+
+
+def _check_expires_after(where: str, expires_after: Any) -> None:
+    if expires_after is None:
+        return
+    if not isinstance(expires_after, timedelta) or not 0 < expires_after.total_seconds() <= LONGEST_WAIT_S:
+        raise InvalidTask(
+            f"{where}: expires_after is a timedelta above 0 and of at most a hundred years, got {expires_after!r}"
+        )
 
 
 def _whole_number(where: str, name: str, value: Any, least: int, most: int) -> None:

@@ -17,7 +17,8 @@ from typing import Self
 
 import msgspec
 
-from treadle.job import Attempt, Claim, Ending, Failure, Job, Message, Report
+from treadle.clock import as_datetime
+from treadle.job import EXPIRED, Attempt, Claim, Ending, Failure, Job, Message, Report
 from treadle.states import State
 
 
@@ -173,7 +174,7 @@ class Store(ABC):
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
         (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
-        Jobs of a paused queue are not taken.
+        Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 
     @abstractmethod
@@ -232,6 +233,15 @@ class Store(ABC):
         """Make scheduled jobs ready whose time has come; returns how many."""
 
     @abstractmethod
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        """Fail jobs that have not begun by their `expires_at_us`, at most `limit`; returns their ids.
+
+        Those waited for their time, for a worker, for another attempt, or for other jobs; what runs goes on. Each fails
+        with JobExpired as its reason, without an attempt. With a whole its open parts are cancelled; the whole of a
+        part is told, as of any end. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         """Let no more jobs of these queues be claimed; returns those that were not paused before.
 
@@ -257,6 +267,12 @@ class Store(ABC):
     def job(self, job_id: str) -> Job | None:
         """The job with this id, or None."""
         return self.jobs([job_id]).get(job_id)
+
+
+def failure_of_expired(expires_at_us: int) -> Failure:
+    """Why a job fails that has not begun in time."""
+    moment = as_datetime(expires_at_us).isoformat(timespec="seconds")
+    return Failure(EXPIRED, f"it had not begun by {moment}")
 
 
 def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:

@@ -12,7 +12,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, REDRIVEN, State
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -195,6 +195,7 @@ class MemoryStore(Store):
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
             is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
+            is_wanted = is_wanted and not _is_late(job, now_us)
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
@@ -332,6 +333,19 @@ class MemoryStore(Store):
                 self._change(job, state=State.READY)
             return len(due)
 
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        with self.transaction():
+            late = self._all(lambda job: job.state in NOT_STARTED and _is_late(job, now_us))
+            late = sorted(late, key=lambda job: (job.expires_at_us or 0, job.id))[:limit]
+            for job in late:
+                failure = failure_of_expired(job.expires_at_us or 0)
+                self._change(job, state=State.FAILED, finished_at_us=now_us, failure=failure)
+            for part in [part for job in late for part in self._parts(job.id)]:
+                self._cancel(part.id, now_us)
+            for job in late:
+                self._unblock(job.group_id, now_us)
+            return [job.id for job in late]
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
             new = set(queues) - self._tables.paused.keys()
@@ -379,3 +393,8 @@ class MemoryStore(Store):
         changed = msgspec.structs.replace(job, version=job.version + 1, **fields)
         self._tables.jobs[job.id] = changed
         return changed
+
+
+def _is_late(job: Job, now_us: int) -> bool:
+    """Whether it had to begin before now."""
+    return job.expires_at_us is not None and job.expires_at_us <= now_us

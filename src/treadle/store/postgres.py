@@ -20,7 +20,7 @@ from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import postgres_migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
@@ -167,7 +167,7 @@ class PostgresVerbs(Store):
             claimed = self._take(turns(queues, limit), limit, values)
             if claimed is not None:
                 return claimed
-        shares = dict(self._rows("get_shares", pool=pool, starts=starts, limit=limit))
+        shares = dict(self._rows("get_shares", pool=pool, starts=starts, now=now_us, limit=limit))
         taken = self._take(turns_around_paused(queues, limit, shares), limit, values) or []
         return taken if queues else sorted(taken, key=urgency)
 
@@ -301,6 +301,30 @@ class PostgresVerbs(Store):
             return 0
         with self._connections.writing() as session:
             return int(session.run(self._sql["promote"], now=now_us)[0][0])
+
+    @_again_where_locked
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as session:
+            late = session.run(self._sql["get_expired"], now=now_us, limit=limit)
+            wholes = [id_ for id_, is_whole, _ in late if is_whole]
+            reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
+            expired = self._expire(session, reasons.keys() - set(wholes), reasons, now_us)
+            if wholes:
+                session.run(self._sql["lock_parts"], ids=wholes)
+                expired |= self._expire(session, wholes, reasons, now_us)
+                family = session.run(self._sql["get_family"], ids=list(expired.keys() & set(wholes)))
+                session.run(self._sql["cancel"], ids=[id_ for id_, is_whole in family if not is_whole], now=now_us)
+            self._unblock(session, dict.fromkeys(expired.values(), now_us))
+        return [id_ for id_, _, _ in late if id_ in expired]
+
+    def _expire(
+        self, session: Session, ids: Iterable[str], reasons: Mapping[str, str | None], now_us: int
+    ) -> dict[str, str | None]:
+        """Fail those of these jobs that still wait; gives each with the whole that it is a part of."""
+        given = _listed({"id": id_, "failure": reasons[id_]} for id_ in ids)
+        return dict(session.run(self._sql["expire"], jobs=given, now=now_us))
 
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as session:

@@ -16,7 +16,7 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
@@ -258,6 +258,20 @@ class SqliteVerbs(Store):
             return 0
         with self._connections.writing() as connection:
             return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as connection:
+            late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
+            for id_, _, expires_at in late:
+                failure = rows.failure_json(failure_of_expired(expires_at))
+                connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
+            ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
+            connection.executemany(self._sql["cancel_parts"], ids)
+            connection.executemany(self._sql["request_cancel_of_parts"], ids)
+            self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
+        return [id_ for id_, _, _ in late]
 
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as connection:

@@ -37,7 +37,7 @@ def check_row(job: Job, attempts: Sequence[Attempt], expected: Row) -> None:
 
 def _told(job: Job) -> dict[str, Any]:
     names = (
-        "state", "run_at_us", "attempt", "max_attempts", "crashes", "redriven_at_us", "token", "worker_id", "started_at_us", "finished_at_us", "result",
+        "state", "run_at_us", "attempt", "max_attempts", "crashes", "redriven_at_us", "expires_at_us", "token", "worker_id", "started_at_us", "finished_at_us", "result",
         "progress",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

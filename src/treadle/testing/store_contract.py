@@ -408,6 +408,94 @@ class StoreContract:
             assert store.promote(NOW_US + 10) == 0
             assert ids_of(claim(store, 1)) == [job.id]
 
+    # Expiring
+
+    def test_a_job_that_has_not_begun_in_time_fails(self) -> None:
+        """Whether it is ready or waits for its time; with the reason, and without an attempt."""
+        jobs = [make_job(expires_at_us=NOW_US + 5), make_job(state=State.SCHEDULED, expires_at_us=NOW_US + 5)]
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(), make_job(expires_at_us=NOW_US + 6)])
+            assert store.expire(NOW_US + 4, 9) == []
+            assert sorted(store.expire(NOW_US + 5, 9)) == sorted(ids_of(jobs))
+            assert store.expire(NOW_US + 5, 9) == []
+            row = read(store, jobs[0])
+            assert (row.state, row.finished_at_us, row.attempt) == (State.FAILED, NOW_US + 5, 0)
+            assert row.failure is not None
+            assert (row.failure.error_class, store.attempts(ids_of(jobs))) == ("treadle.errors.JobExpired", {})
+            assert row.version > 1
+
+    def test_a_job_that_has_expired_is_not_claimed(self) -> None:
+        """Also where nobody has failed it yet, in whatever way a claim comes to it."""
+        late, good = make_job(priority=9, expires_at_us=NOW_US), make_job(expires_at_us=NOW_US + 1)
+        with self.opened() as store:
+            store.enqueue([late])
+            assert claim(store, 9) == claim(store, 9, queues=["default"]) == []
+            store.enqueue([good, make_job(queue="other", priority=9, expires_at_us=NOW_US)])
+            store.pause(["paused"], NOW_US)
+            assert ids_of(claim(store, 1)) == [good.id]
+
+    def test_a_job_that_runs_does_not_expire(self) -> None:
+        """It has begun; but one that waits to be tried again fails, with the attempts that it had."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=2, expires_at_us=NOW_US + 5)
+            assert store.expire(NOW_US + 9, 9) == []
+            finish(store, job, Outcome.raised(ERROR, 60.0))
+            assert store.expire(NOW_US + 9, 9) == [job.id]
+            assert (read(store, job).state, len(store.attempts([job.id])[job.id])) == (State.FAILED, 1)
+
+    def test_the_whole_of_a_part_that_has_expired_is_told(self) -> None:
+        """It fails, as with any part that fails, once the others have ended."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, expires_at_us=NOW_US + 5)
+            (running,) = claim(store, 1)
+            assert len(store.expire(NOW_US + 5, 9)) == 1
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, running, Outcome.succeeded("[]"))
+            row = read(store, whole)
+            assert row.failure is not None
+            assert "JobExpired" in row.failure.message
+
+    def test_a_whole_that_has_expired_ends_its_parts(self) -> None:
+        """Those that wait are cancelled, and those that run are asked to end: nobody needs them now."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=2, expires_at_us=NOW_US + 5)
+        parts = [make_job(kind=Kind.PART, group_id=whole.id, part=index) for index in range(2)]
+        with self.opened() as store:
+            store.enqueue([*parts, whole])
+            (running,) = claim(store, 1)
+            assert store.expire(NOW_US + 5, 9) == [whole.id]
+            assert store.cancel_requests("worker") == [running.claim]
+            finish(store, running, Outcome.cancelled())
+            row = read(store, whole)
+            assert row.failure is not None
+            assert row.failure.error_class == "treadle.errors.JobExpired"
+            assert {row.state for row in store.jobs(ids_of(parts)).values()} == {State.CANCELLED}
+
+    def test_a_whole_and_its_parts_that_expire_at_once_all_fail(self) -> None:
+        """Each for itself."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
+        part = make_job(kind=Kind.PART, group_id=whole.id, expires_at_us=NOW_US)
+        with self.opened() as store:
+            store.enqueue([part, whole])
+            assert sorted(store.expire(NOW_US, 9)) == sorted([part.id, whole.id])
+            reasons = [row.failure.error_class for row in store.jobs([part.id, whole.id]).values() if row.failure]
+            assert reasons == ["treadle.errors.JobExpired"] * 2
+
+    def test_expiring_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` jobs fail at once."""
+        jobs = [make_job(expires_at_us=NOW_US - age) for age in range(3)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.expire(NOW_US, 2) == [jobs[2].id, jobs[1].id]
+            assert store.expire(NOW_US, 2) == [jobs[0].id]
+
+    def test_a_job_that_has_expired_frees_its_key(self) -> None:
+        """As any end does."""
+        with self.opened() as store:
+            store.enqueue([make_job(unique_key="k", expires_at_us=NOW_US)])
+            store.expire(NOW_US, 9)
+            assert store.unfinished("task", "k") is None
+            store.enqueue([make_job(unique_key="k")])
+
     # Reports
 
     def test_progress_is_the_newest_that_was_reported(self) -> None:

@@ -48,6 +48,7 @@ WORKERS = st.sampled_from(("ada", "bob"))
 QUEUES = st.sampled_from(("default", "mail"))
 SERVED = st.sampled_from(((), ("mail",), ("mail", "default")))
 LIMITS = st.integers(1, 3)
+EXPIRIES_S = st.sampled_from((None, None, 1, 7))
 AGES_US = st.sampled_from((0, 10 * US_PER_S))
 OUTCOMES = st.sampled_from(
     (
@@ -65,7 +66,12 @@ OUTCOMES = st.sampled_from(
     )
 )
 OPTIONS = st.fixed_dictionaries(
-    {"max_attempts": st.integers(1, 2), "max_crashes": st.integers(0, 2), "priority": st.integers(-1, 1)}
+    {
+        "max_attempts": st.integers(1, 2),
+        "max_crashes": st.integers(0, 2),
+        "priority": st.integers(-1, 1),
+        "expires_s": EXPIRIES_S,
+    }
 )
 
 Runs = MultipleResults[Job]
@@ -116,9 +122,9 @@ class StoreMachine(RuleBasedStateMachine):
         run_at_us = self.now_us + delay_s * US_PER_S
         return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, **options))
 
-    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2))
-    def send_map(self, options: dict[str, Any], parts: int, size: int) -> MultipleResults[Job]:
-        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
+    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), expires_s=EXPIRIES_S)
+    def send_map(self, options: dict[str, Any], parts: int, size: int, expires_s: float | None) -> MultipleResults[Job]:
+        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, expires_s=expires_s)
         of_whole = {"kind": Kind.PART, "group_id": whole.id, "size": size, **options}
         jobs = [self._job(part=part, **of_whole) for part in range(parts)]
         self._send(*jobs, whole)
@@ -242,6 +248,11 @@ class StoreMachine(RuleBasedStateMachine):
     def promote(self) -> None:
         assert self.store.promote(self.now_us) == self.model.promote(self.now_us)
 
+    @rule()
+    def expire(self) -> None:
+        """What has not begun in time fails, whoever waits for it, and whatever it waits for."""
+        assert set(self.store.expire(self.now_us, 1000)) == self.model.expire(self.now_us)
+
     @rule(queue=QUEUES)
     def pause(self, queue: str) -> None:
         assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
@@ -330,8 +341,9 @@ class StoreMachine(RuleBasedStateMachine):
         with ThreadPoolExecutor(len(steps)) as threads:
             return [step.result() for step in [threads.submit(step) for step in steps]]
 
-    def _job(self, **fields: Any) -> Job:
-        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us}
+    def _job(self, *, expires_s: float | None = None, **fields: Any) -> Job:
+        expires_at_us = None if expires_s is None else self.now_us + round(expires_s * US_PER_S)
+        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us, "expires_at_us": expires_at_us}
         return make_job(id=f"job-{next(self._numbers):04}", **{**times, **fields})
 
     def _send(self, *jobs: Job) -> Job:

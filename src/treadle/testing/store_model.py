@@ -24,6 +24,7 @@ class Row:
     run_at_us: int
     progress: Progress
     max_attempts: int
+    expires_at_us: int | None = None
     attempt: int = 0
     crashes: int = 0
     token: int = 0
@@ -51,7 +52,10 @@ class Row:
         self.state, self.run_at_us, self.redriven_at_us = State.READY, now_us, now_us
         self.max_attempts = max(self.max_attempts, self.attempt + 1)
         self.crashes, self.started_at_us, self.finished_at_us = 0, None, None
-        self.is_unwanted, self.progress = False, Progress()
+        self.is_unwanted, self.progress, self.expires_at_us = False, Progress(), None
+
+    def is_late(self, now_us: int) -> bool:
+        return self.expires_at_us is not None and self.expires_at_us <= now_us
 
     def leave(self, state: State, now_us: int) -> None:
         """Leave the worker, for a state that is not `running`."""
@@ -72,17 +76,20 @@ class StoreModel:
     def enqueue(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
             start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
-            self.rows[job.id] = Row(job, job.state, job.run_at_us, start, job.max_attempts)
+            self.rows[job.id] = Row(job, job.state, job.run_at_us, start, job.max_attempts, job.expires_at_us)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
         parts = [part for row in wanted if row.state in NOT_STARTED for part in self._parts(row.sent.id)]
-        for row in (*wanted, *parts):
+        self.cancel_open([*wanted, *parts], now_us)
+        self._settle(wanted, now_us)
+        return {row.sent.id for row in wanted}
+
+    def cancel_open(self, rows: Sequence[Row], now_us: int) -> None:
+        for row in rows:
             if row.state in NOT_STARTED:
                 row.leave(State.CANCELLED, now_us)
             row.is_unwanted |= row.state is State.RUNNING
-        self._settle(wanted, now_us)
-        return {row.sent.id for row in wanted}
 
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = self._all(lambda row: row.sent.id in ids and row.sent.group_id is None and _has_gone_wrong(row))
@@ -110,7 +117,7 @@ class StoreModel:
 
         def may_run(row: Row) -> bool:
             is_served = (not queues or row.sent.queue in queues) and row.sent.queue not in self.paused
-            is_served = is_served and worker_id in self.workers
+            is_served = is_served and worker_id in self.workers and not row.is_late(now_us)
             return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
 
         claimed = sorted(self._all(may_run), key=urgency)[:limit]
@@ -165,6 +172,14 @@ class StoreModel:
         for row in due:
             row.state = State.READY
         return len(due)
+
+    def expire(self, now_us: int) -> set[str]:
+        late = self._all(lambda row: row.state in NOT_STARTED and row.is_late(now_us))
+        for row in late:
+            row.leave(State.FAILED, now_us)
+        self.cancel_open([part for row in late for part in self._parts(row.sent.id)], now_us)
+        self._settle(late, now_us)
+        return {row.sent.id for row in late}
 
     def pause(self, queue: str, now_us: int) -> set[str]:
         new = {queue} - self.paused.keys()

@@ -11,7 +11,7 @@ import msgspec
 
 from treadle.clock import US_PER_S, Clock
 from treadle.errors import StoreError
-from treadle.events import DutyFailed, Event, JobsRescued, LeaseLost
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, LeaseLost
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder
@@ -20,6 +20,8 @@ from treadle.worker.outage import Outage
 PROMOTE_EVERY_S = 0.25
 RESCUE_EVERY_S = 0.5
 STORE_UPKEEP_EVERY_S = 1.0
+EXPIRE_EVERY_S = 1.0
+EXPIRE_AT_ONCE = 1000
 PRUNE_EVERY_S = 60.0
 PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
@@ -66,6 +68,7 @@ class Upkeep:
         self._duties = (
             Duty("heartbeat", settings.heartbeat_s, self.heartbeat),
             Duty("promote", PROMOTE_EVERY_S, self.promote),
+            Duty("expire", EXPIRE_EVERY_S, self.expire),
             Duty("rescue", RESCUE_EVERY_S, self.rescue),
             Duty("store upkeep", STORE_UPKEEP_EVERY_S, store.upkeep),
             Duty("prune", PRUNE_EVERY_S, self.prune),
@@ -124,6 +127,15 @@ class Upkeep:
 
     def promote(self) -> None:
         self._store.promote(self._clock.now_us())
+
+    def expire(self) -> None:
+        """Fail the jobs that have not begun in time, in batches."""
+        while not self._stopped.is_set():
+            expired = self._store.expire(self._clock.now_us(), EXPIRE_AT_ONCE)
+            if expired:
+                self._announce(JobsExpired(tuple(expired)))
+            if len(expired) < EXPIRE_AT_ONCE:
+                break
 
     def rescue(self) -> None:
         rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)

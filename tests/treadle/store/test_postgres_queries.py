@@ -101,6 +101,8 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_part_results", "treadle_job_group"),
         ("get_family", "treadle_job_group_open"),
         ("get_cancel_requests", "treadle_job_to_cancel"),
+        ("is_any_expired", "treadle_job_expiring"),
+        ("get_expired", "treadle_job_expiring"),
         ("redrive", "treadle_job_group"),
         ("redrive", "treadle_job_unique"),
         ("get_unfinished", "treadle_job_unique"),
@@ -126,7 +128,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 
 @pytest.mark.parametrize("name", [
-    "finish", "release", "mark_started", "lock_claims", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "lock_to_prune", "prune",
+    "finish", "release", "mark_started", "lock_claims", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "expire", "lock_to_prune", "prune",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

@@ -88,6 +88,8 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("cancel_parts", "treadle_job_group"),
         ("request_cancel_of_parts", "treadle_job_group"),
         ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),
+        ("is_any_expired", "treadle_job_expiring (expires_at<?)"),
+        ("get_expired", "treadle_job_expiring (expires_at<?)"),
         ("redrive", "treadle_job_group (group_id=?)"),
         ("redrive", "treadle_job_unique (task=? AND unique_key=?)"),
         ("get_unfinished", "treadle_job_unique (task=? AND unique_key=?)"),
@@ -107,7 +109,7 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
 
 @pytest.mark.parametrize("name", [
     "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
-    "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress",
+    "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress", "expire",
 ])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
     """Never by a look at every job."""

@@ -48,6 +48,10 @@ taken AS (
     RETURNING job.*
 )
 
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > %(now)s)
+
 -- fragment: as_new
 -- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
 run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
@@ -254,7 +258,7 @@ SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN LATERAL (
         SELECT queue, priority, run_at, id FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s
     ) AS job
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
@@ -265,7 +269,7 @@ SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
 -- gives a row of NULLs: the worker's transaction has no look before it.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken}
@@ -277,7 +281,7 @@ ORDER BY job.priority DESC, job.run_at, job.id;
 -- Take ready jobs of one queue, unless it is paused, but those that another worker takes just now.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken}
@@ -430,6 +434,31 @@ WITH due AS MATERIALIZED (
     UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
 )
 SELECT count(*) FROM promoted;
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: one trip where there is nothing.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time, and whether each is a whole.
+SELECT id, kind = 'whole', expires_at FROM treadle_job
+WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT %(limit)s;
+
+-- name: expire
+-- Fail jobs that have not begun in time, but those that somebody else is just changing: claiming, perhaps.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(jobs)s::json) AS given (id text, failure text)
+), late AS MATERIALIZED (
+    SELECT job.id FROM treadle_job AS job JOIN given ON given.id = job.id
+    WHERE job.expires_at <= %(now)s AND job.state IN ('blocked', 'scheduled', 'ready')
+    ORDER BY job.id FOR NO KEY UPDATE OF job SKIP LOCKED
+)
+UPDATE treadle_job AS job SET state = 'failed', finished_at = %(now)s, failure = given.failure, version = version + 1
+FROM given JOIN late USING (id) WHERE job.id = late.id
+RETURNING job.id, job.group_id;
 
 -- name: pause
 -- No more jobs of these queues are claimed.

@@ -12,6 +12,10 @@ redriven_at, version
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > :now)
+
 -- fragment: as_new
 -- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
@@ -175,7 +179,7 @@ SELECT queue, sum(place <= :limit) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
         SELECT rowid FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0)
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT :limit)
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
 ) GROUP BY queue;
@@ -187,7 +191,7 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
@@ -199,7 +203,7 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
@@ -309,6 +313,23 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 -- name: promote
 -- The time of these jobs has come.
 UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: a look without the writer's lock.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time.
+SELECT id, group_id, expires_at FROM treadle_job
+WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT :limit;
+
+-- name: expire
+-- Fail a job that has not begun in time.
+UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
+WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready');
 
 -- name: pause
 -- No more jobs of this queue are claimed.
