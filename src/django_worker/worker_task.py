@@ -35,6 +35,8 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
     expires_after: timedelta | None = None
     """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `KEEP_RESULTS_S` says."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
 
     def options(self, **changes: Any) -> "WorkerTask":
@@ -175,6 +177,7 @@ class DjangoRegistry(Registry):
             "backoff": task.backoff,
             "takes_context": task.takes_context,
             "expires_after": task.expires_after,
+            "result_ttl_s": task.result_ttl_s,
             **{name: getattr(task, name) for name in LIMITS},
         }
         if task.pool is not None:

@@ -12,6 +12,7 @@ TreadleError
 ├── JobNotFound               (LookupError) no job has this id
 ├── JobNotFinished            the result was asked for in a way that cannot wait
 │   └── WouldDeadlock         waiting here would never end
+├── ResultExpired             (LookupError) the result of a job was kept for a while only
 ├── RetryRefused              (ValueError) a job cannot be sent once more
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
@@ -90,6 +91,10 @@ class JobNotFinished(TreadleError):
 
 class WouldDeadlock(JobNotFinished):
     """Raised when waiting for the result at this place could never end."""
+
+
+class ResultExpired(TreadleError, LookupError):
+    """Raised by `result()` of a job that has succeeded, and whose result was not kept any longer."""
 
 
 class RetryRefused(TreadleError, ValueError):

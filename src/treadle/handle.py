@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from treadle.clock import Clock, as_datetime
-from treadle.errors import JobCancelled, JobFailed, JobNotFound, RetryRefused, WouldDeadlock
+from treadle.clock import US_PER_S, Clock, as_datetime
+from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired, RetryRefused, WouldDeadlock
 from treadle.job import Attempt, Failure, Job, Message, Progress
 from treadle.states import REDRIVEN, State
 from treadle.store.contract import Store
@@ -122,8 +122,8 @@ class JobHandle(Generic[R]):
     def result(self, timeout_s: float | None = None) -> R:
         """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
 
-        Raises JobFailed where it failed, JobCancelled where it was cancelled, TimeoutError, and
-        WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
+        Raises JobFailed where it failed, JobCancelled where it was cancelled, ResultExpired where its result was not
+        kept any longer, TimeoutError, and WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
         transaction that sent the job, in a job that holds the only slot.
         """
         return self.wait(timeout_s)._value()
@@ -148,6 +148,8 @@ class JobHandle(Generic[R]):
         if self.state is State.FAILED:
             failure = self.error or Failure("treadle.errors.JobFailed", "no reason was kept")
             raise JobFailed(f"job {self.id} ({self.task}) failed: {failure}") from RemoteError(failure)
+        if self.row.result is None:
+            raise result_expired(self.row)
         return self._decode(self.row)
 
     def cancel(self) -> bool:
@@ -185,6 +187,14 @@ class JobHandle(Generic[R]):
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.task} {self.state}>"
+
+
+def result_expired(row: Job) -> ResultExpired:
+    """What is said of a job that has succeeded, and whose result is gone."""
+    kept = (
+        "with that of its whole" if row.result_ttl_us is None else f"{row.result_ttl_us / US_PER_S:g} s after its end"
+    )
+    return ResultExpired(f"the result of job {row.id} ({row.task}) was dropped {kept}")
 
 
 class RemoteError(Exception):

@@ -157,7 +157,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_us: int | None = None
     """It fails if it has not begun by then."""
     result_ttl_us: int | None = None
-    """How long its result is kept after its end; None: as long as the job."""
+    """How long its result is kept after its end; None: as long as the job. That of a part goes with its whole's."""
     redriven_at_us: int | None = None
     """When it was last sent once more after its end."""
     group_id: str | None = None
@@ -172,6 +172,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """What travels with a job beside its arguments: language, trace context, tenant."""
     result: str | None = None
+    """JSON; None where it has not succeeded, or its result was not kept any longer."""
     failure: Failure | None = None
     progress: Progress = Progress()
     version: int = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from treadle.clock import Clock
+from treadle.clock import US_PER_S, Clock
 from treadle.errors import InvalidTask, PayloadTooLarge, suggestion
 from treadle.job import Job, Kind, new_id
 from treadle.settings import Settings
@@ -56,6 +56,8 @@ class Drafts:
         except PayloadTooLarge as error:
             raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
         part = self._job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
+        # Its result goes with that of the whole.
+        part = msgspec.structs.replace(part, result_ttl_us=None)
         if part.timeout_s is None:
             return part
         # The limit is for one call: a part whose items all keep it must not be killed.
@@ -90,10 +92,16 @@ class Drafts:
             alias=self._alias,
             enqueued_at_us=now_us,
             expires_at_us=expires_at_us,
+            result_ttl_us=self._result_ttl_us(task),
             run_at_us=run_at_us,
             version=1,
             **fields,
         )
+
+    def _result_ttl_us(self, task: Task[..., Any]) -> int | None:
+        chosen_s = task.settings.result_ttl_s
+        kept_s = self._settings.keep_results_s if chosen_s is None else chosen_s
+        return None if kept_s is None else round(kept_s * US_PER_S)
 
     def _check_queue(self, task: Task[..., Any]) -> None:
         """Raises InvalidTask where the settings list the queues, and this is none of them."""

@@ -40,7 +40,6 @@ NOT_YET = frozenset(
         "concurrency_key",
         "connection",
         "redact",
-        "result_ttl_s",
     ]
 )
 DECORATION_ONLY = frozenset({"takes_context", "backoff"})
@@ -73,6 +72,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     run_after: datetime | timedelta | None = None
     expires_after: timedelta | None = None
     """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `keep_results_s` says."""
     labels: dict[str, str] = {}
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
@@ -123,7 +124,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _check_limits(where: str, options: Options) -> None:
-    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes")):
+    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes"), ("result_ttl_s", "seconds")):
         value = getattr(options, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # A limit that no clock or machine can reach is a mistake: its unit was taken for another.

@@ -247,6 +247,17 @@ def test_the_expiry_of_a_map_is_that_of_its_parts(app: Treadle) -> None:
     assert reduced.expires_at_us == reduced.enqueued_at_us + 300_000_000
 
 
+def test_results_are_kept_as_task_or_setting_say(tmp_path: Path) -> None:
+    """The task goes first; parts leave it to their whole."""
+    app, plain = jobs_app(tmp_path, keep_results_s=60), jobs_app(tmp_path)
+    task = apps.upper.options(result_ttl_s=2.5)
+    sent = [app.send_function(task, "a"), app.send_function(apps.upper, "a"), plain.send_function(apps.upper, "a")]
+    assert [job.row.result_ttl_us for job in sent] == [2_500_000, 60_000_000, None]
+    whole = app.send_map(task, ["a"])
+    assert whole.row.result_ttl_us == 2_500_000
+    assert [job.row.result_ttl_us for job in app.jobs() if job.row.group_id == whole.id] == [None]
+
+
 def test_a_send_is_announced(app: Treadle) -> None:
     """With the job as it was sent."""
     events: list[Event] = []

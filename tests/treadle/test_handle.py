@@ -9,7 +9,17 @@ import pytest
 from tests import apps
 from tests.helpers import PATIENCE_S, jobs_app, working
 
-from treadle import JobCancelled, JobFailed, JobHandle, JobNotFound, RetryRefused, State, Treadle, WouldDeadlock
+from treadle import (
+    JobCancelled,
+    JobFailed,
+    JobHandle,
+    JobNotFound,
+    ResultExpired,
+    RetryRefused,
+    State,
+    Treadle,
+    WouldDeadlock,
+)
 from treadle.job import Failure, Outcome
 from treadle.testing.store_contract import claim, finish, make_job
 
@@ -202,3 +212,17 @@ def test_a_whole_whose_parts_are_gone_is_not_retried(app: Treadle) -> None:
     app.store.prune(2**62, 0, 9)
     with pytest.raises(RetryRefused, match="what one had returned is gone: then send it anew"):
         job.retry()
+
+
+# Results that are kept for a while
+
+
+def test_a_result_that_was_not_kept_is_told_apart_from_none(app: Treadle) -> None:
+    """ResultExpired, with how long it was kept; a result of None is None."""
+    short, long = (app.send_function(apps.string_length.options(result_ttl_s=ttl_s), "a") for ttl_s in (2.5, None))
+    for row in claim(app.store, 2):
+        finish(app.store, row, Outcome.succeeded("null"))
+    assert app.store.forget_results(2**62, 9) == 1
+    with pytest.raises(ResultExpired, match=r"was dropped 2.5 s after its end"):
+        short.result()
+    assert long.result() is None

@@ -196,6 +196,7 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
         ({"timeout_s": "60"}, "timeout_s must be a number of seconds above 0, or None, got '60'"),
         ({"timeout_s": True}, "timeout_s must be a number of seconds above 0, or None, got True"),
         ({"timeout_s": float("inf")}, "timeout_s must be a number of seconds above 0, or None, got inf"),
+        ({"result_ttl_s": 0}, "result_ttl_s must be a number of seconds above 0, or None, got 0"),
         ({"memory_mb": -1}, "memory_mb must be a number of megabytes above 0, or None, got -1"),
         ({"memory_mb": float("nan")}, "memory_mb must be a number of megabytes above 0, or None, got nan"),
         ({"cores": 0}, "cores must be a whole number from 1 to 1000000, got 0"),

@@ -242,6 +242,14 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def forget_results(self, now_us: int, limit: int) -> int:
+        """Drop results that were to be kept for `result_ttl_us` only, at most those of `limit` jobs; returns of how many.
+
+        The job stays, succeeded and without a result. With that of a whole go those of its parts; until then a part
+        keeps its own, whatever its `result_ttl_us`. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         """Let no more jobs of these queues be claimed; returns those that were not paused before.
 

@@ -346,6 +346,20 @@ class MemoryStore(Store):
                 self._unblock(job.group_id, now_us)
             return [job.id for job in late]
 
+    def forget_results(self, now_us: int, limit: int) -> int:
+        def is_old(job: Job) -> bool:
+            is_kept_on = job.result is None or job.result_ttl_us is None or job.group_id is not None
+            return not is_kept_on and (job.finished_at_us or 0) + (job.result_ttl_us or 0) <= now_us
+
+        with self.transaction():
+            old = sorted(self._all(is_old), key=lambda job: (job.finished_at_us or 0) + (job.result_ttl_us or 0))[
+                :limit
+            ]
+            for job in [each for whole in old for each in (whole, *self._parts(whole.id))]:
+                if job.result is not None:
+                    self._change(job, result=None)
+            return len(old)
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
             new = set(queues) - self._tables.paused.keys()

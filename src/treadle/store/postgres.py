@@ -326,6 +326,16 @@ class PostgresVerbs(Store):
         given = _listed({"id": id_, "failure": reasons[id_]} for id_ in ids)
         return dict(session.run(self._sql["expire"], jobs=given, now=now_us))
 
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as session:
+            old = session.run(self._sql["forget_results"], now=now_us, limit=limit)
+            wholes = [id_ for id_, is_whole in old if is_whole]
+            if wholes:
+                session.run(self._sql["forget_part_results"], ids=wholes)
+        return len(old)
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as session:
             return {name for (name,) in session.run(self._sql["pause"], names=list(queues), now=now_us)}

@@ -273,6 +273,15 @@ class SqliteVerbs(Store):
             self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
         return [id_ for id_, _, _ in late]
 
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as connection:
+            old = connection.execute(self._sql["forget_results"], {"now": now_us, "limit": limit}).fetchall()
+            wholes = [{"id": id_} for id_, kind in old if kind == Kind.WHOLE]
+            connection.executemany(self._sql["forget_part_results"], wholes)
+        return len(old)
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as connection:
             pause = self._sql["pause"]

@@ -496,6 +496,54 @@ class StoreContract:
             assert store.unfinished("task", "k") is None
             store.enqueue([make_job(unique_key="k")])
 
+    # Forgetting results
+
+    def test_a_result_is_kept_for_its_time_only(self) -> None:
+        """The job stays, succeeded and without a result; others keep theirs."""
+        with self.opened() as store:
+            job, other = self._running(store, result_ttl_us=5), self._running(store)
+            for each in (job, other):
+                finish(store, each, Outcome.succeeded("null"))
+            before = read(store, job)
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert store.forget_results(NOW_US + 5, 9) == 0
+            row = read(store, job)
+            assert (row.state, row.result, row.version > before.version) == (State.SUCCEEDED, None, True)
+            assert read(store, other).result == "null"
+
+    def test_the_results_of_parts_are_kept_until_that_of_their_whole_goes(self) -> None:
+        """The whole needs them until then, whatever the parts themselves say; after it nobody does."""
+        with self.opened() as store:
+            whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, result_ttl_us=5)
+            store.enqueue([make_job(kind=Kind.PART, group_id=whole.id, result_ttl_us=0), whole])
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            finish(store, claim(store, 1)[0], Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.part_results([whole.id]) == {whole.id: ["[1]"]}
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert (store.part_results([whole.id]), read(store, whole).result) == ({whole.id: []}, None)
+
+    def test_a_whole_that_failed_keeps_the_results_of_its_parts(self) -> None:
+        """It may be sent once more, and needs them then."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, result_ttl_us=0)
+            good, bad = claim(store, 2)
+            finish(store, good, Outcome.succeeded("[1]"))
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+
+    def test_forgetting_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` results go at once."""
+        with self.opened() as store:
+            jobs = [self._running(store, result_ttl_us=10 - age) for age in range(3)]
+            for job in jobs:
+                finish(store, job, Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 10, 2) == 2
+            assert [read(store, job).result for job in jobs] == ["1", None, None]
+
     # Reports
 
     def test_progress_is_the_newest_that_was_reported(self) -> None:

@@ -49,6 +49,7 @@ QUEUES = st.sampled_from(("default", "mail"))
 SERVED = st.sampled_from(((), ("mail",), ("mail", "default")))
 LIMITS = st.integers(1, 3)
 EXPIRIES_S = st.sampled_from((None, None, 1, 7))
+RESULT_TTLS_US = st.sampled_from((None, 0, 6 * US_PER_S))
 AGES_US = st.sampled_from((0, 10 * US_PER_S))
 OUTCOMES = st.sampled_from(
     (
@@ -71,8 +72,10 @@ OPTIONS = st.fixed_dictionaries(
         "max_crashes": st.integers(0, 2),
         "priority": st.integers(-1, 1),
         "expires_s": EXPIRIES_S,
+        "result_ttl_us": RESULT_TTLS_US,
     }
 )
+KEEPING = st.fixed_dictionaries({"expires_s": EXPIRIES_S, "result_ttl_us": RESULT_TTLS_US})
 
 Runs = MultipleResults[Job]
 
@@ -122,9 +125,9 @@ class StoreMachine(RuleBasedStateMachine):
         run_at_us = self.now_us + delay_s * US_PER_S
         return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, **options))
 
-    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), expires_s=EXPIRIES_S)
-    def send_map(self, options: dict[str, Any], parts: int, size: int, expires_s: float | None) -> MultipleResults[Job]:
-        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, expires_s=expires_s)
+    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), keeping=KEEPING)
+    def send_map(self, options: dict[str, Any], parts: int, size: int, keeping: dict[str, Any]) -> MultipleResults[Job]:
+        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, **keeping)
         of_whole = {"kind": Kind.PART, "group_id": whole.id, "size": size, **options}
         jobs = [self._job(part=part, **of_whole) for part in range(parts)]
         self._send(*jobs, whole)
@@ -252,6 +255,11 @@ class StoreMachine(RuleBasedStateMachine):
     def expire(self) -> None:
         """What has not begun in time fails, whoever waits for it, and whatever it waits for."""
         assert set(self.store.expire(self.now_us, 1000)) == self.model.expire(self.now_us)
+
+    @rule()
+    def forget_results(self) -> None:
+        """A whole that has not ended needs those of its parts."""
+        assert self.store.forget_results(self.now_us, 1000) == self.model.forget_results(self.now_us)
 
     @rule(queue=QUEUES)
     def pause(self, queue: str) -> None:

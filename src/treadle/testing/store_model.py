@@ -181,6 +181,20 @@ class StoreModel:
         self._settle(late, now_us)
         return {row.sent.id for row in late}
 
+    def forget_results(self, now_us: int) -> int:
+        """A result of None is that of a job whose result was forgotten."""
+
+        def is_old(row: Row) -> bool:
+            ttl_us = row.sent.result_ttl_us
+            is_kept_on = row.result is None or ttl_us is None or row.sent.group_id is not None
+            return not is_kept_on and (row.finished_at_us or 0) + (ttl_us or 0) <= now_us
+
+        old = self._all(is_old)
+        for row in old:
+            for each in (row, *self._parts(row.sent.id)):
+                each.result = None
+        return len(old)
+
     def pause(self, queue: str, now_us: int) -> set[str]:
         new = {queue} - self.paused.keys()
         self.paused = {**dict.fromkeys(new, now_us), **self.paused}

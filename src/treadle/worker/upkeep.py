@@ -22,6 +22,8 @@ RESCUE_EVERY_S = 0.5
 STORE_UPKEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
 EXPIRE_AT_ONCE = 1000
+FORGET_EVERY_S = 10.0
+FORGET_AT_ONCE = 1000
 PRUNE_EVERY_S = 60.0
 PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
@@ -71,6 +73,7 @@ class Upkeep:
             Duty("expire", EXPIRE_EVERY_S, self.expire),
             Duty("rescue", RESCUE_EVERY_S, self.rescue),
             Duty("store upkeep", STORE_UPKEEP_EVERY_S, store.upkeep),
+            Duty("forget results", FORGET_EVERY_S, self.forget_results),
             Duty("prune", PRUNE_EVERY_S, self.prune),
             *also,
         )
@@ -139,6 +142,12 @@ class Upkeep:
 
     def rescue(self) -> None:
         rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)
+
+    def forget_results(self) -> None:
+        """Drop the results that were kept long enough, in batches."""
+        while not self._stopped.is_set():
+            if self._store.forget_results(self._clock.now_us(), FORGET_AT_ONCE) < FORGET_AT_ONCE:
+                break
 
     def prune(self) -> None:
         now_us = self._clock.now_us()

@@ -119,6 +119,14 @@ def test_a_job_is_shown_with_all_that_is_known(app: Treadle) -> None:
     assert '"args":["no such user"]' in "\n".join(run(app, "job", failed.id, "--payload")[1])
 
 
+def test_a_job_whose_result_is_gone_is_shown_so(app: Treadle) -> None:
+    """It has succeeded all the same."""
+    job = app.send_function(apps.string_length.options(result_ttl_s=60), "abc")
+    app.run_pending()
+    app.store.forget_results(2**62, 9)
+    assert "result        gone: it was not kept any longer" in run(app, "job", job.id)[1]
+
+
 def test_a_job_that_is_not_there_is_an_error(app: Treadle) -> None:
     """Of ours, so that each command says it in one line."""
     with pytest.raises(JobNotFound):

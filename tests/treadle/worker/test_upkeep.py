@@ -17,7 +17,7 @@ from treadle.store.memory import MemoryStore
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import claim, ending, make_job, read
 from treadle.worker.alive import AliveFolder
-from treadle.worker.upkeep import EXPIRE_AT_ONCE, PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
+from treadle.worker.upkeep import EXPIRE_AT_ONCE, FORGET_AT_ONCE, PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
 
 LEASE_S, BEAT_S, DAY_S = 10, 3, 86_400
 
@@ -80,6 +80,18 @@ def test_jobs_that_have_not_begun_in_time_fail(scene: Scene) -> None:
     assert [len(ids) for ids in told] == [EXPIRE_AT_ONCE, 1]
     assert {id_ for ids in told for id_ in ids} == {job.id for job in jobs}
     assert {state for _, state in scene.store.counts()} == {State.FAILED}
+
+
+def test_results_are_dropped_when_they_were_kept_long_enough(scene: Scene) -> None:
+    """However many they are."""
+    scene.store.enqueue([make_job(result_ttl_us=US_PER_S) for _ in range(FORGET_AT_ONCE + 1)])
+    jobs = claim(scene.store, FORGET_AT_ONCE + 1)
+    scene.store.finish([ending(job, Outcome.succeeded("1"), scene.clock.now_us()) for job in jobs])
+    scene.upkeep.forget_results()
+    assert read(scene.store, jobs[0]).result == "1"
+    scene.clock.advance(1)
+    scene.upkeep.forget_results()
+    assert {row.result for row in scene.store.jobs([job.id for job in jobs]).values()} == {None}
 
 
 def test_due_jobs_are_promoted(scene: Scene) -> None:

@@ -52,6 +52,10 @@ taken AS (
 -- Whether a job may begin now: the duty that fails the others may be late.
 (expires_at IS NULL OR expires_at > %(now)s)
 
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
 -- fragment: as_new
 -- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
 run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
@@ -459,6 +463,23 @@ WITH given AS MATERIALIZED (
 UPDATE treadle_job AS job SET state = 'failed', finished_at = %(now)s, failure = given.failure, version = version + 1
 FROM given JOIN late USING (id) WHERE job.id = late.id
 RETURNING job.id, job.group_id;
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough; tells of each job whether it is a whole.
+WITH old AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE {is_forgettable}
+    ORDER BY finished_at + result_ttl LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE treadle_job AS job SET result = NULL, version = version + 1 FROM old WHERE job.id = old.id
+RETURNING job.id, job.kind = 'whole';
+
+-- name: forget_part_results
+-- Drop the results of the parts of wholes.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL;
 
 -- name: pause
 -- No more jobs of these queues are claimed.

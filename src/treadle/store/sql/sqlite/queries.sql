@@ -16,6 +16,10 @@ EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 -- Whether a job may begin now: the duty that fails the others may be late.
 (expires_at IS NULL OR expires_at > :now)
 
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
 -- fragment: as_new
 -- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
@@ -330,6 +334,20 @@ ORDER BY expires_at, id LIMIT :limit;
 -- Fail a job that has not begun in time.
 UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
 WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready');
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE {is_forgettable} ORDER BY finished_at + result_ttl LIMIT :limit)
+RETURNING id, kind;
+
+-- name: forget_part_results
+-- Drop the results of the parts of a whole.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = :id AND result IS NOT NULL;
 
 -- name: pause
 -- No more jobs of this queue are claimed.
