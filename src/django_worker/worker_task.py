@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from django.db import connections
@@ -39,6 +40,10 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How much the process of a run may grow before it is killed; that counts as an error."""
     cores: int | None = None
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `KEEP_RESULTS_S` says."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
@@ -211,6 +216,8 @@ class DjangoRegistry(Registry):
             "retry_on": task.retry_on,
             "give_up_on": task.give_up_on,
             "takes_context": task.takes_context,
+            "expires_after": task.expires_after,
+            "result_ttl_s": task.result_ttl_s,
             **{name: getattr(task, name) for name in LIMITS},
         }
         if task.pool is not None:

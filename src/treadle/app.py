@@ -24,7 +24,7 @@ from treadle.errors import (
     suggestion,
 )
 from treadle.events import Events, JobEnqueued, QueuePaused, QueueResumed
-from treadle.handle import JobHandle, refuse_in_event_loop
+from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
@@ -243,7 +243,7 @@ class Treadle:
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
-            return None
+            raise result_expired(row)
         if row.task in self.registry and row.kind is not Kind.PART:
             return self.registry.find(row.task).decode_result(row.result)
         return codec.decode(row.result)

@@ -13,6 +13,8 @@ TreadleError
 ├── JobNotFound               (LookupError) no job has this id
 ├── JobNotFinished            the result was asked for in a way that cannot wait
 │   └── WouldDeadlock         waiting here would never end
+├── ResultExpired             (LookupError) the result of a job was kept for a while only
+├── RetryRefused              (ValueError) a job cannot be sent once more
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
@@ -22,6 +24,7 @@ TreadleError
 ├── CompletionError           the end of a job could not be kept together with the caller's rows
 │   ├── ClaimLost             the run does not hold its job any more
 │   └── NotCommitted          the transaction that held the end of the job was not committed
+├── JobExpired                a job had not begun in time
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -104,6 +107,14 @@ class WouldDeadlock(JobNotFinished):
     """Raised when waiting for the result at this place could never end."""
 
 
+class ResultExpired(TreadleError, LookupError):
+    """Raised by `result()` of a job that has succeeded, and whose result was not kept any longer."""
+
+
+class RetryRefused(TreadleError, ValueError):
+    """Raised when a job cannot be sent once more under its id; the message says why, and what can be done."""
+
+
 class JobFailed(TreadleError):
     """Raised by `result()` of a failed job; its cause holds the remote traceback."""
 
@@ -175,6 +186,10 @@ class ClaimLost(CompletionError):
 
 class NotCommitted(CompletionError):
     """The recorded reason of a run that called `complete_in`, returned, and did not commit."""
+
+
+class JobExpired(TreadleError):
+    """The recorded reason of a job that had not begun by the end of its `expires_after`."""
 
 
 class StoreError(TreadleError):

@@ -56,6 +56,12 @@ class JobsRescued(Event, frozen=True):
     count: int
 
 
+class JobsExpired(Event, frozen=True):
+    """Jobs have failed that had not begun in time."""
+
+    job_ids: tuple[str, ...]
+
+
 class QueuePaused(Event, frozen=True):
     """This process has paused a queue: its jobs are not claimed."""
 

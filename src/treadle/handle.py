@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from treadle.clock import Clock, as_datetime
-from treadle.errors import JobCancelled, JobFailed, JobNotFound, WouldDeadlock
+from treadle.clock import US_PER_S, Clock, as_datetime
+from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired, RetryRefused, WouldDeadlock
 from treadle.job import Attempt, Failure, Job, Message, Progress
-from treadle.states import State
+from treadle.states import REDRIVEN, State
 from treadle.store.contract import Store
 
 R = TypeVar("R")
@@ -136,8 +136,8 @@ class JobHandle(Generic[R]):
     def result(self, timeout_s: float | None = None) -> R:
         """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
 
-        Raises JobFailed where it failed, JobCancelled where it was cancelled, TimeoutError, and
-        WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
+        Raises JobFailed where it failed, JobCancelled where it was cancelled, ResultExpired where its result was not
+        kept any longer, TimeoutError, and WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
         transaction that sent the job, in a job that holds the only slot.
         """
         return self.wait(timeout_s)._value()
@@ -163,6 +163,8 @@ class JobHandle(Generic[R]):
         if self.state is State.FAILED:
             failure = self.error or Failure("treadle.errors.JobFailed", "no reason was kept")
             raise JobFailed(f"job {self.id} ({self.task}) failed: {failure}") from RemoteError(failure)
+        if self.row.result is None:
+            raise result_expired(self.row)
         return self._decode(self.row)
 
     def cancel(self) -> bool:
@@ -175,8 +177,39 @@ class JobHandle(Generic[R]):
         """
         return self.id in self._store.cancel([self.id], self._clock.now_us())
 
+    def retry(self) -> Self:
+        """Send a job that failed or was cancelled once more, under its id; gives it as it is then.
+
+        It gets one attempt more than it had, and its crashes are forgotten; what its earlier runs came to stays in
+        `attempts`. Of a `send_map` those parts run again that did not succeed, and then the whole. An expiry counts no
+        more. Raises RetryRefused where it has not ended or has succeeded, is a part of a whole, where another job has
+        its unique key, or what its parts had returned is gone; JobNotFound where it was pruned.
+        """
+        if self.id not in self._store.redrive([self.id], self._clock.now_us()):
+            raise RetryRefused(f"job {self.id} ({self.task}) cannot be retried: {self.refresh()._why_not_retried()}")
+        return self.refresh()
+
+    def _why_not_retried(self) -> str:
+        row = self.row
+        if row.state not in REDRIVEN:
+            return f"it is {row.state}, and only a job that failed or was cancelled can be"
+        if row.group_id is not None:
+            return f"it is a part of job {row.group_id}: retry that one, and what did not succeed of it runs again"
+        holder = self._store.unfinished(row.task, row.unique_key) if row.unique_key is not None else None
+        if holder is not None:
+            return f"job {holder} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
+        return "a part of it still runs, which ends soon, or what one had returned is gone: then send it anew"
+
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.task} {self.state}>"
+
+
+def result_expired(row: Job) -> ResultExpired:
+    """What is said of a job that has succeeded, and whose result is gone."""
+    kept = (
+        "with that of its whole" if row.result_ttl_us is None else f"{row.result_ttl_us / US_PER_S:g} s after its end"
+    )
+    return ResultExpired(f"the result of job {row.id} ({row.task}) was dropped {kept}")
 
 
 class RemoteError(Exception):

@@ -21,6 +21,7 @@ REASK_UNKNOWN_TASK_S = (2, 300)
 LONGEST_WAIT_S = 100 * 366 * 86_400
 """A hundred years: what lies beyond is a mistake, and soon no 64-bit number of microseconds."""
 WORKER_LOST = "treadle.errors.WorkerLost"
+EXPIRED = "treadle.errors.JobExpired"
 
 
 def new_id() -> str:
@@ -167,9 +168,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_us: int | None = None
     """It fails if it has not begun by then."""
     result_ttl_us: int | None = None
-    """How long its result is kept after its end; None: as long as the job."""
+    """How long its result is kept after its end; None: as long as the job. That of a part goes with its whole's."""
     redriven_at_us: int | None = None
-    """When it was last sent again after its end."""
+    """When it was last sent once more after its end."""
     group_id: str | None = None
     """The id of the whole that this part belongs to."""
     part: int = 0
@@ -182,6 +183,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """What travels with a job beside its arguments: language, trace context, tenant."""
     result: str | None = None
+    """JSON; None where it has not succeeded, or its result was not kept any longer."""
     failure: Failure | None = None
     progress: Progress = Progress()
     version: int = 0
@@ -192,6 +194,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The limits that there are, as a pool's `call` takes them."""
         limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "cores": self.cores}
         return {name: value for name, value in limits.items() if value is not None}
+
+    @property
+    def sent_at_us(self) -> int:
+        """When it was sent, or sent once more."""
+        return self.redriven_at_us or self.enqueued_at_us
 
     @property
     def claim(self) -> "Claim":
@@ -318,7 +325,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
                 return cls.crash(job, outcome, now_us)
             case OutcomeKind.INTERRUPTED:
                 return cls.interrupt(job, outcome, now_us)
-            case OutcomeKind.UNKNOWN_TASK if now_us - job.enqueued_at_us < unknown_task_s * US_PER_S:
+            case OutcomeKind.UNKNOWN_TASK if now_us - job.sent_at_us < unknown_task_s * US_PER_S:
                 return cls.postpone(job, outcome, now_us)
             case _:
                 return cls.fail(job, outcome, now_us)
@@ -358,7 +365,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     def postpone(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
         """Refund the attempt and look again later, each time after twice as long."""
         shortest_s, longest_s = REASK_UNKNOWN_TASK_S
-        waited_s = (now_us - job.enqueued_at_us) / US_PER_S
+        waited_s = (now_us - job.sent_at_us) / US_PER_S
         run_at_us = now_us + round(min(max(waited_s, shortest_s), longest_s) * US_PER_S)
         return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us, refund=1)
 

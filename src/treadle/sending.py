@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from treadle.clock import Clock
+from treadle.clock import US_PER_S, Clock
 from treadle.errors import InvalidTask, PayloadTooLarge, suggestion
 from treadle.events import Event, NobodyServes
 from treadle.job import Job, Kind, new_id
@@ -91,8 +91,8 @@ class Drafts:
             self._job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
             unique_key=_key_of_whole(task, reduce),
-            # What gathers is ours: the limits are meant for the user's function.
-            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
+            # What gathers is ours: limits and expiry are meant for the user's function.
+            **({} if reduce else {"task": GATHER, "expires_at_us": None, **dict.fromkeys(LIMITS)}),
         )
         return [
             *(
@@ -112,8 +112,8 @@ class Drafts:
         part = self._job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
         # The limit is for one call: a part whose items all keep it must not be killed.
         timeout_s = part.timeout_s and part.timeout_s * len(items)
-        # The key is that of the whole.
-        return msgspec.structs.replace(part, timeout_s=timeout_s, unique_key=None)
+        # The key is that of the whole, and the result goes with that of the whole.
+        return msgspec.structs.replace(part, timeout_s=timeout_s, unique_key=None, result_ttl_us=None)
 
     def _job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
         self._check_queue(task)
@@ -121,6 +121,12 @@ class Drafts:
         options = task.settings
         now_us = self._clock.now_us()
         run_at_us = options.run_at_us(now_us)
+        expires_at_us = options.expires_at_us(now_us)
+        if expires_at_us is not None and expires_at_us <= run_at_us:
+            raise InvalidTask(
+                f"{task.name}: expires_after={options.expires_after!r} is over when run_after={options.run_after!r} "
+                "comes, so it would never run"
+            )
         return Job(
             id=new_id(),
             task=task.name,
@@ -138,10 +144,17 @@ class Drafts:
             unique_key=options.unique_key,
             alias=self._alias,
             enqueued_at_us=now_us,
+            expires_at_us=expires_at_us,
+            result_ttl_us=self._result_ttl_us(task),
             run_at_us=run_at_us,
             version=1,
             **fields,
         )
+
+    def _result_ttl_us(self, task: Task[..., Any]) -> int | None:
+        chosen_s = task.settings.result_ttl_s
+        kept_s = self._settings.keep_results_s if chosen_s is None else chosen_s
+        return None if kept_s is None else round(kept_s * US_PER_S)
 
     def _check_queue(self, task: Task[..., Any]) -> None:
         """Raises InvalidTask where the settings list the queues, and this is none of them."""

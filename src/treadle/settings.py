@@ -102,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_succeeded_s: Seconds = 7 * DAY_S
     keep_failed_s: Seconds = 30 * DAY_S
     """How long failed and cancelled jobs are kept."""
+    keep_results_s: Seconds | None = None
+    """How long results are kept, of tasks without a `result_ttl_s` of their own; None: as long as their jobs."""
     max_payload_bytes: Count = 1024 * 1024
     max_result_bytes: Count = 16 * 1024 * 1024
     sqlite_synchronous: Synchronous = Synchronous.NORMAL

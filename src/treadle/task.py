@@ -39,9 +39,7 @@ PROGRESS_INTERVAL_S = 0.05
 NOT_YET = frozenset(
     [
         "concurrency_key",
-        "expires_after",
         "redact",
-        "result_ttl_s",
     ]
 )
 DECORATION_ONLY = frozenset({"takes_context", "backoff", "retry_on", "give_up_on"})
@@ -78,6 +76,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     takes_context: bool = False
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `keep_results_s` says."""
     labels: dict[str, str] = {}
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
@@ -109,6 +111,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
+        _check_expires_after(where, self.expires_after)
         _check_limits(where, self)
         _check_key(where, "unique_key", self.unique_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
@@ -118,6 +121,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def retries(self, error: BaseException) -> bool:
         """Whether an error of this class is tried again while attempts are left."""
         return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
+
+    def expires_at_us(self, now_us: int) -> int | None:
+        """When a job sent now must have begun; None: whenever."""
+        if self.expires_after is None:
+            return None
+        return now_us + round(self.expires_after.total_seconds() * US_PER_S)
 
     def run_at_us(self, now_us: int) -> int:
         """The earliest time at which a job sent now may run."""
@@ -141,7 +150,7 @@ def error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], .
 
 
 def _check_limits(where: str, options: Options) -> None:
-    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes")):
+    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes"), ("result_ttl_s", "seconds")):
         value = getattr(options, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # A limit that no clock or machine can reach is a mistake: its unit was taken for another.
@@ -168,6 +177,15 @@ def _check_run_after(where: str, run_after: Any) -> None:
                 raise InvalidTask(f"{where}: run_after is more than a hundred years away: {run_after!r}")
         case _:
             raise InvalidTask(f"{where}: run_after is a datetime or a timedelta, got {run_after!r}")
+
+
+def _check_expires_after(where: str, expires_after: Any) -> None:
+    if expires_after is None:
+        return
+    if not isinstance(expires_after, timedelta) or not 0 < expires_after.total_seconds() <= LONGEST_WAIT_S:
+        raise InvalidTask(
+            f"{where}: expires_after is a timedelta above 0 and of at most a hundred years, got {expires_after!r}"
+        )
 
 
 def _whole_number(where: str, name: str, value: Any, least: int, most: int) -> None:

@@ -12,6 +12,7 @@ from django_worker.contract import InvalidTask, TaskResultDoesNotExist, TaskResu
 from django_worker.site import site
 from tests.django_site import tasks
 from treadle import Reject
+from treadle.errors import ResultExpired
 
 pytestmark = pytest.mark.django_db
 
@@ -22,6 +23,19 @@ def test_enqueue_gives_a_ready_result_with_the_arguments():
     assert result.status is TaskResultStatus.READY
     assert (result.args, result.kwargs, result.backend) == (["hello"], {}, "default")
     assert 0 < len(result.id) < 64
+
+
+def test_a_return_value_that_was_not_kept_is_gone():
+    """ResultExpired, also where the result was got before; the status stays."""
+    result = tasks.string_length.options(result_ttl_s=60).enqueue("hello")
+    run_pending()
+    result.refresh()
+    assert result.return_value == 5
+    site().store.forget_results(2**62, 9)
+    result.refresh()
+    assert result.status == TaskResultStatus.SUCCESSFUL
+    with pytest.raises(ResultExpired, match="was dropped 60 s after its end"):
+        result.return_value
 
 
 def test_a_run_task_has_its_return_value_and_one_worker_id():

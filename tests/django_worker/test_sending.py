@@ -26,7 +26,7 @@ from django_worker.contract import TaskResultStatus
 from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
-from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.errors import JobExpired, JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
 from treadle.job import Ending, Outcome
 from treadle.states import State
 from treadle.testing.store_contract import claim
@@ -133,6 +133,15 @@ def test_a_key_is_taken_by_what_a_transaction_sends():
         first = send_function(keyed, 2)
         assert send_function(keyed, 3).id == first.id
         assert SendFunction.objects.get().id == first.id
+
+
+def test_a_job_that_has_not_begun_in_time_has_failed():
+    """The framework's errors tell of it, although there was no attempt."""
+    handle = send_function(tasks.square.options(expires_after=datetime.timedelta(seconds=5)), 2)
+    site().store.expire(handle.row.expires_at_us, 9)
+    result = tasks.square.get_result(handle.id)
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 0)
+    assert [error.exception_class for error in result.errors] == [JobExpired]
 
 
 def test_sent_lists_the_calls_of_a_task():

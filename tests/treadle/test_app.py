@@ -216,6 +216,48 @@ def test_a_job_can_be_sent_for_later(tmp_path: Path) -> None:
     assert [ran.result() for ran in app.run_pending()] == [3]
 
 
+def test_a_job_that_has_not_begun_in_time_fails(tmp_path: Path) -> None:
+    """Its reason says by when it had to begin; the function is not called."""
+    clock = ManualClock()
+    app = jobs_app(tmp_path, clock=clock, mode="collect")
+    job = app.send_function(apps.string_length.options(expires_after=timedelta(minutes=5)), "abc")
+    clock.advance(300)
+    assert app.run_pending() == []
+    failed = job.refresh()
+    assert (failed.state, failed.attempts) == (State.FAILED, [])
+    assert "JobExpired: it had not begun by 2" in str(failed.error)
+
+
+def test_a_job_that_would_expire_before_its_time_is_refused(app: Treadle) -> None:
+    """It could never run."""
+    task = apps.string_length.options(run_after=timedelta(hours=1), expires_after=timedelta(minutes=5))
+    with pytest.raises(InvalidTask, match=r"expires_after=.*seconds=300.* is over when run_after=.*3600.* comes"):
+        app.send_function(task, "abc")
+    assert nothing_sent(app)
+
+
+def test_the_expiry_of_a_map_is_that_of_its_parts(app: Treadle) -> None:
+    """What gathers the results begins when they are there; a `reduce` has an expiry of its own."""
+    task, reduce = apps.upper.options(expires_after=timedelta(minutes=5)), apps.join_words
+    plain = app.send_map(task, ["a"]).row
+    reduced = app.send_map(apps.upper, ["a"], reduce=reduce.options(expires_after=timedelta(minutes=5))).row
+    (part,) = [job.row for job in app.jobs() if job.row.group_id == plain.id]
+    assert plain.expires_at_us is None
+    assert part.expires_at_us == part.enqueued_at_us + 300_000_000
+    assert reduced.expires_at_us == reduced.enqueued_at_us + 300_000_000
+
+
+def test_results_are_kept_as_task_or_setting_say(tmp_path: Path) -> None:
+    """The task goes first; parts leave it to their whole."""
+    app, plain = jobs_app(tmp_path, keep_results_s=60), jobs_app(tmp_path)
+    task = apps.upper.options(result_ttl_s=2.5)
+    sent = [app.send_function(task, "a"), app.send_function(apps.upper, "a"), plain.send_function(apps.upper, "a")]
+    assert [job.row.result_ttl_us for job in sent] == [2_500_000, 60_000_000, None]
+    whole = app.send_map(task, ["a"])
+    assert whole.row.result_ttl_us == 2_500_000
+    assert [job.row.result_ttl_us for job in app.jobs() if job.row.group_id == whole.id] == [None]
+
+
 def test_a_send_is_announced(app: Treadle) -> None:
     """With the job as it was sent."""
     events: list[Event] = []

@@ -29,6 +29,8 @@ def test_every_error_is_ours_and_in_the_picture(cls: type) -> None:
         (errors.PayloadError, ValueError),
         (errors.UnknownTask, LookupError),
         (errors.JobNotFound, LookupError),
+        (errors.ResultExpired, LookupError),
+        (errors.RetryRefused, ValueError),
         (errors.WorkerCrashed, BrokenProcessPool),
         (errors.PoolBroken, BrokenProcessPool),
         (errors.Unpicklable, pickle.PicklingError),

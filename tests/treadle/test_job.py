@@ -232,6 +232,13 @@ def test_an_unknown_task_fails_after_a_day() -> None:
     assert (ending.state, ending.failure) == (State.FAILED, ERROR)
 
 
+def test_an_unknown_task_waits_anew_when_it_is_sent_once_more() -> None:
+    """Its age counts from then: somebody has put right what was wrong, and other workers may not have it yet."""
+    job = running(enqueued_at_us=NOW_US - 90_000 * US_PER_S, redriven_at_us=NOW_US)
+    ending = end(job, Outcome.unknown_task(ERROR), unknown_task_s=86_400)
+    assert (ending.state, ending.run_at_us) == (State.SCHEDULED, NOW_US + 2 * US_PER_S)
+
+
 def test_every_kind_of_outcome_has_an_ending() -> None:
     """No outcome is forgotten."""
     for kind in OutcomeKind:

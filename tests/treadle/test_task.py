@@ -191,12 +191,16 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
         ({"give_up_on": None}, "give_up_on takes classes of Exception, as give_up_on=(OSError,), got None"),
         ({"run_after": datetime(2026, 1, 1)}, "run_after must know its time zone"),
         ({"run_after": 5}, "run_after"),
+        ({"expires_after": 60}, "expires_after is a timedelta above 0 and of at most a hundred years, got 60"),
+        ({"expires_after": timedelta(0)}, "expires_after is a timedelta above 0"),
+        ({"expires_after": timedelta(days=40_000)}, "expires_after is a timedelta above 0 and of at most a hundred"),
         ({"labels": {"tenant": 7}}, "labels are strings by name"),
         ({"labels": None}, "labels are strings by name"),
         ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, or None, got 0"),
         ({"timeout_s": "60"}, "timeout_s must be a number of seconds above 0, or None, got '60'"),
         ({"timeout_s": True}, "timeout_s must be a number of seconds above 0, or None, got True"),
         ({"timeout_s": float("inf")}, "timeout_s must be a number of seconds above 0, or None, got inf"),
+        ({"result_ttl_s": 0}, "result_ttl_s must be a number of seconds above 0, or None, got 0"),
         ({"memory_mb": -1}, "memory_mb must be a number of megabytes above 0, or None, got -1"),
         ({"memory_mb": float("nan")}, "memory_mb must be a number of megabytes above 0, or None, got nan"),
         ({"cores": 0}, "cores must be a whole number from 1 to 1000000, got 0"),
@@ -295,6 +299,12 @@ def test_run_after_is_a_delay_or_a_moment() -> None:
     assert Options().run_at_us(5) == 5
     assert Options(run_after=timedelta(seconds=2)).run_at_us(5) == 2 * US_PER_S + 5
     assert Options(run_after=moment).run_at_us(5) == round(moment.timestamp()) * US_PER_S
+
+
+def test_expires_after_counts_from_the_send() -> None:
+    """Without it a job may wait as long as it must."""
+    assert Options().expires_at_us(5) is None
+    assert Options(expires_after=timedelta(seconds=2)).expires_at_us(5) == 2 * US_PER_S + 5
 
 
 def test_aliases_are_a_tuple_of_names() -> None:

@@ -175,6 +175,8 @@ def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
     yield f"{'arguments':<13} {job.payload if with_payload else _hidden(job.payload)}"
     if job.result is not None:
         yield f"{'result':<13} {job.result if with_payload else _hidden(job.result)}"
+    elif job.state is State.SUCCEEDED:
+        yield f"{'result':<13} gone: it was not kept any longer"
     for attempt in handle.attempts:
         reason = f"  {attempt.failure}" if attempt.failure else ""
         ended = _moment(attempt.ended_at_us)

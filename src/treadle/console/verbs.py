@@ -13,9 +13,9 @@ from treadle.app import Treadle
 from treadle.clock import US_PER_S, SystemClock
 from treadle.console import show
 from treadle.console.top import run_top
-from treadle.errors import JobNotFound
+from treadle.errors import JobNotFound, RetryRefused
 from treadle.report.log import LOG_FORMATS, log_to_terminal
-from treadle.states import State
+from treadle.states import REDRIVEN, State
 from treadle.worker.process import once_possible, run_process
 from treadle.worker.upkeep import prune_finished
 
@@ -176,6 +176,36 @@ def cancel(app: Treadle, options: Options, write: Write) -> int:
     return 1 if missing else 0
 
 
+def _retry_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID")
+    parser.add_argument("--state", choices=sorted(REDRIVEN), help="instead of ids: the newest jobs in this state")
+    parser.add_argument("--task", metavar="NAME", help="of these, those of this task")
+    parser.add_argument("--limit", type=at_least_one, default=50, metavar="N", help="at most N of them (default: 50)")
+
+
+def retry(app: Treadle, options: Options, write: Write) -> int:
+    """Send jobs once more; the status is 1 where one of them was not there, or could not be."""
+    if bool(options.ids) == (options.state is not None):
+        write("give ids, or --state")
+        return 2
+    refused, ids = 0, options.ids or _to_retry(app, options)
+    for id_ in ids:
+        try:
+            write(f"{id_} is {app.job(id_).retry().state}")
+        except (JobNotFound, RetryRefused) as error:
+            write(str(error))
+            refused += 1
+    if not ids:
+        write("no job fits")
+    return 1 if refused else 0
+
+
+def _to_retry(app: Treadle, options: Options) -> list[str]:
+    """The ids of the jobs that fit, the oldest first; for a part that of its whole."""
+    found = app.jobs(state=options.state, task=options.task, limit=options.limit)
+    return list(dict.fromkeys(job.row.group_id or job.id for job in reversed(found)))
+
+
 def _queues_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="+", metavar="QUEUE")
 
@@ -285,6 +315,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("jobs", "List the newest jobs.", _jobs_options, jobs),
     Verb("job", "Show everything about one job.", _job_options, job),
     Verb("cancel", "Cancel jobs.", _cancel_options, cancel),
+    Verb("retry", "Send jobs that failed or were cancelled once more.", _retry_options, retry),
     Verb("pause", "Have no worker take jobs of these queues, until they are resumed.", _queues_options, pause),
     Verb("resume", "Have the jobs of paused queues taken again.", _queues_options, resume),
     Verb("prune", "Delete finished jobs that are old enough.", _prune_options, prune),

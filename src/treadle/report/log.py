@@ -16,6 +16,7 @@ from treadle.events import (
     Events,
     JobEnded,
     JobEnqueued,
+    JobsExpired,
     JobsRescued,
     JobStarted,
     JobStuck,
@@ -38,6 +39,9 @@ from treadle.job import UNANSWERED, OutcomeKind
 logger = logging.getLogger("treadle")
 
 WORDS = {OutcomeKind.TIMED_OUT: "ran out of time", OutcomeKind.OUT_OF_MEMORY: "ran out of memory"}
+
+MOST_NAMED = 10
+"""Of jobs that a line is about, so many are named."""
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
@@ -211,6 +215,12 @@ def _(event: QueuePaused) -> Line:
 @_line.register
 def _(event: QueueResumed) -> Line:
     return Line(logging.INFO, "queue %s is resumed", (event.queue,))
+
+
+@_line.register
+def _(event: JobsExpired) -> Line:
+    named = ", ".join(event.job_ids[:MOST_NAMED]) + (", …" if len(event.job_ids) > MOST_NAMED else "")
+    return Line(logging.WARNING, "%s jobs have failed, which had not begun in time: %s", (len(event.job_ids), named))
 
 
 @_line.register

@@ -17,7 +17,8 @@ from typing import Self
 
 import msgspec
 
-from treadle.job import Attempt, Claim, Ending, Failure, Job, Message, Report
+from treadle.clock import as_datetime
+from treadle.job import EXPIRED, Attempt, Claim, Ending, Failure, Job, Message, Report
 from treadle.states import State
 
 
@@ -135,6 +136,22 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        """Send jobs that failed or were cancelled once more, under their ids; returns those that were.
+
+        Each is ready, with the attempts it had and one more granted, and else as a new one: without crashes, reason,
+        progress, expiry or wish to cancel. A whole goes with those of its parts that did not succeed, and is blocked
+        until they have ended.
+
+        Left out are jobs that have not ended or have succeeded, parts by themselves, wholes of which a part still runs
+        or has left no result, and jobs whose unique key an unfinished one has; of several given with one key one is sent.
+        """
+
+    @abstractmethod
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        """The id of the unfinished job of this task that has this unique key."""
+
+    @abstractmethod
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         """The runs of this worker that somebody has asked to end; cheap, for it is asked again and again."""
 
@@ -179,7 +196,7 @@ class Store(ABC):
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
         (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
-        Jobs of a paused queue are not taken.
+        Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 
     @abstractmethod
@@ -266,6 +283,23 @@ class Store(ABC):
         """Delete these schedules; the jobs that were sent for them stay."""
 
     @abstractmethod
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        """Fail jobs that have not begun by their `expires_at_us`, at most `limit`; returns their ids.
+
+        Those waited for their time, for a worker, for another attempt, or for other jobs; what runs goes on. Each fails
+        with JobExpired as its reason, without an attempt. With a whole its open parts are cancelled; the whole of a
+        part is told, as of any end. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
+    def forget_results(self, now_us: int, limit: int) -> int:
+        """Drop results that were to be kept for `result_ttl_us` only, at most those of `limit` jobs; returns of how many.
+
+        The job stays, succeeded and without a result. With that of a whole go those of its parts; until then a part
+        keeps its own, whatever its `result_ttl_us`. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         """Let no more jobs of these queues be claimed; returns those that were not paused before.
 
@@ -295,6 +329,12 @@ class Store(ABC):
 
 MOST_NAMED = 10
 """How many bad parts of a whole its failure names."""
+
+
+def failure_of_expired(expires_at_us: int) -> Failure:
+    """Why a job fails that has not begun in time."""
+    moment = as_datetime(expires_at_us).isoformat(timespec="seconds")
+    return Failure(EXPIRED, f"it had not begun by {moment}")
 
 
 def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:

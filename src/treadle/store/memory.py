@@ -13,9 +13,9 @@ import msgspec
 from treadle.clock import US_PER_S
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
-from treadle.states import NOT_STARTED, State
+from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -123,6 +123,45 @@ class MemoryStore(Store):
         elif job.state is State.RUNNING and job.cancel_requested_at_us is None:
             self._change(job, cancel_requested_at_us=now_us)
 
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        with self.transaction():
+            sent = [job for job in map(self._tables.jobs.get, sorted(set(ids))) if job and self._redrive(job, now_us)]
+        return {job.id for job in sent}
+
+    def _redrive(self, job: Job, now_us: int) -> bool:
+        parts = self._parts(job.id)
+        bad = [part for part in parts if part.state in REDRIVEN]
+        size = sum(part.size for part in parts if part in bad or part.result is not None)
+        is_whole = job.kind is not Kind.WHOLE or size == job.size
+        is_held = job.unique_key is not None and self.unfinished(job.task, job.unique_key) is not None
+        if job.state not in REDRIVEN or job.group_id is not None or not is_whole or is_held:
+            return False
+        for each in (*bad, job):
+            self._change(
+                each,
+                state=State.BLOCKED if each is job and bad else State.READY,
+                run_at_us=now_us,
+                max_attempts=max(each.max_attempts, each.attempt + 1),
+                crashes=0,
+                started_at_us=None,
+                finished_at_us=None,
+                cancel_requested_at_us=None,
+                expires_at_us=None,
+                redriven_at_us=now_us,
+                failure=None,
+                progress=Progress(),
+            )
+        if job.kind is Kind.WHOLE:
+            done = sum(part.size for part in parts if part not in bad)
+            self._change(self._tables.jobs[job.id], progress=Progress(done, job.size))
+        return True
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        def has_key(job: Job) -> bool:
+            return (job.task, job.unique_key) == (task, unique_key) and not job.state.is_finished
+
+        return next((job.id for job in self._all(has_key)), None)
+
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         def is_wanted(job: Job) -> bool:
             return job.state is State.RUNNING and job.worker_id == worker_id and job.cancel_requested_at_us is not None
@@ -181,6 +220,7 @@ class MemoryStore(Store):
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
             is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
+            is_wanted = is_wanted and not _is_late(job, now_us)
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
@@ -357,6 +397,33 @@ class MemoryStore(Store):
             for name in names:
                 self._tables.schedules.pop(name, None)
 
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        with self.transaction():
+            late = self._all(lambda job: job.state in NOT_STARTED and _is_late(job, now_us))
+            late = sorted(late, key=lambda job: (job.expires_at_us or 0, job.id))[:limit]
+            for job in late:
+                failure = failure_of_expired(job.expires_at_us or 0)
+                self._change(job, state=State.FAILED, finished_at_us=now_us, failure=failure)
+            for part in [part for job in late for part in self._parts(job.id)]:
+                self._cancel(part.id, now_us)
+            for job in late:
+                self._unblock(job.group_id, now_us)
+            return [job.id for job in late]
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        def is_old(job: Job) -> bool:
+            is_kept_on = job.result is None or job.result_ttl_us is None or job.group_id is not None
+            return not is_kept_on and (job.finished_at_us or 0) + (job.result_ttl_us or 0) <= now_us
+
+        with self.transaction():
+            old = sorted(self._all(is_old), key=lambda job: (job.finished_at_us or 0) + (job.result_ttl_us or 0))[
+                :limit
+            ]
+            for job in [each for whole in old for each in (whole, *self._parts(whole.id))]:
+                if job.result is not None:
+                    self._change(job, result=None)
+            return len(old)
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
             new = set(queues) - self._tables.paused.keys()
@@ -409,3 +476,8 @@ class MemoryStore(Store):
 def _is_twin(job: Job, other: Job) -> bool:
     """Whether another job is the one that has this one's unique key."""
     return (other.task, other.unique_key) == (job.task, job.unique_key) and not other.state.is_finished
+
+
+def _is_late(job: Job, now_us: int) -> bool:
+    """Whether it had to begin before now."""
+    return job.expires_at_us is not None and job.expires_at_us <= now_us

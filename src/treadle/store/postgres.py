@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psycopg
 
 from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
 from treadle.store.postgres_server import Connections, PostgresServer, Session
@@ -136,6 +137,31 @@ class PostgresVerbs(Store):
             self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
         return {id_ for id_, _, _ in met} & set(ids)
 
+    @_again_where_locked
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        try:
+            return self._redrive(ids, now_us)
+        except StoreError as error:
+            if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                raise
+        # Somebody has sent a job with the same key meanwhile, who is seen now.
+        return self._redrive(ids, now_us)
+
+    def _redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as session:
+            session.run(self._sql["lock_parts"], ids=list(ids))
+            for id_ in sorted(set(ids)):
+                if session.run(self._sql["redrive"], id=id_, now=now_us):
+                    sent.add(id_)
+                    session.run(self._sql["redrive_parts"], id=id_, now=now_us)
+                    session.run(self._sql["restart_progress"], id=id_)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        found: str | None = self._value("get_unfinished", of_task=task, unique_key=unique_key)
+        return found
+
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
 
@@ -185,7 +211,7 @@ class PostgresVerbs(Store):
             claimed = self._take(turns(queues, limit), limit, values)
             if claimed is not None:
                 return claimed
-        shares = dict(self._rows("get_shares", pool=pool, starts=starts, limit=limit))
+        shares = dict(self._rows("get_shares", pool=pool, starts=starts, now=now_us, limit=limit))
         taken = self._take(turns_around_paused(queues, limit, shares), limit, values) or []
         return taken if queues else sorted(taken, key=urgency)
 
@@ -335,6 +361,40 @@ class PostgresVerbs(Store):
     def forget_schedules(self, names: Sequence[str]) -> None:
         self._rows("forget_schedules", names=list(names))
 
+    @_again_where_locked
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as session:
+            late = session.run(self._sql["get_expired"], now=now_us, limit=limit)
+            wholes = [id_ for id_, is_whole, _ in late if is_whole]
+            reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
+            expired = self._expire(session, reasons.keys() - set(wholes), reasons, now_us)
+            if wholes:
+                session.run(self._sql["lock_parts"], ids=wholes)
+                expired |= self._expire(session, wholes, reasons, now_us)
+                family = session.run(self._sql["get_family"], ids=list(expired.keys() & set(wholes)))
+                session.run(self._sql["cancel"], ids=[id_ for id_, is_whole in family if not is_whole], now=now_us)
+            self._unblock(session, dict.fromkeys(expired.values(), now_us))
+        return [id_ for id_, _, _ in late if id_ in expired]
+
+    def _expire(
+        self, session: Session, ids: Iterable[str], reasons: Mapping[str, str | None], now_us: int
+    ) -> dict[str, str | None]:
+        """Fail those of these jobs that still wait; gives each with the whole that it is a part of."""
+        given = _listed({"id": id_, "failure": reasons[id_]} for id_ in ids)
+        return dict(session.run(self._sql["expire"], jobs=given, now=now_us))
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as session:
+            old = session.run(self._sql["forget_results"], now=now_us, limit=limit)
+            wholes = [id_ for id_, is_whole in old if is_whole]
+            if wholes:
+                session.run(self._sql["forget_part_results"], ids=wholes)
+        return len(old)
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as session:
             return {name for (name,) in session.run(self._sql["pause"], names=list(queues), now=now_us)}
@@ -348,7 +408,12 @@ class PostgresVerbs(Store):
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
-        return int(self._value("prune", **before, limit=limit))
+        old = [id_ for (id_,) in self._rows("get_old", **before, limit=limit)]
+        if not old:
+            return 0
+        with self._connections.transaction() as session:
+            locked = [id_ for (id_,) in session.run(self._sql["lock_to_prune"], ids=old)]
+            return len(session.run(self._sql["prune"], **before, ids=locked))
 
     def upkeep(self) -> None:
         """Nothing: the server vacuums by itself, as the tables ask it to."""

@@ -16,7 +16,7 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
@@ -90,6 +90,21 @@ class SqliteVerbs(Store):
                 connection.execute(self._sql["request_cancel_of_parts"], {"id": id_, "now": now_us})
             self._unblock(connection, wholes - {None}, now_us)
         return cancelled | asked
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as connection:
+            for id_ in sorted(set(ids)):
+                values = {"id": id_, "now": now_us}
+                if connection.execute(self._sql["redrive"], values).rowcount:
+                    sent.add(id_)
+                    connection.execute(self._sql["redrive_parts"], values)
+                    connection.execute(self._sql["restart_progress"], values)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> str | None:
+        found: str | None = self._value("get_unfinished", task=task, unique_key=unique_key)
+        return found
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -280,6 +295,29 @@ class SqliteVerbs(Store):
     def forget_schedules(self, names: Sequence[str]) -> None:
         with self._connections.writing() as connection:
             connection.executemany(self._sql["forget_schedule"], [{"name": name} for name in names])
+
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as connection:
+            late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
+            for id_, _, expires_at in late:
+                failure = rows.failure_json(failure_of_expired(expires_at))
+                connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
+            ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
+            connection.executemany(self._sql["cancel_parts"], ids)
+            connection.executemany(self._sql["request_cancel_of_parts"], ids)
+            self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
+        return [id_ for id_, _, _ in late]
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as connection:
+            old = connection.execute(self._sql["forget_results"], {"now": now_us, "limit": limit}).fetchall()
+            wholes = [{"id": id_} for id_, kind in old if kind == Kind.WHOLE]
+            connection.executemany(self._sql["forget_part_results"], wholes)
+        return len(old)
 
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as connection:

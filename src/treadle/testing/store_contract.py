@@ -584,6 +584,142 @@ class StoreContract:
             store.forget_schedules(["a", "nobody"])
             assert store.schedules() == [make_schedule("b")]
 
+    # Expiring
+
+    def test_a_job_that_has_not_begun_in_time_fails(self) -> None:
+        """Whether it is ready or waits for its time; with the reason, and without an attempt."""
+        jobs = [make_job(expires_at_us=NOW_US + 5), make_job(state=State.SCHEDULED, expires_at_us=NOW_US + 5)]
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(), make_job(expires_at_us=NOW_US + 6)])
+            assert store.expire(NOW_US + 4, 9) == []
+            assert sorted(store.expire(NOW_US + 5, 9)) == sorted(ids_of(jobs))
+            assert store.expire(NOW_US + 5, 9) == []
+            row = read(store, jobs[0])
+            assert (row.state, row.finished_at_us, row.attempt) == (State.FAILED, NOW_US + 5, 0)
+            assert row.failure is not None
+            assert (row.failure.error_class, store.attempts(ids_of(jobs))) == ("treadle.errors.JobExpired", {})
+            assert row.version > 1
+
+    def test_a_job_that_has_expired_is_not_claimed(self) -> None:
+        """Also where nobody has failed it yet, in whatever way a claim comes to it."""
+        late, good = make_job(priority=9, expires_at_us=NOW_US), make_job(expires_at_us=NOW_US + 1)
+        with self.opened() as store:
+            store.enqueue([late])
+            assert claim(store, 9) == claim(store, 9, queues=["default"]) == []
+            store.enqueue([good, make_job(queue="other", priority=9, expires_at_us=NOW_US)])
+            store.pause(["paused"], NOW_US)
+            assert ids_of(claim(store, 1)) == [good.id]
+
+    def test_a_job_that_runs_does_not_expire(self) -> None:
+        """It has begun; but one that waits to be tried again fails, with the attempts that it had."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=2, expires_at_us=NOW_US + 5)
+            assert store.expire(NOW_US + 9, 9) == []
+            finish(store, job, Outcome.raised(ERROR, 60.0))
+            assert store.expire(NOW_US + 9, 9) == [job.id]
+            assert (read(store, job).state, len(store.attempts([job.id])[job.id])) == (State.FAILED, 1)
+
+    def test_the_whole_of_a_part_that_has_expired_is_told(self) -> None:
+        """It fails, as with any part that fails, once the others have ended."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, expires_at_us=NOW_US + 5)
+            (running,) = claim(store, 1)
+            assert len(store.expire(NOW_US + 5, 9)) == 1
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, running, Outcome.succeeded("[]"))
+            row = read(store, whole)
+            assert row.failure is not None
+            assert "JobExpired" in row.failure.message
+
+    def test_a_whole_that_has_expired_ends_its_parts(self) -> None:
+        """Those that wait are cancelled, and those that run are asked to end: nobody needs them now."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=2, expires_at_us=NOW_US + 5)
+        parts = [make_job(kind=Kind.PART, group_id=whole.id, part=index) for index in range(2)]
+        with self.opened() as store:
+            store.enqueue([*parts, whole])
+            (running,) = claim(store, 1)
+            assert store.expire(NOW_US + 5, 9) == [whole.id]
+            assert store.cancel_requests("worker") == [running.claim]
+            finish(store, running, Outcome.cancelled())
+            row = read(store, whole)
+            assert row.failure is not None
+            assert row.failure.error_class == "treadle.errors.JobExpired"
+            assert {row.state for row in store.jobs(ids_of(parts)).values()} == {State.CANCELLED}
+
+    def test_a_whole_and_its_parts_that_expire_at_once_all_fail(self) -> None:
+        """Each for itself."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
+        part = make_job(kind=Kind.PART, group_id=whole.id, expires_at_us=NOW_US)
+        with self.opened() as store:
+            store.enqueue([part, whole])
+            assert sorted(store.expire(NOW_US, 9)) == sorted([part.id, whole.id])
+            reasons = [row.failure.error_class for row in store.jobs([part.id, whole.id]).values() if row.failure]
+            assert reasons == ["treadle.errors.JobExpired"] * 2
+
+    def test_expiring_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` jobs fail at once."""
+        jobs = [make_job(expires_at_us=NOW_US - age) for age in range(3)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.expire(NOW_US, 2) == [jobs[2].id, jobs[1].id]
+            assert store.expire(NOW_US, 2) == [jobs[0].id]
+
+    def test_a_job_that_has_expired_frees_its_key(self) -> None:
+        """As any end does."""
+        with self.opened() as store:
+            store.enqueue([make_job(unique_key="k", expires_at_us=NOW_US)])
+            store.expire(NOW_US, 9)
+            assert store.unfinished("task", "k") is None
+            store.enqueue([make_job(unique_key="k")])
+
+    # Forgetting results
+
+    def test_a_result_is_kept_for_its_time_only(self) -> None:
+        """The job stays, succeeded and without a result; others keep theirs."""
+        with self.opened() as store:
+            job, other = self._running(store, result_ttl_us=5), self._running(store)
+            for each in (job, other):
+                finish(store, each, Outcome.succeeded("null"))
+            before = read(store, job)
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert store.forget_results(NOW_US + 5, 9) == 0
+            row = read(store, job)
+            assert (row.state, row.result, row.version > before.version) == (State.SUCCEEDED, None, True)
+            assert read(store, other).result == "null"
+
+    def test_the_results_of_parts_are_kept_until_that_of_their_whole_goes(self) -> None:
+        """The whole needs them until then, whatever the parts themselves say; after it nobody does."""
+        with self.opened() as store:
+            whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, result_ttl_us=5)
+            store.enqueue([make_job(kind=Kind.PART, group_id=whole.id, result_ttl_us=0), whole])
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            finish(store, claim(store, 1)[0], Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.part_results([whole.id]) == {whole.id: ["[1]"]}
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert (store.part_results([whole.id]), read(store, whole).result) == ({whole.id: []}, None)
+
+    def test_a_whole_that_failed_keeps_the_results_of_its_parts(self) -> None:
+        """It may be sent once more, and needs them then."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, result_ttl_us=0)
+            good, bad = claim(store, 2)
+            finish(store, good, Outcome.succeeded("[1]"))
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+
+    def test_forgetting_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` results go at once."""
+        with self.opened() as store:
+            jobs = [self._running(store, result_ttl_us=10 - age) for age in range(3)]
+            for job in jobs:
+                finish(store, job, Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 10, 2) == 2
+            assert [read(store, job).result for job in jobs] == ["1", None, None]
+
     # Reports
 
     def test_progress_is_the_newest_that_was_reported(self) -> None:
@@ -858,6 +994,141 @@ class StoreContract:
             store.rescue(["worker"], NOW_US + 1)
             assert {row.state for row in store.jobs(ids_of(jobs)).values()} == {State.CANCELLED}
             assert claim(store, 9) == []
+
+    # Sending once more
+
+    def test_a_failed_job_is_sent_once_more(self) -> None:
+        """Under its id, with one attempt more than it had; the earlier ones stay."""
+        with self.opened() as store:
+            job = self._running(store)
+            finish(store, job, Outcome.raised(ERROR, None))
+            failed = read(store, job)
+            assert store.redrive([job.id, "nobody"], NOW_US + 5) == {job.id}
+            row = read(store, job)
+            assert (row.state, row.run_at_us, row.redriven_at_us) == (State.READY, NOW_US + 5, NOW_US + 5)
+            assert (row.attempt, row.max_attempts, row.failure, row.finished_at_us) == (1, 2, None, None)
+            assert row.version > failed.version
+            (again,) = claim(store, 1)
+            assert (again.attempt, again.token) == (2, 2)
+            finish(store, again, Outcome.succeeded("1"))
+            assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["raised", "succeeded"]
+
+    def test_what_was_held_against_a_job_is_forgotten_when_it_is_sent_once_more(self) -> None:
+        """Crashes, the wish to cancel it, its expiry, and how far it was."""
+        with self.opened() as store:
+            job = self._running(store, max_crashes=0, max_attempts=5, expires_at_us=NOW_US + 9)
+            store.report([Report(job.claim, Progress(1, 4, "reading"), ((NOW_US, '"a"'),))], NOW_US)
+            before = read(store, job)
+            store.cancel([job.id], NOW_US)
+            finish(store, job, Outcome.crashed(ERROR))
+            assert store.redrive([job.id], NOW_US) == {job.id}
+            row = read(store, job)
+            assert (row.crashes, row.attempt, row.max_attempts) == (0, 1, 5)
+            assert (row.cancel_requested_at_us, row.expires_at_us, row.progress) == (None, None, Progress())
+            assert row.version > before.version
+            assert len(store.messages(job.id)) == 1
+
+    def test_a_job_that_was_cancelled_before_it_ran_may_be_sent_once_more(self) -> None:
+        """It has all its attempts still."""
+        job = make_job(max_attempts=2)
+        with self.opened() as store:
+            store.enqueue([job])
+            store.cancel([job.id], NOW_US)
+            assert store.redrive([job.id], NOW_US) == {job.id}
+            assert (claim(store, 1)[0].id, read(store, job).max_attempts) == (job.id, 2)
+
+    def test_a_job_that_has_not_gone_wrong_is_not_sent_once_more(self) -> None:
+        """One that waits, runs, or has succeeded stays as it is."""
+        with self.opened() as store:
+            done = self._running(store)
+            finish(store, done, Outcome.succeeded("1"))
+            jobs = [done, self._running(store), make_job()]
+            store.enqueue(jobs[2:])
+            before = store.jobs(ids_of(jobs))
+            assert store.redrive(ids_of(jobs), NOW_US) == set()
+            assert store.jobs(ids_of(jobs)) == before
+
+    def test_a_late_end_of_a_job_that_was_sent_once_more_is_refused(self) -> None:
+        """It belongs to a run of before."""
+        with self.opened() as store:
+            old = self._running(store)
+            finish(store, old, Outcome.raised(ERROR, None))
+            store.redrive([old.id], NOW_US)
+            claim(store, 1)
+            assert finish(store, old, Outcome.succeeded('"late"')) == set()
+
+    def test_a_whole_is_sent_once_more_with_the_parts_that_did_not_succeed(self) -> None:
+        """It waits for them; the others keep their results, and count in its progress."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 3, size=5)
+            good, bad, unwanted = claim(store, 9)
+            store.cancel([unwanted.id], NOW_US)
+            for job, outcome in ((good, Outcome.succeeded("[1]")), (bad, Outcome.raised(ERROR, None))):
+                finish(store, job, outcome)
+            finish(store, unwanted, Outcome.cancelled())
+            assert store.redrive([whole.id], NOW_US + 5) == {whole.id}
+            assert (read(store, whole).state, read(store, whole).progress) == (State.BLOCKED, Progress(5, 15))
+            again = claim(store, 9)
+            assert sorted(ids_of(again)) == sorted([bad.id, unwanted.id])
+            for job in again:
+                finish(store, job, Outcome.succeeded(f"[{job.part}]"), at_us=NOW_US + 7)
+            assert (read(store, whole).state, read(store, whole).progress) == (State.READY, Progress(15, 15))
+            assert len(store.part_results([whole.id])[whole.id]) == 3
+
+    def test_a_whole_that_failed_by_itself_is_ready_at_once(self) -> None:
+        """Its parts have all succeeded, and do not run again; how far it was itself is forgotten."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 1)
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            (run,) = claim(store, 1)
+            store.report([Report(run.claim, Progress(7, 9, "adding"))], NOW_US)
+            finish(store, run, Outcome.raised(ERROR, None))
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+            assert read(store, whole).progress == Progress(1, 1)
+            assert ids_of(claim(store, 9)) == [whole.id]
+
+    def test_a_part_is_not_sent_once_more_by_itself(self) -> None:
+        """Its whole would not hear of it."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            store.cancel([part.id], NOW_US)
+            assert store.redrive([part.id], NOW_US) == set()
+            assert store.redrive([part.id, whole.id], NOW_US) == {whole.id}
+
+    def test_a_whole_with_a_part_that_runs_is_not_sent_once_more(self) -> None:
+        """The part was asked to end, and would fail the whole again: once it has ended, the whole may be sent."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            (running,) = claim(store, 1)
+            store.cancel([whole.id], NOW_US)
+            assert store.redrive([whole.id], NOW_US) == set()
+            finish(store, running, Outcome.cancelled())
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+
+    def test_a_whole_with_a_part_that_is_gone_is_not_sent_once_more(self) -> None:
+        """It would run without the result of that part."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            good, bad = claim(store, 2)
+            finish(store, good, Outcome.succeeded("[1]"), at_us=NOW_US - 9)
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert store.prune(NOW_US, 0, 9) == 1
+            assert store.redrive([whole.id], NOW_US) == set()
+            assert read(store, whole).state is State.FAILED
+
+    def test_a_job_whose_unique_key_is_taken_is_not_sent_once_more(self) -> None:
+        """An unfinished job of its task has the key; of another task it does not matter, nor once that has ended."""
+        old, new = make_job(unique_key="k"), make_job(unique_key="k")
+        with self.opened() as store:
+            store.enqueue([old])
+            store.cancel([old.id], NOW_US)
+            store.enqueue([new, make_job(unique_key="k", task="other")])
+            with store.transaction():
+                assert store.redrive([old.id], NOW_US) == set()
+                assert (store.unfinished("task", "k"), store.unfinished("task", "j")) == (new.id, None)
+            store.cancel([new.id], NOW_US)
+            (sent,) = store.redrive([new.id, old.id], NOW_US)
+            assert store.unfinished("task", "k") == sent
 
     # Wholes and their parts
 

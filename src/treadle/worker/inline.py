@@ -15,16 +15,18 @@ from treadle.task import POOLS
 from treadle.worker.execution import Runner, Work, whole_payload
 
 WORKER_ID = "inline"
+ALL = 1_000_000
 
 
 def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) -> list[str]:
     """Run what is ready until nothing is, on the store's own connection; returns the ids in order.
 
-    Jobs whose time has come are ready; a retry that waits is not.
+    Jobs whose time has come are ready; a retry that waits is not. Those that had to begin before fail first.
     """
     ran = []
     _register(store, clock, settings)
     store.promote(clock.now_us())
+    store.expire(clock.now_us(), ALL)
     pools = (*POOLS, *settings.executors)
     while job := _claim_one(store, clock, pools):
         _run(job, store, runner, settings, clock)

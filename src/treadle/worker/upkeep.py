@@ -11,7 +11,7 @@ import msgspec
 
 from treadle.clock import US_PER_S, Clock
 from treadle.errors import StoreError
-from treadle.events import DutyFailed, Event, JobsRescued, LeaseLost
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, LeaseLost
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder
@@ -20,6 +20,10 @@ from treadle.worker.outage import Outage
 PROMOTE_EVERY_S = 0.25
 RESCUE_EVERY_S = 0.5
 STORE_UPKEEP_EVERY_S = 1.0
+EXPIRE_EVERY_S = 1.0
+EXPIRE_AT_ONCE = 1000
+FORGET_EVERY_S = 10.0
+FORGET_AT_ONCE = 1000
 PRUNE_EVERY_S = 60.0
 PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
@@ -66,8 +70,10 @@ class Upkeep:
         self._duties = (
             Duty("heartbeat", settings.heartbeat_s, self.heartbeat),
             Duty("promote", PROMOTE_EVERY_S, self.promote),
+            Duty("expire", EXPIRE_EVERY_S, self.expire),
             Duty("rescue", RESCUE_EVERY_S, self.rescue),
             Duty("store upkeep", STORE_UPKEEP_EVERY_S, store.upkeep),
+            Duty("forget results", FORGET_EVERY_S, self.forget_results),
             Duty("prune", PRUNE_EVERY_S, self.prune),
             *also,
         )
@@ -125,8 +131,23 @@ class Upkeep:
     def promote(self) -> None:
         self._store.promote(self._clock.now_us())
 
+    def expire(self) -> None:
+        """Fail the jobs that have not begun in time, in batches."""
+        while not self._stopped.is_set():
+            expired = self._store.expire(self._clock.now_us(), EXPIRE_AT_ONCE)
+            if expired:
+                self._announce(JobsExpired(tuple(expired)))
+            if len(expired) < EXPIRE_AT_ONCE:
+                break
+
     def rescue(self) -> None:
         rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)
+
+    def forget_results(self) -> None:
+        """Drop the results that were kept long enough, in batches."""
+        while not self._stopped.is_set():
+            if self._store.forget_results(self._clock.now_us(), FORGET_AT_ONCE) < FORGET_AT_ONCE:
+                break
 
     def prune(self) -> None:
         now_us = self._clock.now_us()

@@ -119,6 +119,14 @@ def test_a_job_is_shown_with_all_that_is_known(app: Treadle) -> None:
     assert '"args":["no such user"]' in "\n".join(run(app, "job", failed.id, "--payload")[1])
 
 
+def test_a_job_whose_result_is_gone_is_shown_so(app: Treadle) -> None:
+    """It has succeeded all the same."""
+    job = app.send_function(apps.string_length.options(result_ttl_s=60), "abc")
+    app.run_pending()
+    app.store.forget_results(2**62, 9)
+    assert "result        gone: it was not kept any longer" in run(app, "job", job.id)[1]
+
+
 def test_a_job_that_is_not_there_is_an_error(app: Treadle) -> None:
     """Of ours, so that each command says it in one line."""
     with pytest.raises(JobNotFound):
@@ -135,6 +143,29 @@ def test_jobs_are_cancelled(app: Treadle) -> None:
     lines = [f"{waiting.id} is cancelled", f"{ended.id} has ended already: cancelled"]
     assert run(app, "cancel", waiting.id, ended.id) == (0, lines)
     assert run(app, "cancel", "nobody") == (1, ["there is no job 'nobody'"])
+
+
+def test_jobs_are_retried(app: Treadle) -> None:
+    """A line for each; the status tells whether all could be."""
+    job, other = app.send_function(apps.total, [1]), app.send_function(apps.total, [2])
+    job.cancel()
+    assert run(app, "retry", job.id) == (0, [f"{job.id} is ready"])
+    status, lines = run(app, "retry", other.id, "nobody")
+    assert (status, len(lines)) == (1, 2)
+    assert "it is ready, and only a job that failed or was cancelled can be" in lines[0]
+
+
+def test_jobs_are_retried_by_state_and_task(app: Treadle) -> None:
+    """The newest, as many as are wanted; of a map the whole."""
+    jobs = [app.send_function(apps.total, [1]) for _ in range(3)]
+    whole = app.send_map(apps.upper, ["a", "b"], parts=2)
+    for job in (*jobs, whole):
+        job.cancel()
+    lines = [f"{job.id} is ready" for job in jobs[1:]]
+    assert run(app, "retry", "--state", "cancelled", "--task", "tests.apps.total", "--limit", "2") == (0, lines)
+    assert run(app, "retry", "--state", "cancelled")[1] == [f"{jobs[0].id} is ready", f"{whole.id} is blocked"]
+    assert run(app, "retry", "--state", "cancelled") == (0, ["no job fits"])
+    assert run(app, "retry") == run(app, "retry", whole.id, "--state", "failed") == (2, ["give ids, or --state"])
 
 
 def test_queues_are_paused_and_resumed(app: Treadle) -> None:

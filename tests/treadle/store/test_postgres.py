@@ -205,6 +205,45 @@ def test_a_whole_is_cancelled_while_its_parts_end(store: PostgresStore, postgres
     assert len(store.cancel_requests("worker")) == 1
 
 
+def test_what_is_sent_once_more_while_old_jobs_are_pruned_stays_whole(store: PostgresStore, postgres_url: str) -> None:
+    """A part that had succeeded is kept, although its whole had ended when the pruning looked."""
+    whole, _ = StoreContract()._group(store, 2)
+    good, bad = claim(store, 2)
+    finish(store, good, Outcome.succeeded("[1]"))
+    finish(store, bad, Outcome.raised(Failure("E", "no"), None))
+    pruned: list[int] = []
+    with _other(postgres_url) as other:
+        with store.transaction():
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+            thread = _started(lambda: pruned.append(other.prune(NOW_US + 1, NOW_US + 1, 9)))
+            eventually(lambda: not thread.is_alive() or _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert pruned == [0]
+    assert len(store.part_results([whole.id])[whole.id]) == 1
+
+
+def test_a_key_that_is_taken_while_a_job_is_sent_once_more_is_seen(store: PostgresStore, postgres_url: str) -> None:
+    """Who sends another meanwhile wins; the caller's transaction goes on."""
+    old, new, more = make_job(unique_key="k"), make_job(unique_key="k"), make_job()
+    store.enqueue([old])
+    store.cancel([old.id], NOW_US)
+    sent: list[object] = []
+
+    def redrive(other: PostgresStore) -> None:
+        with other.transaction():
+            sent.append(other.redrive([old.id], NOW_US))
+            other.enqueue([more])
+
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.enqueue([new])
+            thread = _started(lambda: redrive(other))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+    assert store.job(more.id) is not None
+
+
 def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:
     """The second one waits for the first, and finds nothing."""
     store.register(make_worker("worker"))

@@ -24,7 +24,7 @@ JSON = dict.fromkeys(
 )
 VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
-    "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
+    "of_task": "t", "unique_key": "k", "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
     "seen_at": 1, "to": 2, "job_id": None,
@@ -108,7 +108,16 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_cancel_requests", "treadle_job_to_cancel"),
         ("get_unique", "treadle_job_unique"),
         ("insert_unique_jobs", "treadle_job_unique"),
-        ("prune", "treadle_job_finished"),
+        ("is_any_result_old", "treadle_job_result_expiring"),
+        ("forget_results", "treadle_job_result_expiring"),
+        ("forget_part_results", "treadle_job_group"),
+        ("is_any_expired", "treadle_job_expiring"),
+        ("get_expired", "treadle_job_expiring"),
+        ("redrive", "treadle_job_group"),
+        ("redrive", "treadle_job_unique"),
+        ("get_unfinished", "treadle_job_unique"),
+        ("lock_parts", "treadle_job_group"),
+        ("get_old", "treadle_job_finished"),
     ],
 )
 def test_a_hot_statement_uses_its_partial_index(
@@ -129,7 +138,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 
 @pytest.mark.parametrize("name", [
-    "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes",
+    "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "expire", "lock_to_prune", "prune",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

@@ -90,6 +90,14 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("request_cancel_of_parts", "treadle_job_group"),
         ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),
         ("get_unique", "treadle_job_unique (task=? AND unique_key=?)"),
+        ("is_any_result_old", "treadle_job_result_expiring (<expr><?)"),
+        ("forget_results", "treadle_job_result_expiring (<expr><?)"),
+        ("forget_part_results", "treadle_job_group (group_id=?)"),
+        ("is_any_expired", "treadle_job_expiring (expires_at<?)"),
+        ("get_expired", "treadle_job_expiring (expires_at<?)"),
+        ("redrive", "treadle_job_group (group_id=?)"),
+        ("redrive", "treadle_job_unique (task=? AND unique_key=?)"),
+        ("get_unfinished", "treadle_job_unique (task=? AND unique_key=?)"),
         ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
     ],
 )
@@ -106,7 +114,7 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
 
 @pytest.mark.parametrize("name", [
     "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
-    "get_jobs", "report_progress",
+    "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress", "expire",
 ])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
     """Never by a look at every job."""

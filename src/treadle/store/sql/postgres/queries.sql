@@ -56,10 +56,30 @@ taken AS (
     RETURNING job.*
 )
 
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > %(now)s)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
+
 -- fragment: fits
 -- Whether a job is one that a query asks for.
 (%(state)s::text IS NULL OR job.state = %(state)s) AND (%(task)s::text IS NULL OR job.task = %(task)s)
 AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(labels)s::jsonb
+
+-- fragment: is_old
+-- Whether a job is one that may be deleted. A part stays until its whole has ended.
+finished_at IS NOT NULL
+AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
+AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
+AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
 
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
@@ -168,6 +188,44 @@ SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
 FROM open WHERE job.id = open.id
 RETURNING job.id, job.group_id, job.state;
 
+-- name: lock_parts
+-- Nobody ends, prunes or sends a part of these wholes until this transaction ends.
+SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job AS job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = %(id)s AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = %(id)s AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = job.task AND other.unique_key = job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL)
+RETURNING id;
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = %(id)s AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = %(id)s OR job_id IN (SELECT id FROM treadle_job WHERE group_id = %(id)s AND finished_at IS NULL);
+
+-- name: get_unfinished
+-- The unfinished job with a unique key.
+SELECT id FROM treadle_job
+WHERE task = %(of_task)s AND unique_key = %(unique_key)s AND unique_key IS NOT NULL AND finished_at IS NULL;
+
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
 SELECT id, token FROM treadle_job
@@ -234,7 +292,7 @@ SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN LATERAL (
         SELECT queue, priority, run_at, id FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s
     ) AS job
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
@@ -245,7 +303,7 @@ SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
 -- gives a row of NULLs: the worker's transaction has no look before it.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken}
@@ -257,7 +315,7 @@ ORDER BY job.priority DESC, job.run_at, job.id;
 -- Take ready jobs of one queue, unless it is paused, but those that another worker takes just now.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken}
@@ -445,6 +503,48 @@ WHERE name = %(name)s AND seen_at = %(seen_at)s RETURNING name;
 -- Schedules that the code has no longer.
 DELETE FROM treadle_schedule WHERE name = ANY(%(names)s);
 
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: one trip where there is nothing.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time, and whether each is a whole.
+SELECT id, kind = 'whole', expires_at FROM treadle_job
+WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT %(limit)s;
+
+-- name: expire
+-- Fail jobs that have not begun in time, but those that somebody else is just changing: claiming, perhaps.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(jobs)s::json) AS given (id text, failure text)
+), late AS MATERIALIZED (
+    SELECT job.id FROM treadle_job AS job JOIN given ON given.id = job.id
+    WHERE job.expires_at <= %(now)s AND job.state IN ('blocked', 'scheduled', 'ready')
+    ORDER BY job.id FOR NO KEY UPDATE OF job SKIP LOCKED
+)
+UPDATE treadle_job AS job SET state = 'failed', finished_at = %(now)s, failure = given.failure, version = version + 1
+FROM given JOIN late USING (id) WHERE job.id = late.id
+RETURNING job.id, job.group_id;
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough; tells of each job whether it is a whole.
+WITH old AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE {is_forgettable}
+    ORDER BY finished_at + result_ttl LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE treadle_job AS job SET result = NULL, version = version + 1 FROM old WHERE job.id = old.id
+RETURNING job.id, job.kind = 'whole';
+
+-- name: forget_part_results
+-- Drop the results of the parts of wholes.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL;
+
 -- name: pause
 -- No more jobs of these queues are claimed.
 INSERT INTO treadle_paused_queue (name, paused_at) SELECT name, %(now)s FROM unnest(%(names)s::text[]) AS given (name)
@@ -458,16 +558,14 @@ DELETE FROM treadle_paused_queue WHERE name = ANY(%(names)s) RETURNING name;
 -- The paused queues, and since when.
 SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
+-- name: get_old
+-- Finished jobs that are old enough to be deleted.
+SELECT id FROM treadle_job AS job WHERE {is_old} ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: lock_to_prune
+-- Nobody sends these jobs once more, nor their wholes, until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE SKIP LOCKED;
+
 -- name: prune
--- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
-WITH old AS MATERIALIZED (
-    SELECT id FROM treadle_job AS job
-    WHERE finished_at IS NOT NULL
-      AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
-      AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
-      AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), pruned AS (
-    DELETE FROM treadle_job AS job USING old WHERE job.id = old.id RETURNING job.id
-)
-SELECT count(*) FROM pruned;
+-- Delete these jobs, where they are old still; what hangs on them goes with them.
+DELETE FROM treadle_job AS job WHERE id = ANY(%(ids)s) AND {is_old} RETURNING id;

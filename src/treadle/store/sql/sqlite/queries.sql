@@ -23,6 +23,19 @@ EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 -- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
 state IN ('running', 'succeeded')
 
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > :now)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
+
 -- name: get_meta
 -- One fact about the store itself.
 SELECT value FROM treadle_meta WHERE name = :name;
@@ -73,6 +86,39 @@ WHERE id = :id AND state = 'running';
 -- Ask the workers of a cancelled whole's parts that run to end them.
 UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
 WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = :id AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = :id AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = treadle_job.task AND other.unique_key = treadle_job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL);
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = :id AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
+
+-- name: get_unfinished
+-- The unfinished job with a unique key.
+SELECT id FROM treadle_job
+WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
@@ -158,7 +204,7 @@ SELECT queue, sum(place <= :limit) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
         SELECT rowid FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0)
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT :limit)
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
 ) GROUP BY queue;
@@ -170,7 +216,7 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
@@ -182,7 +228,7 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
@@ -321,6 +367,37 @@ WHERE name = :name AND seen_at = :seen_at;
 -- name: forget_schedule
 -- A schedule that the code has no longer.
 DELETE FROM treadle_schedule WHERE name = :name;
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: a look without the writer's lock.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time.
+SELECT id, group_id, expires_at FROM treadle_job
+WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT :limit;
+
+-- name: expire
+-- Fail a job that has not begun in time.
+UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
+WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready');
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE {is_forgettable} ORDER BY finished_at + result_ttl LIMIT :limit)
+RETURNING id, kind;
+
+-- name: forget_part_results
+-- Drop the results of the parts of a whole.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = :id AND result IS NOT NULL;
 
 -- name: pause
 -- No more jobs of this queue are claimed.
