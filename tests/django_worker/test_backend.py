@@ -248,7 +248,7 @@ def test_wrong_options_of_a_task_are_refused():
     with pytest.raises(InvalidTask, match="unique_key must be a text of 1 to 200 characters"):
         task(unique_key="")(tasks.not_a_task)
     with pytest.raises(TypeError):
-        task(expires_after=5)(tasks.not_a_task)
+        task(redact=("text",))(tasks.not_a_task)
 
 
 def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
