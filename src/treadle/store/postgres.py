@@ -133,19 +133,29 @@ class PostgresVerbs(Store):
             parts, wholes = ([id_ for id_, is_whole in family if is_whole is wanted] for wanted in (False, True))
             met = session.run(self._sql["cancel"], ids=parts, now=now_us)
             if wholes:
-                met += session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                ended = session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                # Somebody may have sent a whole once more since its open parts were looked for.
+                self._cancel_parts(session, [id_ for id_, _, state in ended if state == State.CANCELLED], now_us)
+                met += ended
             self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
         return {id_ for id_, _, _ in met} & set(ids)
 
+    def _cancel_parts(self, session: Session, wholes: Sequence[str], now_us: int) -> None:
+        family = session.run(self._sql["get_family"], ids=list(wholes)) if wholes else []
+        parts = [id_ for id_, is_whole in family if not is_whole]
+        if parts:
+            session.run(self._sql["cancel"], ids=parts, now=now_us)
+
     @_again_where_locked
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
-        try:
-            return self._redrive(ids, now_us)
-        except StoreError as error:
-            if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
-                raise
-        # Somebody has sent a job with the same key meanwhile, who is seen now.
-        return self._redrive(ids, now_us)
+        for _ in range(TRIES_FOR_KEYS):
+            try:
+                return self._redrive(ids, now_us)
+            except StoreError as error:
+                # Somebody has sent a job with the key of one of these meanwhile, which the next try sees.
+                if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                    raise
+        raise StoreLocked("jobs with the unique keys of these begin and end all the time: try again")
 
     def _redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         sent = set()
@@ -373,8 +383,7 @@ class PostgresVerbs(Store):
             if wholes:
                 session.run(self._sql["lock_parts"], ids=wholes)
                 expired |= self._expire(session, wholes, reasons, now_us)
-                family = session.run(self._sql["get_family"], ids=list(expired.keys() & set(wholes)))
-                session.run(self._sql["cancel"], ids=[id_ for id_, is_whole in family if not is_whole], now=now_us)
+                self._cancel_parts(session, list(expired.keys() & set(wholes)), now_us)
             self._unblock(session, dict.fromkeys(expired.values(), now_us))
         return [id_ for id_, _, _ in late if id_ in expired]
 
