@@ -197,7 +197,7 @@ class JobHandle(Generic[R]):
             return f"it is a part of job {row.group_id}: retry that one, and what did not succeed of it runs again"
         holder = self._store.unfinished(row.task, row.unique_key) if row.unique_key is not None else None
         if holder is not None:
-            return f"job {holder} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
+            return f"job {holder.id} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
         return "a part of it still runs, which ends soon, or what one had returned is gone: then send it anew"
 
     def __repr__(self) -> str:

@@ -121,7 +121,8 @@ class Store(ABC):
         """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
 
         A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
-        in the list, nor are the parts of a whole that is not kept. Returns who stands in for each job that was not
+        in the list, nor are the parts of a whole that is not kept. One that has expired by the time the job was sent
+        fails now, as by `expire`, and its key is free. Returns who stands in for each job that was not
         kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
         """
 
@@ -148,8 +149,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def unfinished(self, task: str, unique_key: str) -> str | None:
-        """The id of the unfinished job of this task that has this unique key."""
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        """The unfinished job of this task that has this unique key."""
 
     @abstractmethod
     def cancel_requests(self, worker_id: str) -> list[Claim]:

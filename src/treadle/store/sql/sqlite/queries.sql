@@ -115,11 +115,6 @@ SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
     message = '', version = version + 1
 WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
 
--- name: get_unfinished
--- The unfinished job with a unique key.
-SELECT id FROM treadle_job
-WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
-
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
 SELECT id, token FROM treadle_job
