@@ -140,7 +140,7 @@ class Store(ABC):
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         """Send jobs that failed or were cancelled once more, under their ids; returns those that were.
 
-        Each is ready, with the attempts it had and one more granted, and else as a new one: without crashes, reason,
+        Each is ready, with the attempts it had, one more granted where none is left, and else as a new one: without crashes, reason,
         progress, expiry or wish to cancel. A whole goes with those of its parts that did not succeed, and is blocked
         until they have ended.
 

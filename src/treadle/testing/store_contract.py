@@ -1022,7 +1022,7 @@ class StoreContract:
     # Sending once more
 
     def test_a_failed_job_is_sent_once_more(self) -> None:
-        """Under its id, with one attempt more than it had; the earlier ones stay."""
+        """Under its id, with one attempt more where none is left; the earlier ones stay."""
         with self.opened() as store:
             job = self._running(store)
             finish(store, job, Outcome.raised(ERROR, None))

@@ -65,7 +65,7 @@ taken AS (
 finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
 
 -- fragment: as_new
--- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
 

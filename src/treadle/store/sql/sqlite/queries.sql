@@ -32,7 +32,7 @@ state IN ('running', 'succeeded')
 finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
 
 -- fragment: as_new
--- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
 
