@@ -122,6 +122,8 @@ def callable_of(function: Any) -> Callable[..., Any]:
     return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function
 
 
+OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key")
+"""Options that may be another for each send."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
@@ -202,7 +204,7 @@ class DjangoRegistry(Registry):
             raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
         core = self._core_of(task)
         # What is another for each send is not kept with the core's task.
-        given = {name: getattr(task, name) for name in ("run_after", "labels", "unique_key")}
+        given = {name: getattr(task, name) for name in OF_ONE_SEND}
         changes = {name: value for name, value in given.items() if value not in (None, {})}
         return core.options(**changes) if changes else core
 
@@ -216,8 +218,6 @@ class DjangoRegistry(Registry):
             "retry_on": task.retry_on,
             "give_up_on": task.give_up_on,
             "takes_context": task.takes_context,
-            "expires_after": task.expires_after,
-            "result_ttl_s": task.result_ttl_s,
             **{name: getattr(task, name) for name in LIMITS},
         }
         if task.pool is not None:

@@ -7,7 +7,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from treadle.clock import US_PER_S, Clock, as_datetime
 from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired, RetryRefused, WouldDeadlock
-from treadle.job import Attempt, Failure, Job, Message, Progress
+from treadle.job import Attempt, Failure, Job, Kind, Message, Progress
 from treadle.states import REDRIVEN, State
 from treadle.store.contract import Store
 
@@ -180,7 +180,7 @@ class JobHandle(Generic[R]):
     def retry(self) -> Self:
         """Send a job that failed or was cancelled once more, under its id; gives it as it is then.
 
-        It gets one attempt more than it had, and its crashes are forgotten; what its earlier runs came to stays in
+        It gets one attempt more where none is left, and its crashes are forgotten; what its earlier runs came to stays in
         `attempts`. Of a `send_map` those parts run again that did not succeed, and then the whole. An expiry counts no
         more. Raises RetryRefused where it has not ended or has succeeded, is a part of a whole, where another job has
         its unique key, or what its parts had returned is gone; JobNotFound where it was pruned.
@@ -197,7 +197,9 @@ class JobHandle(Generic[R]):
             return f"it is a part of job {row.group_id}: retry that one, and what did not succeed of it runs again"
         holder = self._store.unfinished(row.task, row.unique_key) if row.unique_key is not None else None
         if holder is not None:
-            return f"job {holder} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
+            return f"job {holder.id} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
+        if row.kind is not Kind.WHOLE:
+            return "somebody had its unique key until just now: try again"
         return "a part of it still runs, which ends soon, or what one had returned is gone: then send it anew"
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from treadle.clock import US_PER_S
-from treadle.states import State
+from treadle.states import NOT_STARTED, State
 
 REASK_UNKNOWN_TASK_S = (2, 300)
 """First and longest wait before a worker looks again at a task that it does not know."""
@@ -199,6 +199,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def sent_at_us(self) -> int:
         """When it was sent, or sent once more."""
         return self.redriven_at_us or self.enqueued_at_us
+
+    def has_expired(self, now_us: int) -> bool:
+        """Whether it had to begin before, and so never will."""
+        return self.expires_at_us is not None and self.expires_at_us <= now_us and self.state in NOT_STARTED
 
     @property
     def claim(self) -> "Claim":

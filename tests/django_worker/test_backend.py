@@ -248,7 +248,7 @@ def test_wrong_options_of_a_task_are_refused():
     with pytest.raises(InvalidTask, match="unique_key must be a text of 1 to 200 characters"):
         task(unique_key="")(tasks.not_a_task)
     with pytest.raises(TypeError):
-        task(redact=("text",))(tasks.not_a_task)
+        task(redact=("password",))(tasks.not_a_task)
 
 
 def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
@@ -265,11 +265,19 @@ def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
     assert (second.id, second.args, len(second.errors), told) == (first.id, ["once"], 1, [])
 
 
-def test_a_key_for_one_send_is_not_kept():
-    """A site that makes a key for each request does not grow by it."""
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("unique_key", "echo:{}".format),
+        ("expires_after", lambda n: timedelta(seconds=n)),
+        ("result_ttl_s", lambda n: n),
+    ],
+)
+def test_an_option_for_one_send_is_not_kept(option, value):
+    """A site that makes a key for each request, or has so much time left for it, does not grow by it."""
     known = len(site().registry._cores)
-    for number in range(5):
-        tasks.echo.options(unique_key=f"echo:{number}").enqueue(number)
+    for number in range(1, 6):
+        tasks.echo.options(**{option: value(number)}).enqueue(number)
     assert len(site().registry._cores) <= known + 1
 
 

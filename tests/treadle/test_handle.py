@@ -203,6 +203,13 @@ def test_a_job_whose_key_another_has_is_not_retried(app: Treadle) -> None:
         app.job(old.id).retry()
 
 
+def test_a_key_that_was_free_again_when_it_was_asked_for_is_told_as_that(app: Treadle) -> None:
+    """A call has no parts, of which one could run or be gone."""
+    job = app.send_function(apps.string_length.options(unique_key="k"), "abc")
+    job.cancel()
+    assert job.refresh()._why_not_retried() == "somebody had its unique key until just now: try again"
+
+
 def test_a_whole_whose_parts_are_gone_is_not_retried(app: Treadle) -> None:
     """It says what to do."""
     job = app.send_map(apps.upper, ["a", "b"], parts=2)

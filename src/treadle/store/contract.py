@@ -121,7 +121,8 @@ class Store(ABC):
         """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
 
         A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
-        in the list, nor are the parts of a whole that is not kept. Returns who stands in for each job that was not
+        in the list, nor are the parts of a whole that is not kept. One that has expired by the time the job was sent
+        fails now, as by `expire`, and its key is free. Returns who stands in for each job that was not
         kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
         """
 
@@ -139,7 +140,7 @@ class Store(ABC):
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         """Send jobs that failed or were cancelled once more, under their ids; returns those that were.
 
-        Each is ready, with the attempts it had and one more granted, and else as a new one: without crashes, reason,
+        Each is ready, with the attempts it had, one more granted where none is left, and else as a new one: without crashes, reason,
         progress, expiry or wish to cancel. A whole goes with those of its parts that did not succeed, and is blocked
         until they have ended.
 
@@ -148,8 +149,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def unfinished(self, task: str, unique_key: str) -> str | None:
-        """The id of the unfinished job of this task that has this unique key."""
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        """The unfinished job of this task that has this unique key."""
 
     @abstractmethod
     def cancel_requests(self, worker_id: str) -> list[Claim]:

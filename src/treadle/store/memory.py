@@ -4,7 +4,6 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -88,15 +87,24 @@ class MemoryStore(Store):
         stand_ins: dict[str, Job] = {}
         with self.transaction():
             for job in unique:
-                twins = self._all(partial(_is_twin, job))
-                stand_ins.update((job.id, twin) for twin in twins)
-                if not twins:
+                twin = self._twin(job)
+                if twin is None:
                     self._keep(job)
+                else:
+                    stand_ins[job.id] = twin
             stand_ins = keys.with_parts(stand_ins, others)
             for job in others:
                 if job.id not in stand_ins:
                     self._keep(job)
         return stand_ins
+
+    def _twin(self, job: Job) -> Job | None:
+        """Who stands in for a job whose key is taken; None: it is to be kept."""
+        twin = self.unfinished(job.task, job.unique_key or "")
+        if twin is None or not twin.has_expired(job.enqueued_at_us):
+            return twin
+        self._expire([twin], job.enqueued_at_us)
+        return None
 
     def _keep(self, job: Job) -> None:
         if job.id in self._tables.jobs:
@@ -156,11 +164,11 @@ class MemoryStore(Store):
             self._change(self._tables.jobs[job.id], progress=Progress(done, job.size))
         return True
 
-    def unfinished(self, task: str, unique_key: str) -> str | None:
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
         def has_key(job: Job) -> bool:
             return (job.task, job.unique_key) == (task, unique_key) and not job.state.is_finished
 
-        return next((job.id for job in self._all(has_key)), None)
+        return next(iter(self._all(has_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         def is_wanted(job: Job) -> bool:
@@ -220,7 +228,7 @@ class MemoryStore(Store):
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
             is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
-            is_wanted = is_wanted and not _is_late(job, now_us)
+            is_wanted = is_wanted and not job.has_expired(now_us)
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
@@ -399,16 +407,19 @@ class MemoryStore(Store):
 
     def expire(self, now_us: int, limit: int) -> list[str]:
         with self.transaction():
-            late = self._all(lambda job: job.state in NOT_STARTED and _is_late(job, now_us))
+            late = self._all(lambda job: job.has_expired(now_us))
             late = sorted(late, key=lambda job: (job.expires_at_us or 0, job.id))[:limit]
-            for job in late:
-                failure = failure_of_expired(job.expires_at_us or 0)
-                self._change(job, state=State.FAILED, finished_at_us=now_us, failure=failure)
-            for part in [part for job in late for part in self._parts(job.id)]:
-                self._cancel(part.id, now_us)
-            for job in late:
-                self._unblock(job.group_id, now_us)
+            self._expire(late, now_us)
             return [job.id for job in late]
+
+    def _expire(self, late: Sequence[Job], now_us: int) -> None:
+        for job in late:
+            failure = failure_of_expired(job.expires_at_us or 0)
+            self._change(job, state=State.FAILED, finished_at_us=now_us, failure=failure)
+        for part in [part for job in late for part in self._parts(job.id)]:
+            self._cancel(part.id, now_us)
+        for job in late:
+            self._unblock(job.group_id, now_us)
 
     def forget_results(self, now_us: int, limit: int) -> int:
         def is_old(job: Job) -> bool:
@@ -471,13 +482,3 @@ class MemoryStore(Store):
         changed = msgspec.structs.replace(job, version=job.version + 1, **fields)
         self._tables.jobs[job.id] = changed
         return changed
-
-
-def _is_twin(job: Job, other: Job) -> bool:
-    """Whether another job is the one that has this one's unique key."""
-    return (other.task, other.unique_key) == (job.task, job.unique_key) and not other.state.is_finished
-
-
-def _is_late(job: Job, now_us: int) -> bool:
-    """Whether it had to begin before now."""
-    return job.expires_at_us is not None and job.expires_at_us <= now_us

@@ -23,7 +23,7 @@ from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
-from treadle.store.postgres_server import Connections, PostgresServer, Session
+from treadle.store.postgres_server import Connections, PostgresServer, Row, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
 from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 
@@ -108,16 +108,25 @@ class PostgresVerbs(Store):
             late = [job for job in late if job.id not in kept]
             twins = self._twins(session, late) if late else {}
             stand_ins.update({job.id: twins[_key(job)] for job in late if _key(job) in twins})
-            # Who had the key has ended since: so it may be free now.
+            # Who had the key has ended since, or has expired: so it may be free now.
             late = [job for job in late if _key(job) not in twins]
             if not late:
                 return stand_ins
         raise StoreLocked(f"jobs with the unique key {late[0].unique_key!r} begin and end all the time: try again")
 
     def _twins(self, session: Session, jobs: Sequence[Job]) -> dict[tuple[str, str | None], Job]:
-        """The unfinished jobs with the keys of these, by task and key."""
-        wanted = [{"task": job.task, "unique_key": job.unique_key} for job in jobs]
-        return {_key(job): job for job in map(rows.job_of, session.run(self._sql["get_unique"], keys=_listed(wanted)))}
+        """The unfinished jobs with the keys of these, by task and key; those that have expired fail instead."""
+        found = session.run(self._sql["get_unique"], keys=_listed_keys(map(_key, jobs)))
+        now_us = max(job.enqueued_at_us for job in jobs)
+        twins = {_key(twin): twin for twin in map(rows.job_of, found)}
+        late = {key: twin for key, twin in twins.items() if twin.has_expired(now_us)}
+        if late:
+            ids = [twin.id for twin in late.values()]
+            session.run(self._sql["lock_parts"], ids=ids)
+            # Who is just failing them is waited for, unlike by the duty.
+            session.run(self._sql["lock_jobs"], ids=ids)
+            self._expire(session, [(t.id, t.kind is Kind.WHOLE, t.expires_at_us) for t in late.values()], now_us)
+        return {key: twin for key, twin in twins.items() if key not in late}
 
     def _copy(self, jobs: Sequence[Job]) -> None:
         wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
@@ -133,19 +142,29 @@ class PostgresVerbs(Store):
             parts, wholes = ([id_ for id_, is_whole in family if is_whole is wanted] for wanted in (False, True))
             met = session.run(self._sql["cancel"], ids=parts, now=now_us)
             if wholes:
-                met += session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                ended = session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                # Somebody may have sent a whole once more since its open parts were looked for.
+                self._cancel_parts(session, [id_ for id_, _, state in ended if state == State.CANCELLED], now_us)
+                met += ended
             self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
         return {id_ for id_, _, _ in met} & set(ids)
 
+    def _cancel_parts(self, session: Session, wholes: Sequence[str], now_us: int) -> None:
+        family = session.run(self._sql["get_family"], ids=list(wholes)) if wholes else []
+        parts = [id_ for id_, is_whole in family if not is_whole]
+        if parts:
+            session.run(self._sql["cancel"], ids=parts, now=now_us)
+
     @_again_where_locked
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
-        try:
-            return self._redrive(ids, now_us)
-        except StoreError as error:
-            if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
-                raise
-        # Somebody has sent a job with the same key meanwhile, who is seen now.
-        return self._redrive(ids, now_us)
+        for _ in range(TRIES_FOR_KEYS):
+            try:
+                return self._redrive(ids, now_us)
+            except StoreError as error:
+                # Somebody has sent a job with the key of one of these meanwhile, which the next try sees.
+                if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                    raise
+        raise StoreLocked("jobs with the unique keys of these begin and end all the time: try again")
 
     def _redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         sent = set()
@@ -158,9 +177,9 @@ class PostgresVerbs(Store):
                     session.run(self._sql["restart_progress"], id=id_)
         return sent
 
-    def unfinished(self, task: str, unique_key: str) -> str | None:
-        found: str | None = self._value("get_unfinished", of_task=task, unique_key=unique_key)
-        return found
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        found = self._rows("get_unique", keys=_listed_keys([(task, unique_key)]))
+        return next(map(rows.job_of, found), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -367,18 +386,22 @@ class PostgresVerbs(Store):
             return []
         with self._connections.writing() as session:
             late = session.run(self._sql["get_expired"], now=now_us, limit=limit)
-            wholes = [id_ for id_, is_whole, _ in late if is_whole]
-            reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
-            expired = self._expire(session, reasons.keys() - set(wholes), reasons, now_us)
-            if wholes:
-                session.run(self._sql["lock_parts"], ids=wholes)
-                expired |= self._expire(session, wholes, reasons, now_us)
-                family = session.run(self._sql["get_family"], ids=list(expired.keys() & set(wholes)))
-                session.run(self._sql["cancel"], ids=[id_ for id_, is_whole in family if not is_whole], now=now_us)
-            self._unblock(session, dict.fromkeys(expired.values(), now_us))
+            expired = self._expire(session, late, now_us)
         return [id_ for id_, _, _ in late if id_ in expired]
 
-    def _expire(
+    def _expire(self, session: Session, late: Sequence[Row], now_us: int) -> set[str]:
+        """Fail those of these jobs that still wait, given as id, whether it is a whole, and when it had to begin."""
+        wholes = [id_ for id_, is_whole, _ in late if is_whole]
+        reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
+        expired = self._fail_late(session, reasons.keys() - set(wholes), reasons, now_us)
+        if wholes:
+            session.run(self._sql["lock_parts"], ids=wholes)
+            expired |= self._fail_late(session, wholes, reasons, now_us)
+            self._cancel_parts(session, list(expired.keys() & set(wholes)), now_us)
+        self._unblock(session, dict.fromkeys(expired.values(), now_us))
+        return set(expired)
+
+    def _fail_late(
         self, session: Session, ids: Iterable[str], reasons: Mapping[str, str | None], now_us: int
     ) -> dict[str, str | None]:
         """Fail those of these jobs that still wait; gives each with the whole that it is a part of."""
@@ -468,6 +491,10 @@ class PostgresStore(PostgresVerbs):
 
 def _key(job: Job) -> tuple[str, str | None]:
     return job.task, job.unique_key
+
+
+def _listed_keys(keys: Iterable[tuple[str, str | None]]) -> str:
+    return _listed({"task": task, "unique_key": unique_key} for task, unique_key in keys)
 
 
 def _listed(values: Any) -> str:

@@ -66,14 +66,23 @@ class SqliteVerbs(Store):
 
     def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
         """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        late = [job for job in jobs if not self._insert_free(connection, job)]
         # Nobody else writes meanwhile: who has the key is there still when it is looked for.
-        statement = self._sql["insert_unique_job"]
-        late = [job for job in jobs if not connection.execute(statement, rows.job_values(job)).rowcount]
-        stand_ins = {}
-        for job in late:
-            key = {"task": job.task, "unique_key": job.unique_key}
-            stand_ins[job.id] = rows.job_of(connection.execute(self._sql["get_unique"], key).fetchone())
-        return stand_ins
+        twins = [(job, self._twin(connection, job)) for job in late]
+        return {job.id: twin for job, twin in twins if twin is not None}
+
+    def _insert_free(self, connection: sqlite3.Connection, job: Job) -> bool:
+        """Keep a job if its key is free."""
+        return bool(connection.execute(self._sql["insert_unique_job"], rows.job_values(job)).rowcount)
+
+    def _twin(self, connection: sqlite3.Connection, job: Job) -> Job | None:
+        """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
+        twin = self.unfinished(job.task, job.unique_key or "")
+        if twin is not None and twin.has_expired(job.enqueued_at_us):
+            self._expire(connection, [(twin.id, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+            self._insert_free(connection, job)
+            return None
+        return twin
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -102,9 +111,8 @@ class SqliteVerbs(Store):
                     connection.execute(self._sql["restart_progress"], values)
         return sent
 
-    def unfinished(self, task: str, unique_key: str) -> str | None:
-        found: str | None = self._value("get_unfinished", task=task, unique_key=unique_key)
-        return found
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        return next(map(rows.job_of, self._rows("get_unique", task=task, unique_key=unique_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -301,14 +309,18 @@ class SqliteVerbs(Store):
             return []
         with self._connections.writing() as connection:
             late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
-            for id_, _, expires_at in late:
-                failure = rows.failure_json(failure_of_expired(expires_at))
-                connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
-            ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
-            connection.executemany(self._sql["cancel_parts"], ids)
-            connection.executemany(self._sql["request_cancel_of_parts"], ids)
-            self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
+            self._expire(connection, late, now_us)
         return [id_ for id_, _, _ in late]
+
+    def _expire(self, connection: sqlite3.Connection, late: Sequence[tuple[Any, ...]], now_us: int) -> None:
+        """Fail these jobs, given as id, whole and when each had to begin."""
+        for id_, _, expires_at in late:
+            failure = rows.failure_json(failure_of_expired(expires_at))
+            connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
+        ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
+        connection.executemany(self._sql["cancel_parts"], ids)
+        connection.executemany(self._sql["request_cancel_of_parts"], ids)
+        self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
 
     def forget_results(self, now_us: int, limit: int) -> int:
         if not self._value("is_any_result_old", now=now_us):

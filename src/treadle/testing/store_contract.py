@@ -672,6 +672,30 @@ class StoreContract:
             assert store.unfinished("task", "k") is None
             store.enqueue([make_job(unique_key="k")])
 
+    def test_a_job_that_has_expired_keeps_no_other_from_its_key(self) -> None:
+        """Also where nobody has failed it yet, as while no worker lives: what was sent in its place would be lost."""
+        whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
+        part = make_job(kind=Kind.PART, group_id=whole.id)
+        early, twins = (
+            [make_job(unique_key="k", enqueued_at_us=NOW_US + us) for us in (-1, 0)],
+            [make_job(unique_key="k")],
+        )
+        with self.opened() as store:
+            store.enqueue([part, whole])
+            assert store.enqueue(early[:1]).keys() == {early[0].id}
+            assert store.enqueue(early[1:]) == {}
+            assert store.enqueue(twins) == {twins[0].id: read(store, early[1])}
+            row = read(store, whole)
+            assert row.failure is not None
+            assert (row.finished_at_us, row.failure.error_class) == (NOW_US, "treadle.errors.JobExpired")
+            assert read(store, part).state is State.CANCELLED
+
+    def test_a_job_that_has_expired_while_it_runs_keeps_its_key(self) -> None:
+        """It has begun in time."""
+        with self.opened() as store:
+            job = self._running(store, unique_key="k", expires_at_us=NOW_US + 1)
+            assert store.enqueue([make_job(unique_key="k", enqueued_at_us=NOW_US + 9)]).popitem()[1].id == job.id
+
     # Forgetting results
 
     def test_a_result_is_kept_for_its_time_only(self) -> None:
@@ -998,7 +1022,7 @@ class StoreContract:
     # Sending once more
 
     def test_a_failed_job_is_sent_once_more(self) -> None:
-        """Under its id, with one attempt more than it had; the earlier ones stay."""
+        """Under its id, with one attempt more where none is left; the earlier ones stay."""
         with self.opened() as store:
             job = self._running(store)
             finish(store, job, Outcome.raised(ERROR, None))
@@ -1125,10 +1149,10 @@ class StoreContract:
             store.enqueue([new, make_job(unique_key="k", task="other")])
             with store.transaction():
                 assert store.redrive([old.id], NOW_US) == set()
-                assert (store.unfinished("task", "k"), store.unfinished("task", "j")) == (new.id, None)
+                assert (store.unfinished("task", "k"), store.unfinished("task", "j")) == (read(store, new), None)
             store.cancel([new.id], NOW_US)
             (sent,) = store.redrive([new.id, old.id], NOW_US)
-            assert store.unfinished("task", "k") == sent
+            assert store.unfinished("task", "k") == store.job(sent)
 
     # Wholes and their parts
 

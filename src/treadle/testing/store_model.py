@@ -80,6 +80,8 @@ class StoreModel:
         """Which job stands in for each that is not kept; wholes come before their parts."""
         stand_ins: dict[str, str] = {}
         for job in jobs:
+            late = [row for row in self._all(partial(_is_twin, job)) if row.is_late(job.enqueued_at_us)]
+            self._expire([row for row in late if row.state in NOT_STARTED], job.enqueued_at_us)
             twins = self._all(partial(_is_twin, job))
             if twins or job.group_id in stand_ins:
                 stand_ins[job.id] = twins[0].sent.id if twins else stand_ins[job.group_id or ""]
@@ -186,11 +188,14 @@ class StoreModel:
 
     def expire(self, now_us: int) -> set[str]:
         late = self._all(lambda row: row.state in NOT_STARTED and row.is_late(now_us))
+        self._expire(late, now_us)
+        return {row.sent.id for row in late}
+
+    def _expire(self, late: Sequence[Row], now_us: int) -> None:
         for row in late:
             row.leave(State.FAILED, now_us)
         self.cancel_open([part for row in late for part in self._parts(row.sent.id)], now_us)
         self._settle(late, now_us)
-        return {row.sent.id for row in late}
 
     def forget_results(self, now_us: int) -> int:
         """A result of None is that of a job whose result was forgotten."""

@@ -15,7 +15,7 @@ from tests import apps
 from tests.helpers import PATIENCE_S, eventually, jobs_app, python, working
 
 from treadle.errors import StoreError, StoreLocked, StoreUnavailable
-from treadle.job import Failure, Job, Outcome, Progress, Report
+from treadle.job import Failure, Job, Kind, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
@@ -242,6 +242,46 @@ def test_a_key_that_is_taken_while_a_job_is_sent_once_more_is_seen(store: Postgr
         thread.join(PATIENCE_S)
     assert sent == [set()]
     assert store.job(more.id) is not None
+
+
+def test_keys_that_are_taken_one_after_the_other_while_jobs_are_sent_once_more_are_seen(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """However often somebody is quicker."""
+    old = [make_job(id=f"job-{key}", unique_key=key) for key in "ab"]
+    store.enqueue(old)
+    store.cancel([job.id for job in old], NOW_US)
+    sent: list[object] = []
+    with _other(postgres_url) as second, _other(postgres_url) as third:
+        with second.transaction():
+            second.enqueue([make_job(unique_key="b")])
+            with store.transaction():
+                store.enqueue([make_job(unique_key="a")])
+                thread = _started(lambda: sent.append(third.redrive([job.id for job in old], NOW_US)))
+                eventually(lambda: _waits_for_a_lock(postgres_url))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+
+
+def test_the_parts_of_a_whole_that_is_sent_once_more_while_it_is_cancelled_are_cancelled_too(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Whoever comes first: a cancelled whole leaves no part that runs for nothing."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED)
+    part, held = make_job(kind=Kind.PART, group_id=whole.id), make_job()
+    store.enqueue([part, whole, held])
+    store.cancel([whole.id], NOW_US)
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.cancel([held.id], NOW_US)
+            # It has seen no open part of the whole when it waits for the other job.
+            thread = _started(lambda: other.cancel([held.id, whole.id], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            with _other(postgres_url) as third:
+                assert third.redrive([whole.id], NOW_US) == {whole.id}
+        thread.join(PATIENCE_S)
+    assert {row.state for row in store.jobs([whole.id, part.id]).values()} == {State.CANCELLED}
 
 
 def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:

@@ -115,7 +115,6 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_expired", "treadle_job_expiring"),
         ("redrive", "treadle_job_group"),
         ("redrive", "treadle_job_unique"),
-        ("get_unfinished", "treadle_job_unique"),
         ("lock_parts", "treadle_job_group"),
         ("get_old", "treadle_job_finished"),
     ],

@@ -97,7 +97,6 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("get_expired", "treadle_job_expiring (expires_at<?)"),
         ("redrive", "treadle_job_group (group_id=?)"),
         ("redrive", "treadle_job_unique (task=? AND unique_key=?)"),
-        ("get_unfinished", "treadle_job_unique (task=? AND unique_key=?)"),
         ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
     ],
 )

@@ -2,6 +2,10 @@
 
 import os
 import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests import apps
@@ -84,6 +88,31 @@ def test_a_job_that_ran_twice_is_told_once(app: Treadle, tmp_path: object) -> No
     eventually_ran = app.run_pending()
     assert len(eventually_ran) <= 1
     assert job.refresh().state is State.SUCCEEDED
+
+
+class _Meanwhile(ManualClock):
+    """Has something else happen between two readings of the time."""
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = iter((lambda: None, step))
+
+    def now_us(self) -> int:
+        next(self._steps, lambda: None)()
+        return super().now_us()
+
+
+def test_a_run_that_ends_meanwhile_takes_nothing_from_another(tmp_path: Path) -> None:
+    """As in two threads of a site in the mode `immediate`: each is known to the store by itself."""
+    url = f"sqlite:///{tmp_path}/jobs.sqlite3"
+    other = Treadle(url, registry=apps.app.registry, mode="collect", clock=ManualClock())
+    clock = _Meanwhile(other.run_pending)
+    clock.advance(1)
+    app = Treadle(url, registry=apps.app.registry, mode="collect", clock=clock)
+    with closing(app), closing(other):
+        job = app.job(other.send_function(apps.upper.options(run_after=timedelta(seconds=1)), "a").id)
+        app.run_pending()
+        assert job.refresh().state is State.SUCCEEDED
 
 
 def test_reports_are_kept(app: Treadle) -> None:

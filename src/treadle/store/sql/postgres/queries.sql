@@ -65,7 +65,7 @@ taken AS (
 finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
 
 -- fragment: as_new
--- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
 
@@ -188,6 +188,10 @@ SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
 FROM open WHERE job.id = open.id
 RETURNING job.id, job.group_id, job.state;
 
+-- name: lock_jobs
+-- Nobody else changes these jobs until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
 -- name: lock_parts
 -- Nobody ends, prunes or sends a part of these wholes until this transaction ends.
 SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
@@ -220,11 +224,6 @@ SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
     total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
     message = '', version = version + 1
 WHERE job_id = %(id)s OR job_id IN (SELECT id FROM treadle_job WHERE group_id = %(id)s AND finished_at IS NULL);
-
--- name: get_unfinished
--- The unfinished job with a unique key.
-SELECT id FROM treadle_job
-WHERE task = %(of_task)s AND unique_key = %(unique_key)s AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.

@@ -32,7 +32,7 @@ state IN ('running', 'succeeded')
 finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
 
 -- fragment: as_new
--- What a redrive sets beside the state: one attempt more, and the rest as of a new job.
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
 
@@ -114,11 +114,6 @@ SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
     total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
     message = '', version = version + 1
 WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
-
--- name: get_unfinished
--- The unfinished job with a unique key.
-SELECT id FROM treadle_job
-WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
