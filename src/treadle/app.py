@@ -34,7 +34,7 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
-from treadle.sending import Drafts
+from treadle.sending import Attendance, Drafts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
@@ -96,6 +96,7 @@ class Treadle:
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
         self._drafts = Drafts(self.settings, self._clock, alias)
+        self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
         self._is_findable = False
@@ -143,6 +144,8 @@ class Treadle:
 
     def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
         self._check_children_find_app()
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(self.store, jobs)
         self.store.enqueue(jobs)
         for job in jobs:
             self.events.announce(JobEnqueued(job))

@@ -21,6 +21,12 @@ class JobEnqueued(Event, frozen=True):
     job: Job
 
 
+class NobodyServes(Event, frozen=True):
+    """Jobs were sent to a queue that no live worker serves; told once a queue and process."""
+
+    queue: str
+
+
 class JobStarted(Event, frozen=True):
     """A pool took a job."""
 

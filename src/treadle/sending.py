@@ -1,6 +1,9 @@
-"""From a call to the rows that are sent: one job for a call, and for a `send_map` its parts and their whole."""
+"""From a call to the rows that are sent: one job for a call, and for a `send_map` its parts and their whole.
 
-from collections.abc import Sequence
+And whether anybody will run them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,11 +11,34 @@ import msgspec
 
 from treadle.clock import US_PER_S, Clock
 from treadle.errors import InvalidTask, PayloadTooLarge, suggestion
+from treadle.events import Event, NobodyServes
 from treadle.job import Job, Kind, new_id
 from treadle.settings import Settings
 from treadle.states import State
+from treadle.store.contract import Store
 from treadle.task import LIMITS, POOLS, BoundTask, Task
 from treadle.worker.execution import GATHER
+
+
+class Attendance:
+    """Tells of queues that are sent to and nobody serves; looks once for each."""
+
+    def __init__(self, clock: Clock, announce: Callable[[Event], None]) -> None:
+        self._clock = clock
+        self._announce = announce
+        self._seen: set[str] = set()
+
+    def look(self, store: Store, jobs: Iterable[Job]) -> None:
+        new = {job.queue for job in jobs} - self._seen
+        if not new:
+            return
+        self._seen |= new
+        now_us = self._clock.now_us()
+        # By the lease alone: this host may not be that of the workers.
+        live = [worker for worker in store.workers() if worker.lease_until_us >= now_us]
+        for queue in sorted(new):
+            if not any(queue in worker.queues or not worker.queues for worker in live):
+                self._announce(NobodyServes(queue))
 
 
 class Drafts:

@@ -110,6 +110,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Hear of changes at once, on one connection more a process; False, as PgBouncer needs it: look for them."""
     postgres_notify: bool = True
     """Tell those who listen of changes, at most 50 times a second a process."""
+    postgres_answer_timeout_s: Annotated[float, Meta(gt=0)] = 30
+    """A server that does not answer for so long counts as away: it, or a proxy before it, may hang. For as long may a
+    transaction of the store be idle before the server ends it."""
     embedded_claims_per_s: Count = 500
     """How many jobs an embedded worker takes a second at most, for the sake of its web process."""
 

@@ -23,6 +23,7 @@ from treadle.events import (
     LateResultRefused,
     LeaseLost,
     MessagesDropped,
+    NobodyServes,
     QueuePaused,
     QueueResumed,
     StoreAway,
@@ -112,6 +113,12 @@ def _line(event: Event) -> Line:
 @_line.register
 def _(event: JobEnqueued) -> Line:
     return Line(logging.DEBUG, "job %s (%s) sent", (event.job.id, event.job.task))
+
+
+@_line.register
+def _(event: NobodyServes) -> Line:
+    text = "no live worker serves the queue %r, so what is sent there waits: start one, as with `treadle worker run`"
+    return Line(logging.WARNING, text, (event.queue,))
 
 
 @_line.register

@@ -29,7 +29,10 @@ def open_store(url: str, settings: Settings) -> Store:
     address = _postgres_address(url)
     from treadle.store.postgres import PostgresStore
 
-    return PostgresStore(address, listen=settings.postgres_listen, notify=settings.postgres_notify)
+    return PostgresStore(
+        address, listen=settings.postgres_listen, notify=settings.postgres_notify,
+        answer_timeout_s=settings.postgres_answer_timeout_s,
+    )  # fmt: skip
 
 
 def check_url(url: str) -> None:

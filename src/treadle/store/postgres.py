@@ -22,6 +22,7 @@ from treadle.states import State
 from treadle.store import postgres_migrate, queries, rows
 from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
+from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
 from treadle.store.turns import Turn, turns, turns_around_paused, urgency
@@ -374,13 +375,15 @@ class PostgresStore(PostgresVerbs):
     """Jobs in a PostgreSQL database whose tables we make."""
 
     def __init__(
-        self, address: Address, *, listen: bool = True, notify: bool = True, missing: str = "run `treadle migrate`"
-    ) -> None:
+        self, address: Address, *, listen: bool = True, notify: bool = True,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S, missing: str = "run `treadle migrate`",
+    ) -> None:  # fmt: skip
         """`listen`: hear of changes at once, on a connection of its own; `notify`: tell those who listen.
 
-        `missing`: what to do where the tables are missing, for the message.
+        `answer_timeout_s`: after so long without an answer the server counts as away. `missing`: what to do where the
+        tables are missing, for the message.
         """
-        self.server = PostgresServer(address, notify=notify, missing=missing)
+        self.server = PostgresServer(address, notify=notify, answer_timeout_s=answer_timeout_s, missing=missing)
         super().__init__(self.server)
         self._listener = Listener(self.server) if listen else None
         self.alive_folder: Path | None = alive_folder(address)

@@ -34,6 +34,15 @@ _EXPLANATIONS: dict[str, tuple[type[StoreError], str]] = {
     "XX002": (StoreDamaged, "REINDEX what is named"),
 }
 """By code or by its beginning; the longest that fits counts."""
+_WHILE_CONNECTING = (
+    ("too many clients", _EXPLANATIONS["53300"]),
+    ("remaining connection slots", _EXPLANATIONS["53300"]),
+    ("too many connections", _EXPLANATIONS["53300"]),
+    ("password authentication failed", _EXPLANATIONS["28"]),
+    ("no password supplied", _EXPLANATIONS["28"]),
+    ("no pg_hba.conf entry", (StoreUnavailable, "let this user connect from here, in pg_hba.conf")),
+)
+"""By their text, as servers that speak English give it: an error of a connection that is being made has no code."""
 
 
 @contextlib.contextmanager
@@ -55,6 +64,9 @@ def _explain(error: Exception, where: str, missing: str, lost: str) -> StoreErro
         return SchemaMissing(f"{where} has no tables of Treadle ({text}): {missing}")
     if code == "42703":
         return SchemaMissing(f"{where} has tables of an older Treadle ({text}): {missing}")
+    for part, (kind, advice) in _WHILE_CONNECTING if not code else ():
+        if part in text:
+            return kind(f"{where}: {text}; nothing was done; {advice}")
     if isinstance(error, psycopg.OperationalError) and (not code or code.startswith(("08", "57P"))):
         return StoreUnavailable(f"{where}: {text}; {lost}")
     for length in (5, 2):

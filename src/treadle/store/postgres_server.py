@@ -13,6 +13,7 @@ session of the parent.
 """
 
 import contextlib
+import math
 import os
 import select
 import threading
@@ -26,6 +27,7 @@ from psycopg.pq import TransactionStatus
 from treadle.clock import Clock, SystemClock
 from treadle.errors import StoreError
 from treadle.store.postgres_address import Address, shown
+from treadle.store.postgres_connection import ANSWER_TIMEOUT_S, ImpatientConnection
 from treadle.store.postgres_errors import NOT_REACHED, explained
 
 Row = tuple[Any, ...]
@@ -82,11 +84,19 @@ class Session:
             raise
         self.run("RELEASE SAVEPOINT treadle")
 
+    @property
+    def _not_for_ever(self) -> str:
+        """Has the server end a transaction that we have given up: it would hold its locks as long as a proxy hangs."""
+        if not isinstance(self.connection, ImpatientConnection) or math.isinf(self.connection.answer_timeout_s):
+            return ""
+        limit_ms = math.ceil(self.connection.answer_timeout_s * 1000)
+        return f"; SET LOCAL idle_in_transaction_session_timeout = {limit_ms}"
+
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
         """A transaction, rolled back on error; else whoever asked for it commits."""
-        # Said each time: the database's own default may be another one.
-        self.run("BEGIN ISOLATION LEVEL READ COMMITTED")
+        # Said each time: the database's own defaults may be others.
+        self.run(f"BEGIN ISOLATION LEVEL READ COMMITTED{self._not_for_ever}")
         pid = os.getpid()
         try:
             yield
@@ -155,11 +165,16 @@ class PostgresServer:
         address: Address,
         *,
         notify: bool = True,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
         missing: str = "run `treadle migrate`",
         clock: Clock | None = None,
     ) -> None:
-        """`notify`: tell who listens; `missing`: what to do where the tables are missing, for the message."""
+        """`notify`: tell who listens; `missing`: what to do where the tables are missing, for the message.
+
+        A statement that has no answer after `answer_timeout_s` raises StoreUnavailable.
+        """
         self._address = address
+        self._answer_timeout_s = answer_timeout_s
         self.where = shown(address)
         self.missing = missing
         self.teller = Teller(clock or SystemClock(), is_on=notify)
@@ -263,7 +278,7 @@ class PostgresServer:
         else:
             connection.close()
 
-    def connect(self) -> Connection:
+    def connect(self) -> ImpatientConnection:
         """A new connection, which the caller closes. Raises StoreUnavailable."""
         with explained(self.where, self.missing, NOT_REACHED):
             # The address comes last: what a user has chosen stands.
@@ -271,7 +286,9 @@ class PostgresServer:
                 "connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE, "application_name": "treadle",
                 "client_encoding": "UTF8", **self._address,
             }  # fmt: skip
-            return psycopg.connect(**chosen, autocommit=True, prepare_threshold=None)
+            connection = ImpatientConnection.connect(**chosen, autocommit=True, prepare_threshold=None)
+        connection.answer_timeout_s = self._answer_timeout_s
+        return connection
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""

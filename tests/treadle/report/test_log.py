@@ -71,6 +71,11 @@ LINES = [
         "job 7 waits: no task is named 'a' here",
     ),
     (
+        facts.NobodyServes("mail"),
+        "WARNING",
+        "no live worker serves the queue 'mail', so what is sent there waits: start one, as with `treadle worker run`",
+    ),
+    (
         facts.LateResultRefused(JOB, "w"),
         "WARNING",
         "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
