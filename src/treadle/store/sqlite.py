@@ -264,14 +264,14 @@ class SqliteVerbs(Store):
             return []
         with self._connections.writing() as connection:
             late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
-            for id_, _, expires_at in late:
+            for id_, _, _, expires_at in late:
                 failure = rows.failure_json(failure_of_expired(expires_at))
                 connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
-            ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
-            connection.executemany(self._sql["cancel_parts"], ids)
-            connection.executemany(self._sql["request_cancel_of_parts"], ids)
-            self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
-        return [id_ for id_, _, _ in late]
+            wholes = [{"id": id_, "now": now_us} for id_, kind, _, _ in late if kind == Kind.WHOLE]
+            connection.executemany(self._sql["cancel_parts"], wholes)
+            connection.executemany(self._sql["request_cancel_of_parts"], wholes)
+            self._unblock(connection, {group_id for _, _, group_id, _ in late} - {None}, now_us)
+        return [id_ for id_, _, _, _ in late]
 
     def forget_results(self, now_us: int, limit: int) -> int:
         if not self._value("is_any_result_old", now=now_us):
