@@ -73,7 +73,7 @@ TREADLE = Library(
     module="with_treadle",
     worker=("treadle.cli", "worker", "run", "benchmarks.apps.with_treadle:app", "--concurrency", "2"),
     bulk="send_many",
-    notes="all defaults; its children run at niceness 15",
+    notes="all defaults; its children run at niceness 12",
     is_ours=True,
 )
 HUEY = Library(

@@ -137,6 +137,7 @@ class Treadle:
         The items travel in `parts` parts, which run in parallel. By default there are 16 for each
         core of `concurrency`; where the last map of this task has shown how long an item takes, fewer
         if a part would take less than 5 ms, and more, up to 1000, if one would take longer than 2 s.
+        Where a part would be larger than `max_payload_bytes`, there are as many more as it needs.
         The result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
@@ -148,8 +149,11 @@ class Treadle:
         if reduce is not None and self._known(reduce).settings.connection is not None:
             tasks.append(reduce)
         items = list(items)
-        most_parts = parts or fitting_parts(len(items), self.slots, self.store.item_s(task.name))
-        jobs = self._drafts.map(task, items, reduce, most_parts)
+        if parts is None:
+            fitting = fitting_parts(len(items), self.slots, self.store.item_s(task.name))
+            jobs = self._drafts.map_that_fits(task, items, reduce, fitting)
+        else:
+            jobs = self._drafts.map(task, items, reduce, parts)
         return self._send(jobs, connection_of(tasks))[-1]
 
     def schedule(

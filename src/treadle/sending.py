@@ -32,7 +32,7 @@ MOST_PARTS = 1000
 def fitting_parts(items: int, slots: int, item_s: float | None) -> int:
     """Into how many parts to cut a map over so many items; `item_s`: how long one takes, if that is known."""
     usual = PARTS_PER_SLOT * slots
-    if item_s is None:
+    if item_s is None or item_s < 0:  # The clock was set back meanwhile.
         return usual
     total_s = items * item_s
     fine = min(math.ceil(total_s / LONG_PART_S), MOST_PARTS)
@@ -102,12 +102,26 @@ class Drafts:
             whole,
         ]
 
+    def map_that_fits(
+        self, task: Task[..., Any], items: Sequence[Any], reduce: Task[..., Any] | None, parts: int
+    ) -> list[Job]:
+        """The same in more than `parts` parts where these would be too large. Raises PayloadTooLarge for one item."""
+        while True:
+            try:
+                return self.map(task, items, reduce, parts)
+            except PayloadTooLarge:
+                if parts >= len(items):
+                    raise
+            parts *= 2
+
     def _part(self, task: Task[..., Any], items: Sequence[Any], whole_id: str, index: int) -> Job:
         for item in items:
             task.bind(item)
         try:
             payload = task.encode_items(items, f"part {index} of {task.name}", self._settings.max_payload_bytes)
         except PayloadTooLarge as error:
+            if len(items) == 1:
+                raise
             raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
         part = self._job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
         # The limit is for one call: a part whose items all keep it must not be killed.

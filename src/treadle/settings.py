@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a link to a job's status is good for."""
     python: str | None = None
     """The interpreter of child processes, where `sys.executable` is not one."""
-    job_nice: Nice = 15
+    job_nice: Nice = 12
     """Niceness of the processes that run jobs; they stand back behind those of `pool.map` too."""
     recycle_after_tasks: Count | None = None
     """After so many jobs a child process of a worker is replaced by a fresh one; None: never."""
@@ -86,7 +86,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A child process of a worker that holds more memory than this after a job is replaced; None: never."""
     pool_nice: Nice = 10
     """Niceness of the processes behind `pool.map`. Beside this process, where it computes on the same core all the time,
-    10 leaves them a tenth of that core, 5 a quarter, 15 a thirtieth; on an idle core they have all of it."""
+    10 leaves them a tenth of that core, 5 a quarter, 12 a fifteenth; on an idle core they have all of it."""
     drain_s: Seconds = 10
     """How long a stopping worker waits for running jobs before it interrupts them."""
     deliver_s: Seconds = 10

@@ -6,6 +6,7 @@ from tests import apps
 
 from treadle.app import Treadle
 from treadle.clock import US_PER_S
+from treadle.errors import PayloadTooLarge
 from treadle.events import Event, NobodyServes
 from treadle.sending import Attendance, fitting_parts
 from treadle.store.memory import MemoryStore
@@ -74,6 +75,7 @@ def test_a_send_to_a_server_looks_for_workers(postgres_url: str) -> None:
         (1000, 0.00001, 2),  # 10 ms of work are two parts of 5 ms
         (10, 0.00001, 1),  # never none
         (1000, 0, 1),
+        (1000, -1.0, 64),  # measured while the clock was set back
         (1000, 1.0, 500),  # 2 s each, where 64 would take 16 s each
         (100_000, 1.0, 1000),  # never more rows than that
     ],
@@ -86,3 +88,20 @@ def test_parts_are_neither_too_short_nor_too_long(items: int, item_s: float | No
 def test_many_slots_have_their_sixteen_parts_each() -> None:
     """Whatever the number of rows."""
     assert fitting_parts(1_000_000, 100, 0.01) == 1600
+
+
+def test_items_too_large_for_so_few_parts_travel_in_more() -> None:
+    """A map whose items were quick is cut into fewer parts the next time, which may hold more than a payload can."""
+    app = Treadle("memory://", registry=apps.app.registry, app="tests.apps:app", concurrency=1, max_payload_bytes=1000)
+    for _ in range(2):
+        whole = app.send_map(apps.string_length, ["x" * 50] * 100)
+        app.run_pending()
+        assert whole.result() == [50] * 100
+
+
+def test_an_item_that_is_too_large_is_told_as_that() -> None:
+    """No number of parts would help."""
+    app = Treadle("memory://", registry=apps.app.registry, app="tests.apps:app", max_payload_bytes=1000)
+    with pytest.raises(PayloadTooLarge, match=r"part 3 of .* bytes as JSON") as caught:
+        app.send_map(apps.string_length, ["x", "x", "x", "x" * 1000])
+    assert "more parts" not in str(caught.value)

@@ -8,15 +8,20 @@ was seen to is never seen to again.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from treadle.clock import Clock
+from treadle.clock import US_PER_S, Clock
+from treadle.cron import Cron
+from treadle.errors import InvalidSchedule, StoreError
 from treadle.events import Event, JobEnqueued
 from treadle.job import Job
-from treadle.schedule import Schedule, Tick
+from treadle.schedule import GRACE_S, Schedule, Tick
 from treadle.store.contract import ScheduleRow, Store
 from treadle.worker.upkeep import Duty
 
 LOOK_EVERY_S = 0.25
 """How late a tick may be sent: a look at the clock, together with the other duties of a worker."""
+
+UNREADABLE_S = 86_400
+"""After so long a schedule whose times this version cannot read is taken for one that nobody sees to."""
 
 
 class Scheduling:
@@ -50,8 +55,23 @@ class Scheduling:
         if not self._is_declared:
             self._declare(self._schedules, now_us)
             self._is_declared = True
+        self._see_to_all(now_us)
+
+    def _see_to_all(self, now_us: int) -> None:
+        """Each of them, though another cannot be sent: that one is tried again with the next look."""
         rows = self._rows(now_us)
-        self._due_us = min(self._see_to(schedule, rows[schedule.name], now_us) for schedule in self._schedules)
+        due_us, errors = [], []
+        for schedule in self._schedules:
+            try:
+                due_us.append(self._see_to(schedule, rows[schedule.name], now_us))
+            except StoreError:
+                raise
+            except Exception as error:
+                error.add_note(f"so nothing is sent for the schedule {schedule.name!r}")
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        self._due_us = min(due_us)
 
     def _rows(self, now_us: int) -> dict[str, ScheduleRow]:
         """The rows of our schedules; what somebody has deleted goes on from where we know that it was."""
@@ -77,8 +97,10 @@ class Scheduling:
     def _see_to(self, schedule: Schedule, row: ScheduleRow, now_us: int) -> int:
         """Send each tick of a schedule that is due, and return when to look again."""
         if not is_of(row, schedule):
-            # A newer version of the code has declared it anew, and runs already: it is no longer ours.
-            return schedule.cron.next_us(now_us)
+            # Another version of the code has declared it anew, and runs: it is no longer ours, while somebody sees to it.
+            if now_us < (left_us := left_at_us(row)):
+                return left_us
+            (row,) = self._declare([schedule], now_us)
         seen_us = row.seen_at_us
         while tick := schedule.due(seen_us, now_us):
             if not self._send(schedule, seen_us, tick):
@@ -106,6 +128,19 @@ class Scheduling:
 
 class _Overtaken(Exception):
     """Takes back what was sent for a tick that another worker has seen to."""
+
+
+def left_at_us(row: ScheduleRow) -> int:
+    """When nobody sees to a schedule any more as its row has it, if it is not moved on until then.
+
+    An old worker may have been started once more while the last of the new ones began, and be gone since.
+    """
+    try:
+        due_us = Cron(row.cron, row.timezone).next_us(row.seen_at_us)
+    except InvalidSchedule:
+        # Times that only the other version understands.
+        due_us = row.seen_at_us + UNREADABLE_S * US_PER_S
+    return due_us + GRACE_S * US_PER_S
 
 
 def is_of(row: ScheduleRow, schedule: Schedule) -> bool:

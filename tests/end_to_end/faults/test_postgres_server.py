@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from benchmarks.servers import PostgresServer
 from tests import postgres
 from tests.end_to_end.apps import faults
 from tests.end_to_end.faults.checker import assert_nothing_is_lost, is_all_done
@@ -31,20 +32,20 @@ END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE app
 
 
 @pytest.fixture
-def server() -> Iterator[postgres.OwnServer]:
+def server() -> Iterator[PostgresServer]:
     with postgres.a_server() as server:
         yield server
 
 
 @pytest.fixture
-def app(server: postgres.OwnServer) -> Iterator[Treadle]:
+def app(server: PostgresServer) -> Iterator[Treadle]:
     app = Treadle(server.url, registry=faults.app.registry, app=TARGET)
     yield app
     app.close()
 
 
 @pytest.fixture
-def jobs(server: postgres.OwnServer, app: Treadle) -> Iterator[Jobs]:
+def jobs(server: PostgresServer, app: Treadle) -> Iterator[Jobs]:
     jobs = Jobs(server.url)
     yield jobs
     jobs.close()

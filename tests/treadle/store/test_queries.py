@@ -120,6 +120,21 @@ def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) 
     assert "SCAN treadle_job" not in plan(connection, name)
 
 
+@pytest.mark.parametrize("name", ["claim", "claim_in_queue"])
+def test_a_claim_is_guarded_where_the_queue_was_paused_after_the_look(name: str) -> None:
+    """The look before it sees a moment ago."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in migrate.migrations("sqlite"):
+        apply(connection, migration)
+    connection.execute(FILL, {"state": "ready", "count": 1})
+    connection.execute("INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'process', '[]', 1, 1, 1)")
+    values = {**_values(name), "worker_id": "w", "queue": "queue 1", "pool": "processes"}
+    connection.execute("INSERT INTO treadle_paused_queue VALUES ('queue 1', 1)")
+    assert connection.execute(STATEMENTS[name], values).fetchall() == []
+    connection.execute("DELETE FROM treadle_paused_queue")
+    assert len(connection.execute(STATEMENTS[name], values).fetchall()) == 1
+
+
 def test_fragments_are_put_in_their_places() -> None:
     """`{name}` in a statement is the text of that fragment."""
     made = Queries("-- fragment: columns\n-- What.\na, b\n-- name: get\n-- Get it.\nSELECT {columns} FROM t;\n")

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests import apps
 from tests.helpers import eventually, jobs_app, working
@@ -186,6 +187,63 @@ def test_another_cron_text_begins_anew(scene: Scene) -> None:
         old()
         scene.clock.advance(3600)
     assert scene.sent() == ["2026-01-01T04:00:00", "2026-01-02T04:00:00"]
+
+
+def test_a_schedule_that_old_code_has_taken_back_is_not_lost(scene: Scene) -> None:
+    """An old worker was started once more after the new one, and is gone: its next tick shows that nobody sees to it."""
+    new = scene.worker(daily("0 4 * * *"))
+    new()
+    scene.worker(daily("0 3 * * *"))()
+    for _ in range(5 * 60):
+        scene.clock.advance(60)
+        new()
+    assert scene.sent() == ["2026-01-01T04:00:00"]
+
+
+def test_a_schedule_that_old_code_still_sees_to_is_left_to_it(scene: Scene) -> None:
+    """Else both would take it from each other for ever."""
+    new = scene.worker(daily("0 4 * * *"))
+    new()
+    old = scene.worker(daily("0 3 * * *"))
+    for _ in range(5 * 60):
+        old()
+        new()
+        scene.clock.advance(60)
+    assert scene.sent() == ["2026-01-01T03:00:00"]
+
+
+def test_a_schedule_with_times_that_nobody_can_read_is_taken_back_after_a_day(scene: Scene) -> None:
+    """Newer code has declared it in a way that this one does not know, and is gone; what was missed is caught up with."""
+    look = scene.worker(daily())
+    look()
+    (row,) = scene.store.schedules()
+    scene.store.keep_schedules([msgspec.structs.replace(row, cron="each day", seen_at_us=scene.clock.now_us())])
+    for _ in range(3 * 24):
+        scene.clock.advance(3600)
+        look()
+    assert scene.sent() == ["2026-01-01T03:00:00", "2026-01-02T03:00:00", "2026-01-03T03:00:00"]
+
+
+def test_a_schedule_that_cannot_be_sent_keeps_no_other_from_being_sent(scene: Scene) -> None:
+    """It says what is wrong, and sends its tick when it can."""
+    broken = {"broken"}
+
+    def job_of(schedule: Schedule, tick: Tick) -> Job:
+        if schedule.name in broken:
+            raise InvalidTask("it expires before it runs")
+        return _job(schedule, tick)
+
+    schedules = [daily(name="broken"), daily(name="sound")]
+    look = Scheduling(schedules, scene.store, job_of, scene.clock, scene.events.append).look
+    look()
+    scene.clock.advance(3 * 3600)
+    with pytest.raises(InvalidTask) as caught:
+        look()
+    assert caught.value.__notes__ == ["so nothing is sent for the schedule 'broken'"]
+    assert [job.headers["schedule"] for job in scene.jobs()] == ["sound"]
+    broken.clear()
+    look()
+    assert [job.headers["schedule"] for job in scene.jobs()] == ["sound", "broken"]
 
 
 def test_a_schedule_that_is_no_longer_declared_sends_nothing(scene: Scene) -> None:
