@@ -393,9 +393,11 @@ class PostgresVerbs(Store):
         """Fail those of these jobs that still wait, given as id, whether it is a whole, and when it had to begin."""
         wholes = [id_ for id_, is_whole, _ in late if is_whole]
         reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
+        if wholes:
+            # First of all: what follows waits for nobody.
+            session.run(self._sql["lock_parts"], ids=wholes)
         expired = self._fail_late(session, reasons.keys() - set(wholes), reasons, now_us)
         if wholes:
-            session.run(self._sql["lock_parts"], ids=wholes)
             expired |= self._fail_late(session, wholes, reasons, now_us)
             self._cancel_parts(session, list(expired.keys() & set(wholes)), now_us)
         self._unblock(session, dict.fromkeys(expired.values(), now_us))

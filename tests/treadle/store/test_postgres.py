@@ -284,6 +284,25 @@ def test_the_parts_of_a_whole_that_is_sent_once_more_while_it_is_cancelled_are_c
     assert {row.state for row in store.jobs([whole.id, part.id]).values()} == {State.CANCELLED}
 
 
+def test_who_waits_for_the_parts_of_an_expired_whole_holds_no_other_job(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Else who holds such a part, and waits for the other job, would wait for ever."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, expires_at_us=NOW_US)
+    part, late = make_job(kind=Kind.PART, group_id=whole.id), make_job(expires_at_us=NOW_US)
+    store.enqueue([part, whole, late])
+    with _other(postgres_url) as other, psycopg.connect(postgres_url) as raw:
+        with store.transaction():
+            store.cancel([part.id], NOW_US)
+            thread = _started(lambda: other.expire(NOW_US, 9))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            free = raw.execute("SELECT id FROM treadle_job WHERE id = %s FOR UPDATE SKIP LOCKED", [late.id]).fetchall()
+            raw.rollback()
+        thread.join(PATIENCE_S)
+    assert free == [(late.id,)]
+    assert read(store, late).state is State.FAILED
+
+
 def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:
     """The second one waits for the first, and finds nothing."""
     store.register(make_worker("worker"))
