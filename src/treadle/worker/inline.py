@@ -12,9 +12,9 @@ from treadle.pools.contract import reporting_to
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.task import POOLS
+from treadle.worker.completion import CALLER
 from treadle.worker.execution import Runner, Work, whole_payload
 
-WORKER_ID = "inline"
 ALL = 1_000_000
 
 
@@ -31,7 +31,7 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     while job := _claim_one(store, clock, pools):
         _run(job, store, runner, settings, clock)
         ran.append(job.id)
-    store.deregister([WORKER_ID])
+    store.deregister([CALLER])
     return ran
 
 
@@ -39,7 +39,7 @@ def _register(store: Store, clock: Clock, settings: Settings) -> None:
     now_us = clock.now_us()
     store.register(
         WorkerRow(
-            id=WORKER_ID, host=socket.gethostname(), pid=os.getpid(), kind="embedded", started_at_us=now_us,
+            id=CALLER, host=socket.gethostname(), pid=os.getpid(), kind="embedded", started_at_us=now_us,
             last_seen_at_us=now_us, lease_until_us=now_us + round(settings.lease_s * US_PER_S),
         )
     )  # fmt: skip
@@ -47,7 +47,7 @@ def _register(store: Store, clock: Clock, settings: Settings) -> None:
 
 def _claim_one(store: Store, clock: Clock, pools: tuple[str, ...]) -> Job | None:
     for pool in pools:
-        for job in store.claim(WORKER_ID, 1, clock.now_us(), pool=pool, starts=True):
+        for job in store.claim(CALLER, 1, clock.now_us(), pool=pool, starts=True):
             return job
     return None
 
