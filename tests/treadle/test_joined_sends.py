@@ -193,7 +193,7 @@ def test_in_immediate_mode_the_job_runs_inside_the_transaction(tmp_path: Path) -
     app.store.counts()
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as connection:
         job = app.send_function(apps.string_length.options(connection=connection), "abc")
-        assert job.state is State.SUCCEEDED
+        assert (job.state, job.result()) == (State.SUCCEEDED, 3)
         connection.rollback()
     assert nothing_sent(app)
 
