@@ -60,6 +60,27 @@ def _meet(fault: str, where: str) -> None:
         raise ValueError(fault)
 
 
+kept: list[Any] = []
+"""Connections that nobody closes, as those of a pool."""
+
+
+@app.task(takes_context=True)
+def pay_and_forget(context: Context, url: str, raises: bool) -> None:
+    """Leaves its transaction open, on a connection that stays."""
+    is_sqlite = url.startswith("sqlite")
+    kept.append(sqlite3.connect(url.removeprefix("sqlite:///")) if is_sqlite else psycopg.connect(url))
+    kept[-1].execute(INSERT)
+    context.complete_in(kept[-1])
+    if raises:
+        raise ValueError("of no interest")
+
+
+@app.task(takes_context=True)
+def complete_only(context: Context) -> None:
+    """On the last connection that was kept."""
+    context.complete_in(kept[-1])
+
+
 @app.task(takes_context=True)
 async def pay_soon(context: Context, url: str) -> None:
     with connected(url) as connection:

@@ -149,12 +149,13 @@ class Treadle:
         if reduce is not None and self._known(reduce).settings.connection is not None:
             tasks.append(reduce)
         items = list(items)
+        connection = connection_of(tasks)
         if parts is None:
-            fitting = fitting_parts(len(items), self.slots, self.store.item_s(task.name))
+            fitting = fitting_parts(len(items), self.slots, self._store_of(connection).item_s(task.name))
             jobs = self._drafts.map_that_fits(task, items, reduce, fitting)
         else:
             jobs = self._drafts.map(task, items, reduce, parts)
-        return self._send(jobs, connection_of(tasks))[-1]
+        return self._send(jobs, connection)[-1]
 
     def schedule(
         self,
@@ -195,6 +196,9 @@ class Treadle:
     def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
         is_unseen = partial(is_open, driver_connection(connection)) if connection is not None else None
         return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
+
+    def _store_of(self, connection: Any) -> Store:
+        return self.store if connection is None else self._joined(connection)
 
     def _joined(self, connection: Any) -> Store:
         """The store in the transaction of a caller's connection. Raises CannotJoin, or SchemaMissing."""
@@ -516,7 +520,7 @@ class Treadle:
     def enqueue(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
         """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
         self._check_children_find_app()
-        store = self.store if connection is None else self._joined(connection)
+        store = self._store_of(connection)
         if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
             self._attendance.look(store, drafts)
         stand_ins = store.enqueue(drafts)

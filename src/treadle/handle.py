@@ -131,6 +131,9 @@ class JobHandle(Generic[R]):
         except JobNotFound:
             if not self._is_unseen():
                 raise
+        if self.state.is_finished:
+            # It has run inside the send, in immediate mode.
+            return self
         raise WouldDeadlock(f"job {self.id} was sent in a transaction that is still open, where no worker can see it")
 
     def result(self, timeout_s: float | None = None) -> R:

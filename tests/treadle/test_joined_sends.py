@@ -157,6 +157,8 @@ def test_a_database_without_tables_is_refused_at_once(tmp_path: Path) -> None:
         connection.execute("INSERT INTO own VALUES ('a')")
         with pytest.raises(SchemaMissing, match=r"jobs.sqlite3 has no tables of Treadle: .*treadle migrate"):
             app.send_function(apps.upper.options(connection=connection), "a")
+        with pytest.raises(SchemaMissing, match=r"jobs.sqlite3 has no tables of Treadle: .*treadle migrate"):
+            app.send_map(apps.upper.options(connection=connection), ["a"])
 
 
 def test_the_store_is_opened_inside_the_callers_transaction(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_in_immediate_mode_the_job_runs_inside_the_transaction(tmp_path: Path) -
     app.store.counts()
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as connection:
         job = app.send_function(apps.string_length.options(connection=connection), "abc")
-        assert job.state is State.SUCCEEDED
+        assert (job.state, job.result()) == (State.SUCCEEDED, 3)
         connection.rollback()
     assert nothing_sent(app)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
+from psycopg.pq import PipelineStatus
 
 from treadle.clock import SystemClock
 from treadle.errors import CannotJoin
@@ -72,9 +73,15 @@ class CallersConnection(ForeignConnections):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
+        self._refuse_pipeline()
         if not _is_in_transaction(self._session):
             raise nothing_to_join(self.where)
         yield self._session
+
+    def _refuse_pipeline(self) -> None:
+        """Its statements give their rows later, and there is no telling now what was kept."""
+        if self._session.connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise CannotJoin(f"{self.where} is in pipeline mode: send outside of `with connection.pipeline()`")
 
 
 class JoinedPostgres(Joined, PostgresVerbs):

@@ -6,16 +6,29 @@ agreed upon between the run and its worker. What the run tells its worker in the
 was not committed; if it was, the worker finds that refused and the job succeeded under the run's own claim.
 """
 
-from typing import Any
+import contextlib
+from typing import Any, NamedTuple
 
 import msgspec
 
 from treadle.errors import ClaimLost, CompletionError, NotCommitted
 from treadle.job import Claim, Ending, Job, Kind, Outcome
-from treadle.store.joining import join
+from treadle.store.joining import driver_connection, is_open, join
 
-_completed: dict[Claim, Outcome] = {}
+
+class _Completion(NamedTuple):
+    """An end that a run has written, and the driver's connection that it is written on."""
+
+    outcome: Outcome
+    connection: Any
+
+
+_completed: dict[Claim, _Completion] = {}
 """What runs in this process have written as the ends of their jobs, until they have ended."""
+
+CALLER = "inline-"
+"""How the worker of jobs is named that are run inside a call, as in the mode `immediate`: there the caller may have begun
+the transaction, and nobody else waits for its end."""
 
 
 def complete(job: Job, result: str, connection: Any, now_us: int, *, notify: bool) -> None:
@@ -26,7 +39,7 @@ def complete(job: Job, result: str, connection: Any, now_us: int, *, notify: boo
             f"job {job.id} is not held by this run any more, so its end was not written: it was taken back from the "
             "worker, or was completed before; roll back, since another run may do the same work"
         )
-    _completed[job.claim] = outcome
+    _completed[job.claim] = _Completion(outcome, driver_connection(connection))
 
 
 def refuse_one_of_many(job: Job) -> None:
@@ -45,12 +58,24 @@ def as_started(job: Job, now_us: int) -> Job:
 
 def completed(job: Job) -> Outcome | None:
     """What this run has written as the end of its job, committed or not."""
-    return _completed.get(job.claim)
+    found = _completed.get(job.claim)
+    return None if found is None else found.outcome
 
 
 def forget(job: Job) -> bool:
     """The run has ended. Returns whether it had written the end of its job."""
-    return _completed.pop(job.claim, None) is not None
+    found = _completed.pop(job.claim, None)
+    if found is not None and not (job.worker_id or "").startswith(CALLER):
+        _roll_back(found.connection)
+    return found is not None
+
+
+def _roll_back(connection: Any) -> None:
+    """End a transaction that the run has left open: it locks the job's row, which its worker is about to write."""
+    # A connection that cannot roll back is one that has lost its transaction, or one that its owner will close.
+    with contextlib.suppress(Exception):
+        if is_open(connection):
+            connection.rollback()
 
 
 def not_committed(job: Job) -> NotCommitted:

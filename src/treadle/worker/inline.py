@@ -12,6 +12,7 @@ from treadle.pools.contract import reporting_to
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.task import POOLS
+from treadle.worker.completion import CALLER
 from treadle.worker.execution import Runner, Work, whole_payload
 
 ALL = 1_000_000
@@ -36,7 +37,7 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
 
 def _register(store: Store, clock: Clock, settings: Settings) -> str:
     """Make this run known under a name of its own: others may begin and end in other threads, or inside of it."""
-    worker_id = f"inline-{new_id()}"
+    worker_id = f"{CALLER}{new_id()}"
     now_us = clock.now_us()
     store.register(
         WorkerRow(

@@ -108,7 +108,14 @@ class Worker:
         )  # fmt: skip
 
     def run(self) -> None:
-        """Work until `stop` is called. Raises PoolBroken where child processes cannot be started."""
+        """Work until `stop` is called.
+
+        Raises PoolBroken where child processes cannot be started, and StoreError inside a transaction.
+        """
+        if self._store.is_in_transaction():
+            raise StoreError(
+                "a worker cannot run inside a transaction: nobody would see what it does, and it would wait for itself"
+            )
         current.loop_threads.add(threading.get_ident())
         try:
             self._run()

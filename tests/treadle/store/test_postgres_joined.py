@@ -127,6 +127,17 @@ def test_a_transaction_in_autocommit_is_joined(store: PostgresStore, raw: Raw) -
     assert len(found(store)) == 1
 
 
+def test_a_pipeline_is_not_joined(store: PostgresStore, raw: Raw) -> None:
+    """There statements give no rows yet, by which a verb knows what it has done; the transaction can go on."""
+    with raw.pipeline():
+        raw.execute("INSERT INTO own VALUES ('a')")
+        with pytest.raises(CannotJoin, match=r"is in pipeline mode: send outside of `with connection\.pipeline\(\)`"):
+            JoinedPostgres(raw, notify=True).enqueue([make_job()])
+    JoinedPostgres(raw, notify=True).enqueue([make_job()])
+    raw.commit()
+    assert (len(found(store)), owned(raw)) == (1, [("a",)])
+
+
 def test_a_schema_without_tables_is_told_what_to_do(postgres_url: str) -> None:
     """The caller's transaction can go on after the question."""
     with psycopg.connect(postgres_url) as connection:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from tests import postgres
 from tests.helpers import PATIENCE_S, eventually, open_files, python
+from tests.proxy import Proxy
 
+from treadle.store import postgres_wakeup
 from treadle.store.postgres import PostgresStore
 from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import NOTIFY_EVERY_S
@@ -149,6 +152,30 @@ def test_a_lost_connection_is_made_anew(store: PostgresStore, postgres_url: str)
         _end_listening_session(other)
         assert wakeup.wait(PATIENCE_S / 2)
         store.server.teller._last_s = float("-inf")
+        store.enqueue([make_job()])
+        assert wakeup.wait(PATIENCE_S / 2)
+
+
+def test_a_connection_that_is_silent_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy hangs: nothing comes by that connection any more, and nothing says so."""
+    monkeypatch.setattr(postgres_wakeup, "ASK_EVERY_S", 0.1)
+    with postgres.a_server() as own, Proxy(own.folder / ".s.PGSQL.5432") as proxy:
+        address = parse(f"postgresql://treadle@127.0.0.1:{proxy.port}/postgres?sslmode=disable")
+        store = PostgresStore(address, answer_timeout_s=0.3)
+        store.prepare()
+        with Patient(store) as wakeup:
+            proxy.hang()
+            assert wakeup.wait(PATIENCE_S / 2)
+        store.close()
+
+
+def test_a_server_that_answers_is_listened_to_on_one_connection(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be asked wakes nobody, and what is told meanwhile is heard."""
+    monkeypatch.setattr(postgres_wakeup, "ASK_EVERY_S", 0.001)
+    with Patient(store) as wakeup:
+        assert not wakeup.wait(0.2)
         store.enqueue([make_job()])
         assert wakeup.wait(PATIENCE_S / 2)
 

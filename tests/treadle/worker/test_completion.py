@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,17 @@ def test_a_function_that_does_not_commit_has_failed(app: Treadle, url: str, jour
     assert paid(url) == 0
 
 
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("pool", ["processes", "threads"])
+def test_a_transaction_that_was_left_open_holds_nobody_up(app: Treadle, url: str, pool: str, raises: bool) -> None:
+    """It is rolled back, though its connection stays: it has locked the row that the worker writes next."""
+    with working(app):
+        job = app.send_function(completing.pay_and_forget.options(pool=pool), url, raises)
+        with pytest.raises(JobFailed, match="of no interest" if raises else "NotCommitted"):
+            job.result(PATIENCE_S)
+    assert paid(url) == 0
+
+
 # One run, in this thread
 
 
@@ -236,6 +248,21 @@ def test_run_pending_takes_the_end_as_it_is(app: Treadle, url: str, journal: Pat
     (job,) = app.run_pending()
     assert (job.result(PATIENCE_S), paid(url)) == ({"paid": True}, 1)
     assert (job.progress.message, len(job.messages)) == ("paid", 1)
+
+
+def test_a_transaction_that_was_begun_before_the_run_stays_open(app: Treadle, url: str) -> None:
+    """In immediate mode it is the caller's, who commits it."""
+    with completing.connected(url) as connection, closing(_immediate(url)) as immediate:
+        connection.execute(completing.INSERT)
+        completing.kept.append(connection)
+        job = immediate.send_function(completing.complete_only.options(connection=connection))
+        assert (job.state, paid(url)) == (State.SUCCEEDED, 0)
+        connection.commit()
+    assert paid(url) == 1
+
+
+def _immediate(url: str) -> Treadle:
+    return Treadle(url, registry=completing.app.registry, app="tests.completing:app", mode="immediate")
 
 
 def test_a_direct_call_has_no_job_to_end(url: str, app: Treadle, journal: Path) -> None:

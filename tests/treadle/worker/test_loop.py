@@ -11,6 +11,7 @@ from tests import apps
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, jobs_app, python, running, working
 
 from treadle import JobFailed, JobHandle, PoolBroken, State, Treadle
+from treadle.errors import StoreError
 from treadle.events import (
     Event,
     JobEnded,
@@ -682,3 +683,10 @@ def test_an_embedded_worker_waits_for_what_it_cannot_kill(app: Treadle, gate: Ga
         gate.open()
         assert job.result(PATIENCE_S) == "open"
     assert outcomes(job) == ["succeeded"]
+
+
+def test_a_worker_does_not_run_inside_a_transaction(tmp_path: Path) -> None:
+    """Its heartbeat would wait for the transaction, and the transaction for its end."""
+    app = jobs_app(tmp_path)
+    with app.transaction(), pytest.raises(StoreError, match="cannot run inside a transaction"):
+        app.worker().run()
