@@ -79,7 +79,7 @@ class SqliteVerbs(Store):
         """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
         twin = self.unfinished(job.task, job.unique_key or "")
         if twin is not None and twin.has_expired(job.enqueued_at_us):
-            self._expire(connection, [(twin.id, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+            self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
             self._insert_free(connection, job)
             return None
         return twin
@@ -310,17 +310,17 @@ class SqliteVerbs(Store):
         with self._connections.writing() as connection:
             late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
             self._expire(connection, late, now_us)
-        return [id_ for id_, _, _ in late]
+        return [id_ for id_, _, _, _ in late]
 
     def _expire(self, connection: sqlite3.Connection, late: Sequence[tuple[Any, ...]], now_us: int) -> None:
-        """Fail these jobs, given as id, whole and when each had to begin."""
-        for id_, _, expires_at in late:
+        """Fail these jobs, given as id, kind, whole and when each had to begin."""
+        for id_, _, _, expires_at in late:
             failure = rows.failure_json(failure_of_expired(expires_at))
             connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
-        ids = [{"id": id_, "now": now_us} for id_, _, _ in late]
-        connection.executemany(self._sql["cancel_parts"], ids)
-        connection.executemany(self._sql["request_cancel_of_parts"], ids)
-        self._unblock(connection, {group_id for _, group_id, _ in late} - {None}, now_us)
+        wholes = [{"id": id_, "now": now_us} for id_, kind, _, _ in late if kind == Kind.WHOLE]
+        connection.executemany(self._sql["cancel_parts"], wholes)
+        connection.executemany(self._sql["request_cancel_of_parts"], wholes)
+        self._unblock(connection, {group_id for _, _, group_id, _ in late} - {None}, now_us)
 
     def forget_results(self, now_us: int, limit: int) -> int:
         if not self._value("is_any_result_old", now=now_us):

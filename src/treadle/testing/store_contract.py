@@ -27,7 +27,7 @@ from treadle.states import State
 from treadle.store.contract import Query, ScheduleRow, Store, WorkerRow
 
 NOW_US = 1_800_000_000_000_000
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long a test waits for what must come; only a broken store makes it wait so long."""
 
 ERROR = Failure("builtins.ValueError", "no such user", "Traceback …")

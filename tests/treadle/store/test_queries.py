@@ -21,9 +21,9 @@ WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHER
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes,
     max_crashes, token, worker_id, enqueued_at, finished_at, group_id, part, size, alias, labels, headers, payload,
     version, cancel_requested_at, unique_key)
-SELECT :state || n, 'part', 't', 'queue ' || n % 5, 'processes', 0, :state, n, 1, 1, 0, 3, 1,
-    CASE :state WHEN 'running' THEN 'w' || n % 4 END, n, CASE :state WHEN 'succeeded' THEN n END,
-    'g' || n / 10, n % 10, 1, 'default', '{}', '{}', '{}', 1,
+SELECT :state || n, 'part', 't', 'queue ' || (n % 5), 'processes', 0, :state, n, 1, 1, 0, 3, 1,
+    CASE :state WHEN 'running' THEN 'w' || (n % 4) END, n, CASE :state WHEN 'succeeded' THEN n END,
+    'g' || (n / 1000), n % 10, 1, 'default', '{}', '{}', '{}', 1,
     CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END, CASE n % 3 WHEN 0 THEN :state || n END FROM numbers
 """
 

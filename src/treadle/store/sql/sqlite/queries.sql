@@ -372,7 +372,7 @@ SELECT EXISTS (
 
 -- name: get_expired
 -- The jobs that have not begun in time.
-SELECT id, group_id, expires_at FROM treadle_job
+SELECT id, kind, group_id, expires_at FROM treadle_job
 WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
 ORDER BY expires_at, id LIMIT :limit;
 
