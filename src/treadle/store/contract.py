@@ -256,8 +256,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def promote(self, now_us: int) -> int:
-        """Make scheduled jobs ready whose time has come; returns how many."""
+    def promote(self, now_us: int, limit: int) -> int:
+        """Make scheduled jobs ready whose time has come, the earliest first, at most `limit`; returns how many."""
 
     @abstractmethod
     def schedules(self) -> list[ScheduleRow]:

@@ -371,9 +371,10 @@ class MemoryStore(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         with self.transaction():
             due = self._all(lambda job: job.state is State.SCHEDULED and job.run_at_us <= now_us)
+            due = sorted(due, key=lambda job: job.run_at_us)[:limit]
             for job in due:
                 self._change(job, state=State.READY)
             return len(due)

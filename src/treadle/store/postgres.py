@@ -362,11 +362,11 @@ class PostgresVerbs(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         if not self._value("is_promotion_due", now=now_us):
             return 0
         with self._connections.writing() as session:
-            return int(session.run(self._sql["promote"], now=now_us)[0][0])
+            return int(session.run(self._sql["promote"], now=now_us, limit=limit)[0][0])
 
     def schedules(self) -> list[ScheduleRow]:
         return [rows.schedule_of(row) for row in self._rows("get_schedules")]

@@ -282,11 +282,11 @@ class SqliteVerbs(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         if not self._value("is_promotion_due", now=now_us):
             return 0
         with self._connections.writing() as connection:
-            return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+            return connection.execute(self._sql["promote"], {"now": now_us, "limit": limit}).rowcount
 
     def schedules(self) -> list[ScheduleRow]:
         return [rows.schedule_of(row) for row in self._rows("get_schedules")]

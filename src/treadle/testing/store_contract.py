@@ -183,7 +183,7 @@ class StoreContract:
             assert self._stands_in(store, job)
             finish(store, job, Outcome.raised(ERROR, 1.0))
             assert self._stands_in(store, job)
-            store.promote(NOW_US + 1_000_000)
+            store.promote(NOW_US + 1_000_000, 9)
             claim(store, 1, starts=False)
             store.rescue(["worker"], NOW_US)
             assert self._stands_in(store, job)
@@ -509,9 +509,9 @@ class StoreContract:
         with self.opened() as store:
             store.enqueue([job])
             assert claim(store, 1) == []
-            assert store.promote(NOW_US + 9) == 0
-            assert store.promote(NOW_US + 10) == 1
-            assert store.promote(NOW_US + 10) == 0
+            assert store.promote(NOW_US + 9, 9) == 0
+            assert store.promote(NOW_US + 10, 9) == 1
+            assert store.promote(NOW_US + 10, 9) == 0
             assert ids_of(claim(store, 1)) == [job.id]
 
     # Schedules
@@ -583,6 +583,15 @@ class StoreContract:
             store.keep_schedules([make_schedule("a"), make_schedule("b")])
             store.forget_schedules(["a", "nobody"])
             assert store.schedules() == [make_schedule("b")]
+
+    def test_promoting_is_bounded_and_begins_with_the_earliest(self) -> None:
+        """At most `limit` jobs become ready at once."""
+        jobs = [make_job(state=State.SCHEDULED, run_at_us=NOW_US - age) for age in range(3)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.promote(NOW_US, 2) == 2
+            assert read(store, jobs[0]).state is State.SCHEDULED
+            assert store.promote(NOW_US, 2) == 1
 
     # Expiring
 
@@ -839,7 +848,7 @@ class StoreContract:
             row = read(store, job)
             assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 1)
             assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
-            store.promote(NOW_US + 3_000_000)
+            store.promote(NOW_US + 3_000_000, 9)
             (again,) = claim(store, 1)
             assert (again.attempt, again.token) == (2, 2)
             finish(store, again, Outcome.succeeded("1"))
@@ -855,8 +864,8 @@ class StoreContract:
                 assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 0)
                 assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
                 assert [(a.outcome, a.failure) for a in store.attempts([job.id])[job.id]] == [("snoozed", None)] * runs
-                assert store.promote(NOW_US + 2_999_999) == 0
-                store.promote(NOW_US + 3_000_000)
+                assert store.promote(NOW_US + 2_999_999, 9) == 0
+                store.promote(NOW_US + 3_000_000, 9)
                 (job,) = claim(store, 1)
                 assert (job.attempt, job.token) == (1, runs + 1)
 
@@ -894,7 +903,7 @@ class StoreContract:
             job = self._running(store, max_attempts=2)
             finish(store, job, Outcome.timed_out(ERROR, 0.0))
             assert (read(store, job).state, read(store, job).attempt) == (State.SCHEDULED, 1)
-            store.promote(NOW_US)
+            store.promote(NOW_US, 9)
             (again,) = claim(store, 1)
             finish(store, again, Outcome.out_of_memory(ERROR, None))
             assert (read(store, job).state, read(store, job).failure) == (State.FAILED, ERROR)
@@ -938,7 +947,7 @@ class StoreContract:
             assert store.cancel([ready.id, scheduled.id, "nobody"], NOW_US + 1) == {ready.id, scheduled.id}
             assert {job.state for job in store.jobs([ready.id, scheduled.id]).values()} == {State.CANCELLED}
             assert read(store, ready).finished_at_us == NOW_US + 1
-            assert store.promote(NOW_US * 2) == 0
+            assert store.promote(NOW_US * 2, 9) == 0
             assert claim(store, 9) == []
 
     def test_a_job_that_has_ended_is_not_cancelled(self) -> None:

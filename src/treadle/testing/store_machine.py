@@ -269,7 +269,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def promote(self) -> None:
-        assert self.store.promote(self.now_us) == self.model.promote(self.now_us)
+        assert self.store.promote(self.now_us, 1000) == self.model.promote(self.now_us)
 
     @rule()
     def expire(self) -> None:

@@ -25,7 +25,7 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     """
     ran = []
     worker_id = _register(store, clock, settings)
-    store.promote(clock.now_us())
+    store.promote(clock.now_us(), ALL)
     store.expire(clock.now_us(), ALL)
     pools = (*POOLS, *settings.executors)
     while job := _claim_one(store, worker_id, clock, pools):

@@ -57,7 +57,7 @@ def test_what_changes_a_job_is_told(store: PostgresStore, verb: str) -> None:
     verbs: dict[str, Callable[[], object]] = {
         "enqueue one": lambda: store.enqueue([make_job()]),
         "enqueue many": lambda: store.enqueue([make_job() for _ in range(600)]),
-        "promote": lambda: store.promote(2**60),
+        "promote": lambda: store.promote(2**60, 9),
         "finish in a transaction": lambda: _cancel_in_transaction(store),
     }
     with Patient(store) as wakeup:
@@ -256,5 +256,5 @@ def test_a_signal_handler_may_wake(store: PostgresStore) -> None:
 
 def test_a_promotion_of_nothing_takes_nobodys_turn_to_tell(store: PostgresStore) -> None:
     """A worker promotes four times a second; the end of a job that comes next is told all the same."""
-    assert store.promote(0) == 0
+    assert store.promote(0, 9) == 0
     assert store.server.teller.may_tell()

@@ -1,6 +1,7 @@
 """The duties of a worker."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,13 @@ class Scene:
         self.store = MemoryStore()
         self.alive = AliveFolder(tmp_path / "alive")
         self.events: list[Event] = []
+        self.announce: Callable[[Event], None] = self.events.append
         self.upkeep = self.make()
         self.store.register(self.worker("me"))
 
     def make(self, *also: Duty) -> Upkeep:
         chosen = settings.make({"lease_s": LEASE_S, "heartbeat_s": BEAT_S})
-        return Upkeep(self.worker("me"), self.store, self.alive, chosen, self.clock, self.events.append, also)
+        return Upkeep(self.worker("me"), self.store, self.alive, chosen, self.clock, self.announce, also)
 
     def worker(self, name: str) -> WorkerRow:
         now_us = self.clock.now_us()
@@ -80,6 +82,14 @@ def test_jobs_that_have_not_begun_in_time_fail(scene: Scene) -> None:
     assert [len(ids) for ids in told] == [EXPIRE_AT_ONCE, 1]
     assert {id_ for ids in told for id_ in ids} == {job.id for job in jobs}
     assert {state for _, state in scene.store.counts()} == {State.FAILED}
+
+
+def test_the_lease_is_prolonged_between_the_batches_of_a_duty(scene: Scene) -> None:
+    """However many there are, and however long they take: nobody takes the worker for dead meanwhile."""
+    scene.store.enqueue([make_job(expires_at_us=scene.clock.now_us()) for _ in range(EXPIRE_AT_ONCE + 1)])
+    scene.announce = lambda event: scene.clock.advance(LEASE_S)
+    scene.make().expire()
+    assert scene.store.workers()[0].lease_until_us == scene.clock.now_us()
 
 
 def test_results_are_dropped_when_they_were_kept_long_enough(scene: Scene) -> None:

@@ -472,7 +472,7 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 -- The time of these jobs has come.
 WITH due AS MATERIALIZED (
     SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY run_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), promoted AS (
     UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
 )

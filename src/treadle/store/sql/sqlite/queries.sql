@@ -339,7 +339,8 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 
 -- name: promote
 -- The time of these jobs has come.
-UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
+UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE state = 'scheduled' AND run_at <= :now ORDER BY run_at LIMIT :limit);
 
 -- name: get_schedules
 -- The known schedules.
