@@ -66,8 +66,10 @@ class Schedule:
 
     @property
     def _facts(self) -> tuple[Any, ...]:
-        call = self.call
-        return (self.cron.text, self.cron.timezone, self.catch_up, call.task.name, call.args, call.kwargs)
+        call, options = self.call, self.call.task.settings
+        # Not all of them: rules and classes are other ones where their module is imported a second time.
+        sent = (options.queue, options.pool, options.priority, options.labels, options.unique_key, options.run_after)
+        return (self.cron.text, self.cron.timezone, self.catch_up, call.task.name, call.args, call.kwargs, sent)
 
     def __repr__(self) -> str:
         return f"<Schedule {self.name}: {self.cron.text} {self.cron.timezone}>"

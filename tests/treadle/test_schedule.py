@@ -115,6 +115,14 @@ def test_two_schedules_cannot_have_one_name() -> None:
         schedules.add(make_schedule("0 3 * * *", apps.string_length.bind("other")))
 
 
+def test_calls_that_differ_in_their_options_need_names_of_their_own() -> None:
+    """Else the second would be taken for the first, and its queue get nothing."""
+    schedules = Schedules()
+    schedules.add(make_schedule("0 3 * * *", apps.string_length.bind("abc")))
+    with pytest.raises(InvalidSchedule, match="two schedules are named"):
+        schedules.add(make_schedule("0 3 * * *", apps.string_length.options(queue="mail").bind("abc")))
+
+
 def test_a_schedule_may_be_declared_twice() -> None:
     """A module may be imported twice, and an application made twice."""
     schedules = Schedules()

@@ -19,6 +19,10 @@ from treadle.store.masking import without_password
 LOST = "what was being written may have been kept or not; it will work again when the server is back"
 NOT_REACHED = "nothing was done; it will work again when the server is back, if the address is right"
 LOGIN_ADVICE = "check user and password of the address"
+IDLE_ADVICE = (
+    "nothing of this transaction was kept: it did nothing for longer than the setting postgres_answer_timeout_s, or this "
+    "process stood still; do inside only what belongs to it"
+)
 _EXPLANATIONS: dict[str, tuple[type[StoreError], str]] = {
     "28": (StoreUnavailable, LOGIN_ADVICE),
     "3D": (StoreUnavailable, "make the database, or check its name"),
@@ -26,6 +30,8 @@ _EXPLANATIONS: dict[str, tuple[type[StoreError], str]] = {
     "53100": (StoreFull, "free some space; nothing that was kept is lost"),
     "53": (StoreUnavailable, "the server has too little of something; see its log"),
     "25006": (StoreReadOnly, "this is a replica or a read-only session: give the address of the primary"),
+    "25P02": (StoreError, "an earlier statement of this transaction has failed: roll it back, or back to a savepoint"),
+    "25P03": (StoreUnavailable, IDLE_ADVICE),
     "42501": (StoreReadOnly, "grant this user what is missing on the tables treadle_*"),
     "40": (StoreLocked, "another transaction was in the way: try again"),
     "55P03": (StoreLocked, "another transaction holds a lock: end it and try again"),

@@ -39,6 +39,9 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count
 """A connection whose other side has vanished is noticed after a minute."""
 MAX_IDLE = 10
 """Connections that are kept for the next use; what more are needed at once are closed after it."""
+SHORTEST_IDLE_S = 1.0
+"""A transaction may do nothing for so long, however short the time for an answer is: between two statements a process may
+have to wait for a core."""
 NOTIFY_EVERY_S = 0.02
 """How often a process tells of its commits at most: no longer than the first pause of who was told."""
 
@@ -90,7 +93,7 @@ class Session:
         """Has the server end a transaction that we have given up: it would hold its locks as long as a proxy hangs."""
         if not isinstance(self.connection, ImpatientConnection) or math.isinf(self.connection.answer_timeout_s):
             return ""
-        limit_ms = math.ceil(self.connection.answer_timeout_s * 1000)
+        limit_ms = math.ceil(max(self.connection.answer_timeout_s, SHORTEST_IDLE_S) * 1000)
         return f"; SET LOCAL idle_in_transaction_session_timeout = {limit_ms}"
 
     @contextlib.contextmanager

@@ -127,6 +127,14 @@ def test_a_transaction_in_autocommit_is_joined(store: PostgresStore, raw: Raw) -
     assert len(found(store)) == 1
 
 
+def test_a_transaction_that_has_failed_says_so(store: PostgresStore, raw: Raw) -> None:
+    """And what to do."""
+    with pytest.raises(psycopg.Error):
+        raw.execute("SELECT nonsense")
+    with pytest.raises(StoreError, match="an earlier statement of this transaction has failed: roll it back"):
+        JoinedPostgres(raw, notify=True).enqueue([make_job()])
+
+
 def test_a_pipeline_is_not_joined(store: PostgresStore, raw: Raw) -> None:
     """There statements give no rows yet, by which a verb knows what it has done; the transaction can go on."""
     with raw.pipeline():
