@@ -3,9 +3,13 @@
 PYTHON ?= python3
 ARGS ?=
 export PYTHON
+# Where it is set, each of the thousands of processes that the tests start compiles all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+# Most tests wait for processes most of the time. (ARGS=-n0: one after the other)
+SIDE_BY_SIDE = -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check format bench bench-pool bench-web clean
+.PHONY: help demo test test-quick soak check format bench bench-scale bench-pool bench-web clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,10 +19,10 @@ demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serv
 
 test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
 	@scripts/test-newest
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-quick: .venv/.has-test  ## The tests that start no servers
-	@.venv/bin/python -m pytest --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
+	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
 
 soak: .venv/.has-test  ## The tests of deaths, leaks and faults for much longer
 	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \
@@ -35,8 +39,11 @@ format: .venv/.has-check  ## Put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run
+bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/queue.py $(ARGS)
+
+bench-scale: .venv/.has-bench  ## Speed and size of the stores with up to a million jobs (ARGS=--quick: in a minute)
+	@.venv/bin/python benchmarks/scale.py $(ARGS)
 
 bench-pool: .venv/.has-bench  ## Speed of the process pool beside its peers (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/pool.py $(ARGS)

@@ -6,6 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests import postgres
+from treadle.cores import usable_cores
+
+pytest_plugins = ["tests.cpython.summary"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many tests run side by side with `-n auto`: one by one on a server that is given, whose sessions some look at."""
+    return 0 if "TEST_POSTGRES_URL" in os.environ else usable_cores() + 1
 
 
 @pytest.fixture(scope="session")

@@ -29,16 +29,17 @@ __all__ = [
     "python",
     "running",
     "segments",
+    "shared_memory",
     "working",
     "zygote_of",
 ]
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 """How long to wait for what must come; only a failing test waits so long."""
 
 
-def eventually(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
+def eventually(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
     """The first true value of a condition, looked at again and again until the deadline."""
     deadline_s = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -164,6 +165,11 @@ def leaving_nothing() -> Iterator[None]:
 def segments(process: int | str) -> int:
     """How many segments of an arena a process has open."""
     return sum(name.startswith("/memfd:treadle") for name in open_files(process))
+
+
+def shared_memory() -> list[str]:
+    """The names in /dev/shm, but for those of other tests' PostgreSQL servers and semaphores, which come and go."""
+    return sorted(path.name for path in Path("/dev/shm").iterdir() if not path.name.startswith(("PostgreSQL.", "sem.")))
 
 
 def _marked(mark: str) -> list[int]:

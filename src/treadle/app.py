@@ -5,23 +5,26 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property, partial
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
 from treadle import codec, cores, settings
-from treadle.clock import Clock, SystemClock
+from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
+    CannotJoin,
+    InvalidSchedule,
     JobNotFound,
     NotATask,
     SettingsError,
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued
-from treadle.handle import JobHandle, refuse_in_event_loop
+from treadle.events import Events, JobEnqueued, QueuePaused, QueueResumed
+from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
@@ -33,11 +36,13 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
-from treadle.sending import Drafts
+from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
+from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store
-from treadle.store.opening import check_url, is_postgres, open_store
+from treadle.store.joining import driver_connection, is_open, join
+from treadle.store.opening import check_url, is_memory, is_postgres, open_store
 from treadle.task import POOLS, BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
@@ -46,6 +51,7 @@ from treadle.worker.execution import Runner
 from treadle.worker.inline import run_ready
 from treadle.worker.loop import Worker
 from treadle.worker.places import Place
+from treadle.worker.scheduling import Scheduling
 from treadle.worker.upkeep import Duty
 
 P = ParamSpec("P")
@@ -53,9 +59,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
-
-PARTS_PER_SLOT = 16
-"""How many parts of a `send_map` each core gets: enough that no core waits long for the last one."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -78,6 +81,7 @@ class Treadle:
         database_url: str | None = None,
         *,
         registry: Registry | None = None,
+        schedules: Schedules | None = None,
         clock: Clock | None = None,
         alias: str = "default",
         **options: Any,
@@ -90,11 +94,13 @@ class Treadle:
             options["database_url"] = database_url
         self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
+        self.schedules = Schedules() if schedules is None else schedules
         self.events = Events()
         log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
         self._drafts = Drafts(self.settings, self._clock, alias)
+        self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
         self._is_findable = False
@@ -115,7 +121,8 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
-        return [self._handle(job) for job in self.enqueue(self.drafts(calls))]
+        calls = list(calls)
+        return self._send(self.drafts(calls), connection_of(call.task for call in calls))
 
     def send_map(
         self,
@@ -127,19 +134,86 @@ class Treadle:
     ) -> JobHandle[Any]:
         """Send `task(item)` for each item, as one job that is done when all of them are.
 
-        The items travel in `parts` parts, by default 16 for each core, which run in parallel. The
-        result is the list of all results in order, or what `reduce(results)` returns, itself a task.
+        The items travel in `parts` parts, which run in parallel. By default there are 16 for each
+        core of `concurrency`; where the last map of this task has shown how long an item takes, fewer
+        if a part would take less than 5 ms, and more, up to 1000, if one would take longer than 2 s.
+        Where a part would be larger than `max_payload_bytes`, there are as many more as it needs.
+        The result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
         A `unique_key` of `task`, or of `reduce`, is that of the whole map.
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
-        self._known(task)
-        if reduce is not None:
-            self._known(reduce)
-        jobs = self._drafts.map(task, list(items), reduce, parts or PARTS_PER_SLOT * self.slots)
-        return self._handle(self.enqueue(jobs)[-1])
+        tasks = [self._known(task)]
+        if reduce is not None and self._known(reduce).settings.connection is not None:
+            tasks.append(reduce)
+        items = list(items)
+        connection = connection_of(tasks)
+        if parts is None:
+            fitting = fitting_parts(len(items), self.slots, self._store_of(connection).item_s(task.name))
+            jobs = self._drafts.map_that_fits(task, items, reduce, fitting)
+        else:
+            jobs = self._drafts.map(task, items, reduce, parts)
+        return self._send(jobs, connection)[-1]
+
+    def schedule(
+        self,
+        cron: str,
+        call: BoundTask[Any] | Task[[], Any],
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "once",
+        name: str | None = None,
+    ) -> Schedule:
+        """Have workers send a call again and again: `app.schedule("0 3 * * *", report.bind(7), timezone="Europe/Berlin")`.
+
+        To be called at import; sends nothing by itself. `cron` has five fields (minute hour day-of-month month
+        day-of-week), or six with seconds before them. However many workers there are, each time it is due one of them
+        sends one job, with the options of the call's task, and in its headers `schedule` and `scheduled_for`.
+
+        `catch_up`: what becomes of times that came while no worker was there for a minute or longer. `once`: one job for
+        all of them, as soon as there is a worker again; `skip`: none. `name` (default: task and cron text) is what the
+        store knows it by, so it must be its own among all that use this store. A name whose `cron` or `timezone` has
+        changed begins anew from now.
+
+        Raises InvalidSchedule, naming the wrong field; NotATask; and what `send_function` raises for such a call.
+        """
+        schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
+        self._check_schedule(schedule)
+        return self.schedules.add(schedule)
+
+    def _check_schedule(self, schedule: Schedule) -> None:
+        """What could not be sent is refused at start, not at midnight."""
+        if schedule.call.task.settings.connection is not None:
+            raise InvalidSchedule(f"{schedule.name}: a worker sends it, which has no part in a connection of yours")
+        self._scheduled_job(schedule, Tick(self._clock.now_us()))
+
+    def _scheduled_job(self, schedule: Schedule, tick: Tick) -> Job:
+        job = self._drafts.call(self._known(schedule.call.task), schedule.call)
+        return msgspec.structs.replace(job, headers={**job.headers, **schedule.headers(tick.at_us)})
+
+    def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
+        is_unseen = partial(is_open, driver_connection(connection)) if connection is not None else None
+        return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
+
+    def _store_of(self, connection: Any) -> Store:
+        return self.store if connection is None else self._joined(connection)
+
+    def _joined(self, connection: Any) -> Store:
+        """The store in the transaction of a caller's connection. Raises CannotJoin, or SchemaMissing."""
+        if is_memory(self.settings.database_url or self.default_url()):
+            raise CannotJoin(
+                "jobs are kept in memory here: set database_url to the address of the connection's database"
+            )
+        joined = join(connection, notify=self.settings.postgres_notify)
+        # Looked at first: the caller's transaction might keep the store from making tables that are missing.
+        if joined.secret() != self.store.secret():
+            raise CannotJoin(
+                f"{joined} leads to another database than that of the jobs, {self.store}: give one to that database, "
+                "or set database_url to the address of this one"
+            )
+        return joined
 
     def _known(self, task: Any) -> Task[..., Any]:
         if isinstance(task, Task) and self.registry.knows(task):
@@ -172,29 +246,58 @@ class Treadle:
         query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
         return [self._handle(row) for row in self.store.find(query)]
 
-    def _handle(self, row: Job) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside)
+    def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
-            return None
+            raise result_expired(row)
         if row.task in self.registry and row.kind is not Kind.PART:
             return self.registry.find(row.task).decode_result(row.result)
         return codec.decode(row.result)
+
+    # Keeping
+
+    def pause(self, *queues: str) -> None:
+        """Have no worker take jobs of these queues until `resume`; what is sent is kept, and what runs goes on.
+
+        It stands in the store, so it holds for every worker, and over restarts. To pause twice is no error. Raises
+        SettingsError for a queue that the settings do not list.
+        """
+        for queue in queues:
+            self._check_queue(queue)
+        for queue in sorted(self.store.pause(queues, self._clock.now_us())):
+            self.events.announce(QueuePaused(queue))
+
+    def resume(self, *queues: str) -> None:
+        """Have the jobs of these queues taken again; nothing happens where one was not paused."""
+        for queue in sorted(self.store.resume(queues)):
+            self.events.announce(QueueResumed(queue))
+
+    def paused(self) -> dict[str, datetime]:
+        """The queues that are paused, and since when."""
+        return {queue: as_datetime(at_us) for queue, at_us in sorted(self.store.paused_queues().items())}
 
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
-        return await self.aside(lambda: self.send_function(task, *args, **kwargs))
+        return await self._send_aside(task, lambda: self.send_function(task, *args, **kwargs))
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """`send_many` for a coroutine."""
-        return await self.aside(lambda: self.send_many(calls))
+        calls = list(calls)
+        return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self.aside(lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+
+    async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
+        """Where a task names a connection of the caller's the send belongs to the caller's thread."""
+        if isinstance(task, Task) and task.settings.connection is not None:
+            return step()
+        return await self.aside(step)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
@@ -211,7 +314,7 @@ class Treadle:
 
         Without their limits: a thread could not be ended.
         """
-        ids = self._run_ready()
+        ids = self._run_ready(self.store)
         rows = self.store.jobs(ids)
         return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
 
@@ -227,8 +330,8 @@ class Treadle:
         fields = codec.decode(row.payload)
         return tuple(fields["args"]), fields["kwargs"]
 
-    def _run_ready(self) -> list[str]:
-        return run_ready(self.store, self.runner, self.settings, self._clock)
+    def _run_ready(self, store: Store) -> list[str]:
+        return run_ready(store, self.runner, self.settings, self._clock)
 
     # Running
 
@@ -284,14 +387,14 @@ class Treadle:
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
         where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
-        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and
-        AppNotFound where child processes could not find the application.
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do,
+        AppNotFound where child processes could not find the application, and what `schedule` raises.
         """
         for queue in queues:
-            if self.settings.queues and queue not in self.settings.queues:
-                raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
+            self._check_queue(queue)
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
+        scheduling = self._scheduling()
         sizes = self._sizes(concurrency, pool_sizes or {})
         slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
@@ -307,9 +410,19 @@ class Treadle:
             kind=kind,
             queues=tuple(queues),
             claims_per_s=claims_per_s,
-            duties=duties,
+            duties=(*duties, *scheduling),
             drain_s=drain_s,
         )
+
+    def _scheduling(self) -> tuple[Duty, ...]:
+        """A worker's duty towards the schedules, if there are any."""
+        schedules = self.find_schedules() if self.settings.mode is Mode.STORE else ()
+        for schedule in schedules:
+            self._check_schedule(schedule)
+        if not schedules:
+            return ()
+        announce = self.events.announce
+        return (Scheduling(schedules, self.worker_store, self._scheduled_job, self._clock, announce).duty(),)
 
     def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
         """How many jobs each pool of a worker runs at once. Raises SettingsError."""
@@ -404,18 +517,21 @@ class Treadle:
         """The rows of calls that are to be sent. Raises what `send_function` does."""
         return [self._drafts.call(self._known(call.task), call) for call in calls]
 
-    def enqueue(self, drafts: Sequence[Job]) -> list[Job]:
+    def enqueue(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
         """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
         self._check_children_find_app()
-        stand_ins = self.store.enqueue(drafts)
+        store = self._store_of(connection)
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(store, drafts)
+        stand_ins = store.enqueue(drafts)
         for draft in drafts:
             if draft.id not in stand_ins:
                 self.events.announce(JobEnqueued(draft))
         jobs = [stand_ins.get(draft.id, draft) for draft in drafts]
         if self.settings.mode is not Mode.IMMEDIATE:
             return jobs
-        self._run_ready()
-        rows = self.store.jobs([job.id for job in jobs])
+        self._run_ready(store)
+        rows = store.jobs([job.id for job in jobs])
         return [rows[job.id] for job in jobs]
 
     def open_store(self) -> Store:
@@ -442,7 +558,19 @@ class Treadle:
 
     def make_runner(self) -> Runner:
         """What runs this application's jobs."""
-        return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return Runner(self.registry, **self.runner_options)
+
+    @property
+    def runner_options(self) -> dict[str, Any]:
+        """What a Runner of this application is given."""
+        chosen = self.settings
+        return {
+            "max_result_bytes": chosen.max_result_bytes, "notify": chosen.postgres_notify, "clock": self._clock,
+        }  # fmt: skip
+
+    def find_schedules(self) -> Schedules:
+        """The schedules, once whatever declares them was imported."""
+        return self.schedules
 
     def child_initializer(self) -> Initializer:
         """What makes a worker's child ready. Raises AppNotFound."""
@@ -507,6 +635,10 @@ class Treadle:
         if not self._is_findable and self.settings.mode is Mode.STORE and not current.is_child:
             self.child_initializer()
         self._is_findable = True
+
+    def _check_queue(self, queue: str) -> None:
+        if self.settings.queues and queue not in self.settings.queues:
+            raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
 
     def _check_executors(self) -> None:
         taken = sorted({*POOLS} & {*self.settings.executors})

@@ -12,7 +12,10 @@ from django_worker import (
     asend_function,
     job,
     jobs,
+    pause,
+    paused,
     pool,
+    resume,
     run_pending,
     send_function,
     send_many,
@@ -23,7 +26,7 @@ from django_worker.contract import TaskResultStatus
 from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
-from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.errors import JobExpired, JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
 from treadle.job import Ending, Outcome
 from treadle.states import State
 from treadle.testing.store_contract import claim
@@ -140,6 +143,15 @@ def test_a_key_is_taken_by_what_a_transaction_sends():
         assert SendFunction.objects.get().id == first.id
 
 
+def test_a_job_that_has_not_begun_in_time_has_failed():
+    """The framework's errors tell of it, although there was no attempt."""
+    handle = send_function(tasks.square.options(expires_after=datetime.timedelta(seconds=5)), 2)
+    site().store.expire(handle.row.expires_at_us, 9)
+    result = tasks.square.get_result(handle.id)
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 0)
+    assert [error.exception_class for error in result.errors] == [JobExpired]
+
+
 def test_sent_lists_the_calls_of_a_task():
     """sent() tells what was sent, with its arguments."""
     send_function(tasks.string_length, "one")
@@ -197,3 +209,13 @@ def test_many_calls_are_sent_together():
     assert [handle.result() for handle in handles] == [4, 9]
     with pytest.raises(TypeError, match="square"):
         tasks.square.bind(1, 2)
+
+
+def test_queues_are_paused_and_resumed():
+    """Of an alias, in the transaction of the caller."""
+    pause("mail")
+    send_function(tasks.string_length.using(queue_name="mail"), "abc")
+    send_function(tasks.string_length, "ab")
+    assert (list(paused()), [ran.queue for ran in run_pending()]) == (["mail"], ["default"])
+    resume("mail")
+    assert (paused(), [ran.queue for ran in run_pending()]) == ({}, ["mail"])

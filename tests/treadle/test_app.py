@@ -28,7 +28,7 @@ from treadle import (
     cores,
 )
 from treadle.app import Sent, runner_of
-from treadle.events import Event, JobEnqueued
+from treadle.events import Event, JobEnqueued, QueuePaused, QueueResumed
 from treadle.pools import current
 from treadle.task import Registry
 from treadle.testing import ManualClock
@@ -216,6 +216,48 @@ def test_a_job_can_be_sent_for_later(tmp_path: Path) -> None:
     assert [ran.result() for ran in app.run_pending()] == [3]
 
 
+def test_a_job_that_has_not_begun_in_time_fails(tmp_path: Path) -> None:
+    """Its reason says by when it had to begin; the function is not called."""
+    clock = ManualClock()
+    app = jobs_app(tmp_path, clock=clock, mode="collect")
+    job = app.send_function(apps.string_length.options(expires_after=timedelta(minutes=5)), "abc")
+    clock.advance(300)
+    assert app.run_pending() == []
+    failed = job.refresh()
+    assert (failed.state, failed.attempts) == (State.FAILED, [])
+    assert "JobExpired: it had not begun by 2" in str(failed.error)
+
+
+def test_a_job_that_would_expire_before_its_time_is_refused(app: Treadle) -> None:
+    """It could never run."""
+    task = apps.string_length.options(run_after=timedelta(hours=1), expires_after=timedelta(minutes=5))
+    with pytest.raises(InvalidTask, match=r"expires_after=.*seconds=300.* is over when run_after=.*3600.* comes"):
+        app.send_function(task, "abc")
+    assert nothing_sent(app)
+
+
+def test_the_expiry_of_a_map_is_that_of_its_parts(app: Treadle) -> None:
+    """What gathers the results begins when they are there; a `reduce` has an expiry of its own."""
+    task, reduce = apps.upper.options(expires_after=timedelta(minutes=5)), apps.join_words
+    plain = app.send_map(task, ["a"]).row
+    reduced = app.send_map(apps.upper, ["a"], reduce=reduce.options(expires_after=timedelta(minutes=5))).row
+    (part,) = [job.row for job in app.jobs() if job.row.group_id == plain.id]
+    assert plain.expires_at_us is None
+    assert part.expires_at_us == part.enqueued_at_us + 300_000_000
+    assert reduced.expires_at_us == reduced.enqueued_at_us + 300_000_000
+
+
+def test_results_are_kept_as_task_or_setting_say(tmp_path: Path) -> None:
+    """The task goes first; parts leave it to their whole."""
+    app, plain = jobs_app(tmp_path, keep_results_s=60), jobs_app(tmp_path)
+    task = apps.upper.options(result_ttl_s=2.5)
+    sent = [app.send_function(task, "a"), app.send_function(apps.upper, "a"), plain.send_function(apps.upper, "a")]
+    assert [job.row.result_ttl_us for job in sent] == [2_500_000, 60_000_000, None]
+    whole = app.send_map(task, ["a"])
+    assert whole.row.result_ttl_us == 2_500_000
+    assert [job.row.result_ttl_us for job in app.jobs() if job.row.group_id == whole.id] == [None]
+
+
 def test_a_send_is_announced(app: Treadle) -> None:
     """With the job as it was sent."""
     events: list[Event] = []
@@ -328,6 +370,17 @@ def test_a_map_is_cut_into_parts(app: Treadle) -> None:
     assert sorted(sizes) == [2, 2, 3, 3]
     whole = app.send_map(apps.upper, ["a"], parts=4).refresh()
     assert (whole.state, whole.progress.total) == (State.BLOCKED, 1)
+
+
+def test_a_map_is_cut_by_what_the_last_one_took(tmp_path: Path) -> None:
+    """Items that take next to nothing are not worth more than one part."""
+    app = jobs_app(tmp_path, mode="immediate", database_url="memory://", clock=ManualClock())
+    sizes = []
+    for _ in range(2):
+        whole = app.send_map(apps.upper, list("abcdefghij"))
+        sizes.append(sum(job.row.group_id == whole.id for job in app.jobs()))
+        assert whole.result() == list("ABCDEFGHIJ")
+    assert sizes == [10, 1]
 
 
 @pytest.mark.parametrize("parts", [-1, 0])
@@ -585,3 +638,47 @@ def test_waiting_inline_in_the_workers_own_loop_is_refused(app: Treadle, monkeyp
     monkeypatch.setattr(current, "loop_threads", {threading.get_ident()})
     with pytest.raises(WouldDeadlock, match="the worker's own loop"):
         job.result(timeout_s=0.05)
+
+
+# Keeping
+
+
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(app: Treadle) -> None:
+    """By every worker; what is sent meanwhile waits, and other queues are served."""
+    app.pause("mail")
+    with working(app):
+        waiting = app.send_function(apps.string_length.options(queue="mail", priority=9), "abc")
+        assert app.send_function(apps.string_length, "ab").result(PATIENCE_S) == 2
+        assert waiting.refresh().state is State.READY
+        app.resume("mail")
+        assert waiting.result(PATIENCE_S) == 3
+
+
+def test_paused_queues_are_told_and_announced_once(collecting: Treadle) -> None:
+    """With the time; a second pause or resume is no news."""
+    heard: list[Event] = []
+    collecting.events.subscribe(heard.append)
+    collecting.pause("mail", "default")
+    collecting.pause("mail")
+    assert list(collecting.paused()) == ["default", "mail"]
+    assert collecting.paused()["mail"].tzinfo is not None
+    collecting.resume("mail", "default")
+    collecting.resume("mail")
+    assert collecting.paused() == {}
+    assert heard == [QueuePaused("default"), QueuePaused("mail"), QueueResumed("default"), QueueResumed("mail")]
+
+
+def test_a_queue_that_is_not_listed_cannot_be_paused() -> None:
+    """With the near one: to pause a misspelt queue would pause nothing."""
+    app = Treadle("memory://", queues=["default", "mail"])
+    with pytest.raises(SettingsError, match=r"unknown queue 'mial', did you mean 'mail'\?"):
+        app.pause("mial")
+    assert app.paused() == {}
+
+
+def test_run_pending_leaves_a_paused_queue_alone(collecting: Treadle) -> None:
+    """As a worker would."""
+    collecting.pause("mail")
+    collecting.send_function(apps.string_length.options(queue="mail"), "abc")
+    collecting.send_function(apps.string_length, "ab")
+    assert [job.queue for job in collecting.run_pending()] == ["default"]

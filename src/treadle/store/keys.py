@@ -7,7 +7,7 @@ or pool, one. A claim takes the most urgent of each key with which no job runs, 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from treadle.clock import Clock, SystemClock
 from treadle.job import Job
@@ -37,6 +37,10 @@ NEAR = 200
 long as not so many wait behind few keys."""
 FAR = 500
 """Else the jobs are looked at key by key, so many keys at once: one key costs some microseconds, however many wait."""
+
+
+TRIES = 3
+"""How often a claim tries anew what others were quicker with."""
 
 
 class Candidate(NamedTuple):
@@ -96,6 +100,65 @@ class Looks:
 
     def may_be_spared(self, pool: str) -> bool:
         return self._clock.monotonic_s() < self._spared_until_s.get(pool, 0.0)
+
+
+class KeyedClaim:
+    """A claim where some of what is ready has a key, by what a store looks up and takes for it.
+
+    `look(statement, queue, **values)` gives what a statement finds, in a queue or (None) in all; `take(candidates)` those
+    that it could claim of these.
+    """
+
+    def __init__(
+        self, scan: KeyScan, pool: str, *, starts: bool,
+        look: Callable[..., list[Candidate]], take: Callable[[list[Candidate]], list[Job]],
+    ) -> None:  # fmt: skip
+        self._scan = scan
+        self._pool = pool
+        self._starts = starts
+        self._look = look
+        self._take = take
+
+    def of(self, lines: Iterable[Sequence[str | None]], limit: int) -> list[Job]:
+        """Up to `limit` jobs from these lines, one after the other; the queues of one line are alike."""
+        claimed: list[Job] = []
+        for line in lines:
+            found, is_over = self._of_line(line, limit - len(claimed))
+            claimed += found
+            if is_over or len(claimed) == limit:
+                break
+        return claimed
+
+    def _of_line(self, line: Sequence[str | None], limit: int) -> tuple[list[Job], bool]:
+        """True: what comes in the next lines comes after a job with a key, which must not wait in a pool."""
+        claimed: list[Job] = []
+        lost: set[str] = set()
+        for _ in range(TRIES):
+            with_key = [found for queue in line for found in self._with_free_key(queue, limit, lost)]
+            without_key = [found for queue in line for found in self._without_key(queue, limit, lost)]
+            wanted = chosen(without_key, most_urgent(with_key), limit - len(claimed), starts=self._starts)
+            claimed += self._take(wanted) if wanted else []
+            missed = {candidate.id for candidate in wanted} - {job.id for job in claimed}
+            if not missed:
+                break
+            # Another was quicker with these: what comes after them is tried.
+            lost |= missed
+        return claimed, bool(with_key) and not self._starts
+
+    def _with_free_key(self, queue: str | None, limit: int, lost: set[str]) -> list[Candidate]:
+        def seen(statement: str, **values: Any) -> list[Candidate]:
+            found = self._look(statement, queue, **values)
+            return [candidate._replace(is_taken=candidate.is_taken or candidate.id in lost) for candidate in found]
+
+        return self._scan.open_jobs(
+            (self._pool, queue), limit if self._starts else 1,
+            near=lambda: seen("get_urgent_with_key", near=NEAR),
+            far=lambda after: seen("get_first_of_keys", far=FAR, after_key=after),
+        )  # fmt: skip
+
+    def _without_key(self, queue: str | None, limit: int, lost: set[str]) -> list[Candidate]:
+        found = self._look("get_urgent_without_key", queue, limit=limit + len(lost))
+        return [candidate for candidate in found if candidate.id not in lost]
 
 
 def most_urgent(candidates: Iterable[Candidate]) -> list[Candidate]:

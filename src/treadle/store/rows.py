@@ -7,7 +7,7 @@ import msgspec
 
 from treadle.job import Attempt, Ending, Failure, Job, Kind, Message, OutcomeKind, Progress
 from treadle.states import State
-from treadle.store.contract import WorkerRow
+from treadle.store.contract import ScheduleRow, WorkerRow
 
 Row = tuple[Any, ...]
 
@@ -158,6 +158,21 @@ def worker_of(row: Row) -> WorkerRow:
     *columns, queues = row
     values = dict(zip(WorkerRow.__struct_fields__, columns, strict=False))
     return WorkerRow(**values, queues=msgspec.json.decode(queues, type=tuple[str, ...]))
+
+
+def schedule_values(schedule: ScheduleRow) -> dict[str, Any]:
+    """The parameters of `keep_schedule`."""
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "task": schedule.task,
+        "seen_at": schedule.seen_at_us,
+    }
+
+
+def schedule_of(row: Row) -> ScheduleRow:
+    return ScheduleRow(**dict(zip(ScheduleRow.__struct_fields__, row, strict=True)))
 
 
 def failure_of(text: str | None) -> Failure | None:

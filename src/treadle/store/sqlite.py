@@ -7,7 +7,7 @@ whatever transaction the caller is in.
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,9 +16,10 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
-from treadle.store.keys import Candidate, KeyScan
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.keys import Candidate, KeyedClaim, KeyScan
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
+from treadle.store.turns import Turn, lines, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -67,14 +68,23 @@ class SqliteVerbs(Store):
 
     def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
         """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        late = [job for job in jobs if not self._insert_free(connection, job)]
         # Nobody else writes meanwhile: who has the key is there still when it is looked for.
-        statement = self._sql["insert_unique_job"]
-        late = [job for job in jobs if not connection.execute(statement, rows.job_values(job)).rowcount]
-        stand_ins = {}
-        for job in late:
-            key = {"task": job.task, "unique_key": job.unique_key}
-            stand_ins[job.id] = rows.job_of(connection.execute(self._sql["get_unique"], key).fetchone())
-        return stand_ins
+        twins = [(job, self._twin(connection, job)) for job in late]
+        return {job.id: twin for job, twin in twins if twin is not None}
+
+    def _insert_free(self, connection: sqlite3.Connection, job: Job) -> bool:
+        """Keep a job if its key is free."""
+        return bool(connection.execute(self._sql["insert_unique_job"], rows.job_values(job)).rowcount)
+
+    def _twin(self, connection: sqlite3.Connection, job: Job) -> Job | None:
+        """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
+        twin = self.unfinished(job.task, job.unique_key or "")
+        if twin is not None and twin.has_expired(job.enqueued_at_us):
+            self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+            self._insert_free(connection, job)
+            return None
+        return twin
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -91,6 +101,20 @@ class SqliteVerbs(Store):
                 connection.execute(self._sql["request_cancel_of_parts"], {"id": id_, "now": now_us})
             self._unblock(connection, wholes - {None}, now_us)
         return cancelled | asked
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as connection:
+            for id_ in sorted(set(ids)):
+                values = {"id": id_, "now": now_us}
+                if connection.execute(self._sql["redrive"], values).rowcount:
+                    sent.add(id_)
+                    connection.execute(self._sql["redrive_parts"], values)
+                    connection.execute(self._sql["restart_progress"], values)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        return next(map(rows.job_of, self._rows("get_unique", task=task, unique_key=unique_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -119,6 +143,10 @@ class SqliteVerbs(Store):
             results[group_id].append(result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        found = self._value("get_meta", name=f"item_s:{task}")
+        return None if found is None else float(found)
+
     def counts(self) -> dict[tuple[str, State], int]:
         return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
 
@@ -127,41 +155,44 @@ class SqliteVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        (without_key, with_key), *_ = self._rows("is_work_ready", pool=pool)
+        [(without_key, with_key, is_any_paused)] = self._rows("is_work_ready", pool=pool)
         if limit <= 0 or not (without_key or with_key):
             return []
-        claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        claim = self._claim_with_keys if with_key else self._claim
+        if with_key:
+            return self._claim_with_keys(queues, limit, values, is_any_paused=is_any_paused)
+        planned = turns(queues, limit)
+        if is_any_paused:
+            planned = turns_around_paused(queues, limit, dict(self._rows("get_shares", limit=limit, **values)))
+        return self._claim_in_turns(planned, queues, limit, values) if planned else []
+
+    def _claim_in_turns(
+        self, planned: Sequence[Turn], queues: Sequence[str], limit: int, values: dict[str, Any]
+    ) -> list[Job]:
+        claimed: list[Job] = []
         with self._connections.writing() as connection:
-            for queue in queues or (None,):
-                found, is_over = claim(connection, {**values, "queue": queue, "limit": limit - len(claimed)})
-                claimed += found
-                if is_over:
-                    break
-        return claimed
+            for queue, most in planned:
+                wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
+                claimed += _claimed(connection.execute(self._sql[_named("claim", queue)], wanted))
+        return claimed if queues else sorted(claimed, key=urgency)
 
-    def _claim(self, connection: sqlite3.Connection, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
-        statement = self._sql[_named("claim", wanted)]
-        return _claimed(connection.execute(statement, wanted)), False
+    def _claim_with_keys(
+        self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
+    ) -> list[Job]:
+        with self._connections.writing() as connection:
 
-    def _claim_with_keys(self, connection: sqlite3.Connection, wanted: Mapping[str, Any]) -> tuple[list[Job], bool]:
-        """The same where some that are ready have a key. True: what comes in the next queues comes after one of them."""
+            def look(statement: str, queue: str | None, **more: Any) -> list[Candidate]:
+                wanted = {**values, "queue": queue, **more}
+                return [Candidate(*row) for row in connection.execute(self._sql[_named(statement, queue)], wanted)]
 
-        def look(name: str, **more: Any) -> list[Candidate]:
-            found = connection.execute(self._sql[_named(name, wanted)], {**wanted, **more})
-            return [Candidate(*row) for row in found.fetchall()]
+            def take(candidates: list[Candidate]) -> list[Job]:
+                ids = codec.dump_plain([candidate.id for candidate in candidates])
+                return _claimed(connection.execute(self._sql["claim_chosen"], {**values, "ids": ids}))
 
-        with_key = self._keys.open_jobs(
-            (wanted["pool"], wanted["queue"]), wanted["limit"] if wanted["starts"] else 1,
-            near=lambda: look("get_urgent_with_key", near=keys.NEAR),
-            far=lambda after: look("get_first_of_keys", far=keys.FAR, after_key=after),
-        )  # fmt: skip
-        without_key = look("get_urgent_without_key")
-        chosen = keys.chosen(without_key, with_key, wanted["limit"], starts=wanted["starts"])
-        ids = codec.dump_plain([candidate.id for candidate in chosen])
-        taken = _claimed(connection.execute(self._sql["claim_chosen"], {**wanted, "ids": ids}))
-        return taken, bool(with_key) and not wanted["starts"]
+            found = connection.execute(self._sql["get_open_queues"]).fetchall() if is_any_paused else None
+            open_queues = None if found is None else [name for (name,) in found]
+            claim = KeyedClaim(self._keys, values["pool"], starts=values["starts"], look=look, take=take)
+            return claim.of(lines(queues, open_queues), limit)
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         with self._connections.writing() as connection:
@@ -223,6 +254,8 @@ class SqliteVerbs(Store):
                 failure = failure_of_whole({part: rows.failure_of(text) for part, _, text in bad})
                 values["failure"] = rows.failure_json(failure)
             connection.execute(self._sql["fail_whole" if bad else "unblock"], values)
+            if not bad:
+                connection.execute(self._sql["measure_items"], values)
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self._connections.writing() as connection:
@@ -268,11 +301,66 @@ class SqliteVerbs(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         if not self._value("is_promotion_due", now=now_us):
             return 0
         with self._connections.writing() as connection:
-            return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+            return connection.execute(self._sql["promote"], {"now": now_us, "limit": limit}).rowcount
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [rows.schedule_of(row) for row in self._rows("get_schedules")]
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["keep_schedule"], [rows.schedule_values(row) for row in schedules])
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        values = {"name": name, "seen_at": seen_at_us, "to": to_us, "job_id": job_id}
+        with self._connections.writing() as connection:
+            return connection.execute(self._sql["move_schedule"], values).rowcount == 1
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["forget_schedule"], [{"name": name} for name in names])
+
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as connection:
+            late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
+            self._expire(connection, late, now_us)
+        return [id_ for id_, _, _, _ in late]
+
+    def _expire(self, connection: sqlite3.Connection, late: Sequence[tuple[Any, ...]], now_us: int) -> None:
+        """Fail these jobs, given as id, kind, whole and when each had to begin."""
+        for id_, _, _, expires_at in late:
+            failure = rows.failure_json(failure_of_expired(expires_at))
+            connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
+        wholes = [{"id": id_, "now": now_us} for id_, kind, _, _ in late if kind == Kind.WHOLE]
+        connection.executemany(self._sql["cancel_parts"], wholes)
+        connection.executemany(self._sql["request_cancel_of_parts"], wholes)
+        self._unblock(connection, {group_id for _, _, group_id, _ in late} - {None}, now_us)
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as connection:
+            old = connection.execute(self._sql["forget_results"], {"now": now_us, "limit": limit}).fetchall()
+            wholes = [{"id": id_} for id_, kind in old if kind == Kind.WHOLE]
+            connection.executemany(self._sql["forget_part_results"], wholes)
+        return len(old)
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as connection:
+            pause = self._sql["pause"]
+            return {q for q in queues if connection.execute(pause, {"name": q, "now": now_us}).rowcount}
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self._connections.writing() as connection:
+            return {q for q in queues if connection.execute(self._sql["resume"], {"name": q}).rowcount}
+
+    def paused_queues(self) -> dict[str, int]:
+        return dict(self._rows("get_paused_queues"))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         with self._connections.writing() as connection:
@@ -297,6 +385,17 @@ class SqliteStore(SqliteVerbs):
         self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
 
     def prepare(self) -> None:
+        if not self._is_prepared():
+            self._make_tables()
+
+    def _is_prepared(self) -> bool:
+        """Looked at without the writer's lock: this process may hold SQLite's own on another connection."""
+        with self.file.reading() as connection:
+            is_wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            is_newest = is_wal and schema_version(connection) == migrate.code_version("sqlite")
+            return is_newest and _find_meta(connection, "secret") is not None
+
+    def _make_tables(self) -> None:
         with self.file.locked() as connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             found = schema_version(connection)
@@ -305,6 +404,8 @@ class SqliteStore(SqliteVerbs):
                     with immediate(connection):
                         apply(connection, migration)
             check_schema(connection, str(self), self.file.missing)
+        # Who joins a transaction of the caller's compares it, and must not have to make it.
+        self.secret()
 
     def close(self) -> None:
         self.file.close()
@@ -322,15 +423,14 @@ class SqliteStore(SqliteVerbs):
         return str(self.file.path)
 
 
-def _named(statement: str, wanted: Mapping[str, Any]) -> str:
-    """The form of a statement for what is claimed from: all queues, or one."""
-    return statement if wanted["queue"] is None else f"{statement}_in_queue"
+def _named(statement: str, queue: str | None) -> str:
+    """The form of a statement for all queues, or for one."""
+    return statement if queue is None else f"{statement}_in_queue"
 
 
 def _claimed(cursor: sqlite3.Cursor) -> list[Job]:
     # RETURNING gives rows in the order in which it met them, not in that of the claim.
-    found = [rows.job_of(row) for row in cursor.fetchall()]
-    return sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
+    return sorted(map(rows.job_of, cursor.fetchall()), key=urgency)
 
 
 @contextmanager
@@ -369,4 +469,8 @@ def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> No
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:
-    return str(connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()[0])
+    return str(_find_meta(connection, name)[0])
+
+
+def _find_meta(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()

@@ -48,7 +48,11 @@ WORKERS = st.sampled_from(("ada", "bob"))
 QUEUES = st.sampled_from(("default", "mail"))
 SERVED = st.sampled_from(((), ("mail",), ("mail", "default")))
 LIMITS = st.integers(1, 3)
+EXPIRIES_S = st.sampled_from((None, None, 1, 7))
+RESULT_TTLS_US = st.sampled_from((None, 0, 6 * US_PER_S))
 AGES_US = st.sampled_from((0, 10 * US_PER_S))
+SAID = (Outcome.snoozed(0.0), Outcome.snoozed(5.0), Outcome.rejected(ERROR))
+"""What a task says itself of its job."""
 OUTCOMES = st.sampled_from(
     (
         Outcome.succeeded(""),
@@ -57,6 +61,7 @@ OUTCOMES = st.sampled_from(
         Outcome.raised(ERROR, 0.0),
         Outcome.timed_out(ERROR, 5.0),
         Outcome.out_of_memory(ERROR, None),
+        *SAID,
         Outcome.unfit(ERROR),
         Outcome.crashed(ERROR),
         Outcome.interrupted(),
@@ -64,15 +69,19 @@ OUTCOMES = st.sampled_from(
         Outcome.unknown_task(ERROR),
     )
 )
+CONCURRENCY_KEYS = st.sampled_from((None, None, None, None, None, None, "x", "y"))
 OPTIONS = st.fixed_dictionaries(
     {
         "max_attempts": st.integers(1, 2),
         "max_crashes": st.integers(0, 2),
         "priority": st.integers(-1, 1),
-        "concurrency_key": st.sampled_from((None, None, None, "x", "y")),
+        "concurrency_key": CONCURRENCY_KEYS,
+        "expires_s": EXPIRIES_S,
+        "result_ttl_us": RESULT_TTLS_US,
     }
 )
-UNIQUE_KEYS = st.sampled_from((None, None, "a", "b"))
+UNIQUE_KEYS = st.sampled_from((None, None, None, None, "a", "b"))
+KEEPING = st.fixed_dictionaries({"expires_s": EXPIRIES_S, "result_ttl_us": RESULT_TTLS_US})
 
 Jobs = MultipleResults[Job]
 Runs = Jobs
@@ -128,9 +137,13 @@ class StoreMachine(RuleBasedStateMachine):
         """Some of them may have one key."""
         return self._send(*(self._job(unique_key=key) for key in keys))
 
-    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), key=UNIQUE_KEYS)
-    def send_map(self, options: dict[str, Any], parts: int, size: int, key: str | None) -> Jobs:
-        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, unique_key=key)
+    @rule(
+        target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), keeping=KEEPING, key=UNIQUE_KEYS
+    )
+    def send_map(
+        self, options: dict[str, Any], parts: int, size: int, keeping: dict[str, Any], key: str | None
+    ) -> Jobs:
+        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, unique_key=key, **keeping)
         of_whole = {"kind": Kind.PART, "group_id": whole.id, "size": size, **options}
         return self._send(whole, *(self._job(part=part, **of_whole) for part in range(parts)))
 
@@ -139,6 +152,13 @@ class StoreMachine(RuleBasedStateMachine):
         ids = [one.id, other.id]
         expected = self.model.cancel(ids, self.now_us)
         assert self.store.cancel(ids, self.now_us) == expected
+
+    @rule(one=jobs, other=jobs)
+    def redrive(self, one: Job, other: Job) -> None:
+        """Sent once more: also one that never ended, or a whole whose parts have ended in all ways, or are gone."""
+        ids = [one.id, other.id]
+        expected = self.model.redrive(ids, self.now_us)
+        assert self.store.redrive(ids, self.now_us) == expected
 
     # Working
 
@@ -197,6 +217,14 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {run.claim for run, outcome in ends if self.model.finish(run, outcome, self.now_us)}
         assert self.store.finish(endings) == expected
 
+    @precondition(lambda self: self.held)
+    @rule(outcome=st.sampled_from(SAID))
+    def end_as_the_task_says(self, outcome: Outcome) -> None:
+        """A run that holds snoozes or rejects its job: a snooze costs no attempt, a rejection is the end."""
+        run = self.held[0]
+        assert self.model.finish(run, outcome, self.now_us)
+        assert self.store.finish([Ending.of(run, outcome, self.now_us, UNKNOWN_TASK_S)]) == {run.claim}
+
     @precondition(lambda self: self.zombies)
     @rule(outcome=OUTCOMES, progress=st.booleans())
     def hear_a_zombie(self, outcome: Outcome, progress: bool) -> None:
@@ -243,7 +271,25 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def promote(self) -> None:
-        assert self.store.promote(self.now_us) == self.model.promote(self.now_us)
+        assert self.store.promote(self.now_us, 1000) == self.model.promote(self.now_us)
+
+    @rule()
+    def expire(self) -> None:
+        """What has not begun in time fails, whoever waits for it, and whatever it waits for."""
+        assert set(self.store.expire(self.now_us, 1000)) == self.model.expire(self.now_us)
+
+    @rule()
+    def forget_results(self) -> None:
+        """A whole that has not ended needs those of its parts."""
+        assert self.store.forget_results(self.now_us, 1000) == self.model.forget_results(self.now_us)
+
+    @rule(queue=QUEUES)
+    def pause(self, queue: str) -> None:
+        assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
+
+    @rule(queue=QUEUES)
+    def resume(self, queue: str) -> None:
+        assert self.store.resume([queue]) == self.model.resume(queue)
 
     @rule(succeeded_us=AGES_US, failed_us=AGES_US, limit=st.sampled_from((1, 1000)))
     def prune(self, succeeded_us: int, failed_us: int, limit: int) -> None:
@@ -287,6 +333,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.counts() == Counter((row.sent.queue, row.state) for row in rows)
 
     @invariant()
+    def paused_queues_are_known(self) -> None:
+        assert self.store.paused_queues() == self.model.paused
+
+    @invariant()
     def workers_are_known_and_told_of_cancels(self) -> None:
         assert {worker.id for worker in self.store.workers()} == self.model.workers
         for worker in self.model.workers:
@@ -311,6 +361,12 @@ class StoreMachine(RuleBasedStateMachine):
         return self.clock.now_us()
 
     @property
+    def held(self) -> list[Job]:
+        """Runs whose claim holds."""
+        claims = {row.claim for row in self.model.rows.values() if row.state is State.RUNNING}
+        return [run for run in self.claimed if run.claim in claims]
+
+    @property
     def zombies(self) -> list[Job]:
         """Runs whose job is run by another now."""
         rows = self.model.rows
@@ -322,8 +378,9 @@ class StoreMachine(RuleBasedStateMachine):
         with ThreadPoolExecutor(len(steps)) as threads:
             return [step.result() for step in [threads.submit(step) for step in steps]]
 
-    def _job(self, **fields: Any) -> Job:
-        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us}
+    def _job(self, *, expires_s: float | None = None, **fields: Any) -> Job:
+        expires_at_us = None if expires_s is None else self.now_us + round(expires_s * US_PER_S)
+        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us, "expires_at_us": expires_at_us}
         return make_job(id=f"job-{next(self._numbers):04}", **{**times, **fields})
 
     def _send(self, *jobs: Job) -> Jobs:

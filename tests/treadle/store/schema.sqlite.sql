@@ -14,13 +14,14 @@ CREATE TABLE treadle_attempt (
 
 CREATE TABLE treadle_job (
     id TEXT PRIMARY KEY NOT NULL CHECK (length(id) BETWEEN 1 AND 63),
-    kind TEXT NOT NULL CHECK (kind IN ('call', 'part', 'whole')),
+    kind TEXT NOT NULL CHECK (kind = 'call' OR kind = 'part' OR kind = 'whole'),
     task TEXT NOT NULL,
     queue TEXT NOT NULL,
     pool TEXT NOT NULL,
     priority INTEGER NOT NULL CHECK (priority BETWEEN -100 AND 100),
     state TEXT NOT NULL
-        CHECK (state IN ('blocked', 'scheduled', 'ready', 'running', 'succeeded', 'failed', 'cancelled')),
+        CHECK (state = 'ready' OR state = 'running' OR state = 'succeeded' OR state = 'scheduled' OR state = 'blocked'
+               OR state = 'failed' OR state = 'cancelled'),
     run_at INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
@@ -41,7 +42,7 @@ CREATE TABLE treadle_job (
     result TEXT,
     failure TEXT,
     version INTEGER NOT NULL, timeout_s REAL, memory_mb REAL, cores INTEGER, cancel_requested_at INTEGER, unique_key TEXT, concurrency_key TEXT, expires_at INTEGER, result_ttl INTEGER, redriven_at INTEGER,
-    CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK ((state = 'succeeded' OR state = 'failed' OR state = 'cancelled') = (finished_at IS NOT NULL)),
     CHECK ((state = 'running') = (worker_id IS NOT NULL)),
     CHECK (state <> 'running' OR token > 0),
     CHECK (state = 'succeeded' OR result IS NULL)

@@ -15,13 +15,14 @@ from tests import apps
 from tests.helpers import PATIENCE_S, eventually, jobs_app, python, working
 
 from treadle.errors import StoreError, StoreLocked, StoreUnavailable
-from treadle.job import Failure, Job, Outcome, Progress, Report
+from treadle.job import Failure, Job, Kind, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.keys import Looks
 from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
 from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import Session
+from treadle.store.queries import Queries
 from treadle.testing.store_contract import (
     NOW_US,
     StoreContract,
@@ -207,6 +208,104 @@ def test_a_whole_is_cancelled_while_its_parts_end(store: PostgresStore, postgres
     assert len(store.cancel_requests("worker")) == 1
 
 
+def test_what_is_sent_once_more_while_old_jobs_are_pruned_stays_whole(store: PostgresStore, postgres_url: str) -> None:
+    """A part that had succeeded is kept, although its whole had ended when the pruning looked."""
+    whole, _ = StoreContract()._group(store, 2)
+    good, bad = claim(store, 2)
+    finish(store, good, Outcome.succeeded("[1]"))
+    finish(store, bad, Outcome.raised(Failure("E", "no"), None))
+    pruned: list[int] = []
+    with _other(postgres_url) as other:
+        with store.transaction():
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+            thread = _started(lambda: pruned.append(other.prune(NOW_US + 1, NOW_US + 1, 9)))
+            eventually(lambda: not thread.is_alive() or _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert pruned == [0]
+    assert len(store.part_results([whole.id])[whole.id]) == 1
+
+
+def test_a_key_that_is_taken_while_a_job_is_sent_once_more_is_seen(store: PostgresStore, postgres_url: str) -> None:
+    """Who sends another meanwhile wins; the caller's transaction goes on."""
+    old, new, more = make_job(unique_key="k"), make_job(unique_key="k"), make_job()
+    store.enqueue([old])
+    store.cancel([old.id], NOW_US)
+    sent: list[object] = []
+
+    def redrive(other: PostgresStore) -> None:
+        with other.transaction():
+            sent.append(other.redrive([old.id], NOW_US))
+            other.enqueue([more])
+
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.enqueue([new])
+            thread = _started(lambda: redrive(other))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+    assert store.job(more.id) is not None
+
+
+def test_keys_that_are_taken_one_after_the_other_while_jobs_are_sent_once_more_are_seen(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """However often somebody is quicker."""
+    old = [make_job(id=f"job-{key}", unique_key=key) for key in "ab"]
+    store.enqueue(old)
+    store.cancel([job.id for job in old], NOW_US)
+    sent: list[object] = []
+    with _other(postgres_url) as second, _other(postgres_url) as third:
+        with second.transaction():
+            second.enqueue([make_job(unique_key="b")])
+            with store.transaction():
+                store.enqueue([make_job(unique_key="a")])
+                thread = _started(lambda: sent.append(third.redrive([job.id for job in old], NOW_US)))
+                eventually(lambda: _waits_for_a_lock(postgres_url))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+
+
+def test_the_parts_of_a_whole_that_is_sent_once_more_while_it_is_cancelled_are_cancelled_too(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Whoever comes first: a cancelled whole leaves no part that runs for nothing."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED)
+    part, held = make_job(kind=Kind.PART, group_id=whole.id), make_job()
+    store.enqueue([part, whole, held])
+    store.cancel([whole.id], NOW_US)
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.cancel([held.id], NOW_US)
+            # It has seen no open part of the whole when it waits for the other job.
+            thread = _started(lambda: other.cancel([held.id, whole.id], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            with _other(postgres_url) as third:
+                assert third.redrive([whole.id], NOW_US) == {whole.id}
+        thread.join(PATIENCE_S)
+    assert {row.state for row in store.jobs([whole.id, part.id]).values()} == {State.CANCELLED}
+
+
+def test_who_waits_for_the_parts_of_an_expired_whole_holds_no_other_job(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Else who holds such a part, and waits for the other job, would wait for ever."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, expires_at_us=NOW_US)
+    part, late = make_job(kind=Kind.PART, group_id=whole.id), make_job(expires_at_us=NOW_US)
+    store.enqueue([part, whole, late])
+    with _other(postgres_url) as other, psycopg.connect(postgres_url) as raw:
+        with store.transaction():
+            store.cancel([part.id], NOW_US)
+            thread = _started(lambda: other.expire(NOW_US, 9))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            free = raw.execute("SELECT id FROM treadle_job WHERE id = %s FOR UPDATE SKIP LOCKED", [late.id]).fetchall()
+            raw.rollback()
+        thread.join(PATIENCE_S)
+    assert free == [(late.id,)]
+    assert read(store, late).state is State.FAILED
+
+
 def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:
     """The second one waits for the first, and finds nothing."""
     store.register(make_worker("worker"))
@@ -317,24 +416,28 @@ def test_a_claim_that_is_not_filled_misses_no_key(store: PostgresStore, monkeypa
         assert len(claim(store, 1)) == 1
 
 
-class Late(PostgresStore):
-    """Between its look for what it could claim and its claim something else happens."""
+class Meanwhile:
+    """The statements of a store; before it locks the keys that it has found free something else happens."""
 
-    meanwhile: Callable[[], object]
+    def __init__(self, statements: Queries, step: Callable[[], object]) -> None:
+        self._statements = statements
+        self._step = step
 
-    def _claim_chosen(self, *asked: Any) -> Any:
-        self.meanwhile()
-        return super()._claim_chosen(*asked)
+    def __getitem__(self, name: str) -> str:
+        if name == "lock_keys":
+            self._step()
+        return self._statements[name]
 
 
-def test_a_key_that_is_taken_meanwhile_is_seen(store: PostgresStore, postgres_url: str) -> None:
+def test_a_key_that_is_taken_meanwhile_is_seen(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By a claim that has committed since, of another job with that key."""
     store.enqueue([make_job(concurrency_key="k", queue=queue) for queue in ("default", "mail")])
-    late = Late(parse(postgres_url))
-    late.meanwhile = lambda: claim(store, 1, queues=["mail"])
-    assert claim(late, 1, queues=["default"]) == []
-    assert len(found(store, state=State.RUNNING)) == 1
-    late.close()
+    with _other(postgres_url) as other:
+        monkeypatch.setattr(store, "_sql", Meanwhile(store._sql, lambda: claim(other, 1, queues=["mail"])))
+        assert claim(store, 1, queues=["default"]) == []
+        assert len(found(store, state=State.RUNNING)) == 1
 
 
 def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:

@@ -18,13 +18,17 @@ from treadle.testing.store_contract import make_job
 STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
-LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "concurrency_keys": ["a"]}
-JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "keys"], "[]")
+LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"], "concurrency_keys": ["a"]}
+JSON = dict.fromkeys(
+    ["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules", "keys"], "[]"
+)
 VALUES: dict[str, Any] = {
-    **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "near": 10, "far": 10, "after_key": "", "now": 1,
-    "pool": "processes",    "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
+    **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "near": 10, "far": 10,
+    "after_key": "", "now": 1, "pool": "processes",
+    "of_task": "t", "unique_key": "k", "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
+    "seen_at": 1, "to": 2, "job_id": None,
 }  # fmt: skip
 
 FILL = """
@@ -71,7 +75,7 @@ def test_every_statement_is_valid(connection: "psycopg.Connection[tuple[Any, ...
 def test_every_statement_is_used(name: str) -> None:
     """A statement that nobody runs is deleted."""
     name = name.removesuffix("_and_tell").removesuffix("_in_queue")
-    assert any(f'"{name}"' in file.read_text() for file in SOURCES.glob("postgres*.py"))
+    assert any(f'"{name}"' in file.read_text() for file in [*SOURCES.glob("postgres*.py"), SOURCES / "keys.py"])
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
@@ -104,18 +108,30 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_first_of_keys_in_queue", "treadle_job_ready_with_key_in_queue"),
         ("claim_chosen", "treadle_job_pkey"),
         ("claim_chosen", "treadle_job_exclusive"),
+        ("get_shares", "treadle_job_ready_in_queue"),
+        ("get_open_queues", "treadle_job_ready_in_queue"),
+        ("get_open_queues", "treadle_job_urgent_with_key_in_queue"),
         ("promote", "treadle_job_scheduled"),
         ("is_promotion_due", "treadle_job_scheduled"),
         ("lock_running_of", "treadle_job_running"),
         ("deregister_workers", "treadle_job_running"),
         ("get_complete_wholes", "treadle_job_group_open"),
         ("get_bad_parts", "treadle_job_group"),
+        ("measure_items", "treadle_job_group"),
         ("get_part_results", "treadle_job_group"),
         ("get_family", "treadle_job_group_open"),
         ("get_cancel_requests", "treadle_job_to_cancel"),
         ("get_unique", "treadle_job_unique"),
         ("insert_unique_jobs", "treadle_job_unique"),
-        ("prune", "treadle_job_finished"),
+        ("is_any_result_old", "treadle_job_result_expiring"),
+        ("forget_results", "treadle_job_result_expiring"),
+        ("forget_part_results", "treadle_job_group"),
+        ("is_any_expired", "treadle_job_expiring"),
+        ("get_expired", "treadle_job_expiring"),
+        ("redrive", "treadle_job_group"),
+        ("redrive", "treadle_job_unique"),
+        ("lock_parts", "treadle_job_group"),
+        ("get_old", "treadle_job_finished"),
     ],
 )
 def test_a_hot_statement_uses_its_partial_index(
@@ -136,7 +152,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 
 @pytest.mark.parametrize("name", [
-    "finish", "release", "mark_started", "lock_claims", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes",
+    "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "expire", "lock_to_prune", "prune",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

@@ -1,17 +1,19 @@
 """The machine that drives a store's verbs: our stores pass it, and stores that are broken on purpose do not."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import Phase, settings
 
 from treadle.errors import StoreError
-from treadle.job import Job
+from treadle.job import Claim, Ending, Job, OutcomeKind
+from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.memory import MemoryStore
 from treadle.store.sqlite import SqliteStore
@@ -20,8 +22,8 @@ from treadle.testing.store_machine import QUICK, StoreMachine, check_verbs
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
 CHOSEN = settings(QUICK, max_examples=2000, stateful_step_count=80, derandomize=False) if IS_SOAK else QUICK
-TO_CATCH = settings(QUICK, phases=[Phase.generate], report_multiple_bugs=False)
-"""As many sequences as a sound store must pass; the first that fails is not shortened."""
+TO_CATCH = settings(QUICK, phases=[Phase.generate], report_multiple_bugs=False, max_examples=150)
+"""More sequences than are tried of a sound store, so that it does not hang by luck; the first that fails is not shortened."""
 
 TAKE = """
 UPDATE treadle_job SET state = 'running', token = :token, attempt = :attempt, worker_id = :worker_id,
@@ -36,6 +38,46 @@ class WithoutTokens(SqliteStore):
         super().__init__(file)
         statements = {name: self._sql[name] for name in self._sql}
         self._sql = {**statements, "finish": statements["finish"].replace("AND token = :token", "")}
+
+
+class CountsSnoozes(MemoryStore):
+    """Broken: a snooze costs an attempt."""
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        return super().finish([_counted(ending) for ending in endings])
+
+
+class RetriesRejected(MemoryStore):
+    """Broken: a job that its task has rejected is tried again."""
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        return super().finish([_tried_again(ending) for ending in endings])
+
+
+def _counted(ending: Ending) -> Ending:
+    is_snoozed = ending.outcome.kind is OutcomeKind.SNOOZED
+    return msgspec.structs.replace(ending, attempt=ending.job.attempt) if is_snoozed else ending
+
+
+def _tried_again(ending: Ending) -> Ending:
+    is_rejected = ending.outcome.kind is OutcomeKind.REJECTED
+    return msgspec.structs.replace(ending, state=State.SCHEDULED, failure=None) if is_rejected else ending
+
+
+class SendsTwice(MemoryStore):
+    """Broken: a job whose unique key is taken is kept all the same."""
+
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        for job in jobs:
+            self._keep(job)
+        return {}
+
+
+class RunsTogether(MemoryStore):
+    """Broken: jobs with one concurrency key run at the same time."""
+
+    def _with_free_keys(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
+        return iter(jobs)
 
 
 class LooksFirst(SqliteStore):
@@ -95,10 +137,23 @@ def test_the_store_in_a_sqlite_file_passes(make):
 
 
 def test_a_store_that_does_not_check_tokens_is_caught(make):
-    """A run whose job was taken back, and given to another, must not end it."""
-    # The table refuses some of what such a store does: then that is what is found.
+    """A run whose job was taken back, and given to another, must not end it; the tables may be the first to notice."""
     with pytest.raises((AssertionError, StoreError)):
         check_verbs(make(WithoutTokens), TO_CATCH)
+
+
+@pytest.mark.parametrize("broken", [CountsSnoozes, RetriesRejected])
+def test_a_store_that_ends_a_run_otherwise_than_its_task_said_is_caught(broken):
+    """A snooze is refunded, a rejection is final."""
+    with pytest.raises(AssertionError):
+        check_verbs(broken, TO_CATCH)
+
+
+@pytest.mark.parametrize("broken", [SendsTwice, RunsTogether])
+def test_a_store_that_does_not_keep_to_keys_is_caught(broken):
+    """Of one unique key one job is unfinished, of one concurrency key one runs."""
+    with pytest.raises(AssertionError):
+        check_verbs(broken, TO_CATCH)
 
 
 def test_a_store_whose_claims_are_not_immediate_is_caught(make):

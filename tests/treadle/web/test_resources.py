@@ -132,6 +132,15 @@ def test_result_may_be_null(app):
     assert (answer.status, answer.body) == (200, b"null")
 
 
+def test_result_that_was_not_kept_is_gone(app):
+    """410 as a problem: asking again is no use, and it is no null."""
+    job = ran(app, apps.string_length.options(result_ttl_s=60), "abc")
+    app.store.forget_results(2**62, 9)
+    answer = resources.result(job.refresh())
+    assert (answer.status, answer.headers["Content-Type"]) == (410, "application/problem+json")
+    assert body(answer)["title"] == "The job has succeeded; what it returned was not kept any longer."
+
+
 def test_result_before_the_end_says_when_to_ask_again(app):
     """As long as there is no result the answer is 202 with Retry-After."""
     answer = resources.result(app.send_function(apps.string_length, "abc"))

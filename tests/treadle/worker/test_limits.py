@@ -276,7 +276,7 @@ def test_what_runs_is_never_given_back(commanded: CommandedTreadle) -> None:
         pool.tells_late = True
         jobs = [commanded.send_function(apps.string_length, "ab") for _ in range(SLOTS + 1)]
         eventually(lambda: len(pool.running) == len(jobs))
-        worker._give_back(at_once=True)
+        worker._flights.give_back(0)
         assert not any(future.cancelled() for future in pool.running)
 
 

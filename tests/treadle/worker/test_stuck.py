@@ -1,5 +1,6 @@
 """Runs in the worker's process that go on for too long."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,18 @@ class Scene:
 
     def stuck(self, count: int) -> list[JobStuck]:
         """So many have been told of, after time has passed."""
+        # An event loop is asked first, and must have failed to answer for so long.
+        self.eventually(lambda: len(self.heard(JobStuck)) >= count)
+        return self.heard(JobStuck)
 
-        def look() -> bool:
-            # An event loop is asked first, and must have failed to answer for so long.
+    def eventually(self, condition: Callable[[], Any]) -> None:
+        """It becomes true while time passes: a duty looks when it is due, and what it looks for may come just after."""
+
+        def look() -> Any:
             self.clock.advance(AFTER_S / 4)
-            return len(self.heard(JobStuck)) >= count
+            return condition()
 
         eventually(look)
-        return self.heard(JobStuck)
 
     def standing(self, worker_id: str) -> Standing | None:
         return standing_of(self.app.alive, worker_id)
@@ -60,10 +65,10 @@ def test_a_stuck_thread_is_told_of_and_its_slot_replaced(scene: Scene, gate: Gat
         assert (event.job.id, event.is_replaced) == (job.id, True)
         assert "in wait_for" in event.stack
         assert scene.app.send_function(apps.thread_name).result(PATIENCE_S)
-        eventually(lambda: (said := scene.standing(worker.id)) and said.stuck == 1)
+        scene.eventually(lambda: (said := scene.standing(worker.id)) and said.stuck == 1)
         gate.open()
         assert job.result(PATIENCE_S) == "open"
-        eventually(lambda: scene.standing(worker.id).stuck == 0)
+        scene.eventually(lambda: scene.standing(worker.id).stuck == 0)
     assert [event.job.id for event in scene.heard(StuckJobEnded)] == [job.id]
     assert len(scene.heard(JobStuck)) == 1
 
@@ -95,7 +100,7 @@ def test_a_coroutine_that_blocks_its_loop_is_told_of(scene: Scene, gate: Gate) -
         gate.open()
         assert (job.result(PATIENCE_S), held_up.result(PATIENCE_S)) == ("open", "open")
         # The loop that was replaced is let go.
-        eventually(lambda: len(worker._places["coroutines"].pools) == 1)
+        scene.eventually(lambda: len(worker._places["coroutines"].pools) <= 1)
 
 
 def test_a_coroutine_that_awaits_may_take_its_time(scene: Scene, gate: Gate) -> None:

@@ -83,7 +83,7 @@ class Crew:
         self.maps: WeakSet[MapRun] = WeakSet()
         """Those that may have something left to send."""
         self._done_count = 0
-        self._runs = Histogram()
+        self._waits, self._runs = Histogram(), Histogram()
 
     @property
     def size(self) -> int:
@@ -109,7 +109,7 @@ class Crew:
                 done=self._done_count,
                 restarts=self._nursery.restarts,
                 pids=tuple(self.pids),
-                wait_s=self._schedule.waits.snapshot(),
+                wait_s=self._waits.snapshot(),
                 run_s=self._runs.snapshot(),
             )
 
@@ -368,6 +368,7 @@ class Crew:
         call = member.given.popleft()
         member.last_news_s = time.monotonic()
         member.done_count += 1
+        self._waits.add(call.given_s - call.sent_s)
         self._runs.add(seconds)
         call.function.measure(seconds)
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
@@ -376,7 +377,7 @@ class Crew:
     def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
-            self._watch.begin(call, member, pickling.load(memory_mb))
+            self._watch.begin(call, member, pickling.load(memory_mb) if memory_mb else 0.0)
         if call.on_started is not None:
             news.append((endings.start, call.on_started, None, -1))
 

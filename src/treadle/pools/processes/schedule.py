@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
-from treadle.pools.stats import Histogram
 
 SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
@@ -48,7 +47,6 @@ class Schedule:
         self.queue: deque[Call] = deque()
         self.to_load: deque[tuple[Member, Call]] = deque()
         """Large calls that were assigned and must be copied, by a thread that does not hold the lock."""
-        self.waits = Histogram()
         self._idle: list[Member] = []
         self._segments: set[int] = set()
         self._gone: deque[int] = deque()
@@ -217,7 +215,7 @@ class Schedule:
         for call in batch:
             call.is_queued = False
             call.member = member
-            self.waits.add(now_s - call.sent_s)
+            call.given_s = now_s
         self._extra_cores += batch[0].cores - 1
         if batch[0].is_large:
             member.reserved_for = batch[0]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually
+from tests.helpers import PATIENCE_S, Gate, eventually, shared_memory
 
 from treadle import ProcessPool, Unpicklable
 from treadle.pools.processes import arena
@@ -278,12 +278,12 @@ def test_a_pool_that_was_shut_down_has_no_memory() -> None:
 
 def test_nothing_is_left_in_shared_memory(pool: ProcessPool) -> None:
     """Our memory has no names; while calls run neither."""
-    before = sorted(Path("/dev/shm").iterdir())
+    before = shared_memory()
     array = np.ones(LARGE)
     futures = [pool.submit(functions.identity, array) for _ in range(5)]
-    assert sorted(Path("/dev/shm").iterdir()) == before
+    assert shared_memory() == before
     assert all((future.result(PATIENCE_S) == 1).all() for future in futures)
-    assert sorted(Path("/dev/shm").iterdir()) == before
+    assert shared_memory() == before
 
 
 def test_a_crash_with_a_large_argument_loses_only_that(gate: Gate) -> None:

@@ -105,8 +105,13 @@ class ShutdownTest(test_shutdown.ProcessPoolShutdownTest, OnOurs, util.BaseTestC
         self.addCleanup(replaced.stop)
         super().setUp()
         if self._testMethodName == "test_cancel_futures":
-            # It takes for granted that some calls have started by then, and here none starts before a child is there.
-            list(self.executor.map(time.sleep, [0.1] * self.worker_count, chunksize=1))
+            self.end_when_a_call_has_started()
+
+    def end_when_a_call_has_started(self) -> None:
+        """Which that test takes for granted; here none starts before a child is there, and has taken its permit."""
+        started, shutdown = threading.Event(), self.executor.shutdown
+        self.executor.submit = lambda function, *args: self.executor.call(function, args, on_started=started.set)
+        self.executor.shutdown = lambda **options: started.wait(PATIENCE_S) and shutdown(**options)
 
     def assert_all_end(self, pids: list[int]) -> None:
         self.assertTrue(pids)

@@ -27,9 +27,10 @@ def pool() -> Iterator[ProcessPool]:
 
 
 @pytest.fixture(scope="module")
-def pair() -> Iterator[ProcessPool]:
-    """One pool of two for the tests that kill nothing."""
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPool]:
+    """One pool of two, both there, for the tests that kill nothing."""
     with ProcessPool(2) as pool:
+        list(pool.map(functions.meet, [str(tmp_path_factory.mktemp("pair"))] * 2, [2, 2], range(2), chunksize=1))
         yield pool
 
 

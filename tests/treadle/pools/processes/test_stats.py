@@ -1,10 +1,11 @@
 """What a pool tells of itself."""
 
 import concurrent.futures
+from pathlib import Path
 
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually
+from tests.helpers import PATIENCE_S, Gate, begin, eventually
 
 from treadle import ProcessPool
 from treadle.pools.stats import Histogram, Stats
@@ -30,6 +31,23 @@ def test_calls_are_counted_where_they_stand(gate: Gate) -> None:
         after = pool.stats()
         assert (after.queued, after.done, after.restarts) == (0, 6, 0)
         assert sum(after.run_s.values()) == sum(after.wait_s.values()) == 6
+
+
+def test_the_wait_of_a_call_that_was_taken_back_is_counted_once(gate: Gate) -> None:
+    """From when it was sent until it was given for the last time."""
+    with ProcessPool(1) as pool:
+        for number in range(30):
+            pool.submit(functions.apply, functions.double, number).result(PATIENCE_S)
+        first, _ = begin(pool, gate)
+        long = pool.submit(functions.apply, functions.wait_for, f"{gate.path}-2")
+        behind = [pool.submit(functions.apply, functions.double, number) for number in range(20)]
+        gate.open()
+        first.result(PATIENCE_S)
+        # Some are given behind the long one, of which nobody knew that it is; it does not let them wait.
+        eventually(lambda: pool.stats().queued == len(behind))
+        Path(f"{gate.path}-2").touch()
+        concurrent.futures.wait([long, *behind], PATIENCE_S)
+        assert sum(pool.stats().wait_s.values()) == sum(pool.stats().run_s.values()) == 30 + 2 + len(behind)
 
 
 def test_every_call_ends_once_however_it_ends(gate: Gate) -> None:

@@ -57,6 +57,29 @@ taken AS (
 )
 SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
 
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > %(now)s)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
+run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
+
+-- fragment: ready_queue
+-- The queues with ready jobs that have no concurrency key, found one from another in the index.
+ready_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NULL AND queue > ready_queue.name ORDER BY queue LIMIT 1)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+
 -- fragment: is_taken
 -- Whether a job with the key of this `job` runs. With OFFSET it is looked up key by key; else the planner may read all
 -- that has run since the last vacuum.
@@ -68,6 +91,13 @@ EXISTS (
 -- Whether a job is one that a query asks for.
 (%(state)s::text IS NULL OR job.state = %(state)s) AND (%(task)s::text IS NULL OR job.task = %(task)s)
 AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(labels)s::jsonb
+
+-- fragment: is_old
+-- Whether a job is one that may be deleted. A part stays until its whole has ended.
+finished_at IS NOT NULL
+AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
+AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
+AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
 
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
@@ -110,6 +140,10 @@ SELECT value FROM treadle_meta WHERE name = %(name)s;
 -- name: set_meta
 -- Keep a fact, unless it is already there.
 INSERT INTO treadle_meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING;
+
+-- name: get_isolation_level
+-- That of the transaction that is open.
+SELECT current_setting('transaction_isolation');
 
 -- name: insert_job
 -- A new job that is not a whole.
@@ -172,6 +206,43 @@ SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
 FROM open WHERE job.id = open.id
 RETURNING job.id, job.group_id, job.state;
 
+-- name: lock_jobs
+-- Nobody else changes these jobs until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: lock_parts
+-- Nobody ends, prunes or sends a part of these wholes until this transaction ends.
+SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job AS job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = %(id)s AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = %(id)s AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = job.task AND other.unique_key = job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL)
+RETURNING id;
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = %(id)s AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = %(id)s OR job_id IN (SELECT id FROM treadle_job WHERE group_id = %(id)s AND finished_at IS NULL);
+
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
 SELECT id, token FROM treadle_job
@@ -221,25 +292,56 @@ WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether jobs without and with a concurrency key are ready.
+-- Whether jobs without and with a concurrency key are ready, were no queue paused, and whether any is.
 SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s),
-       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s);
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs without a concurrency key that a claim may take, how many each queue holds; 0 for one whose jobs
+-- are less urgent. It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE {ready_queue}
+SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id FROM treadle_job
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = %(pool)s
+          AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+        ORDER BY priority DESC, run_at, id LIMIT %(limit)s
+    ) AS job
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) AS candidate GROUP BY queue;
+
+-- name: get_open_queues
+-- The queues with ready jobs, with or without a concurrency key, that are not paused.
+WITH RECURSIVE {ready_queue}, keyed_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue > keyed_queue.name ORDER BY queue LIMIT 1)
+    FROM keyed_queue WHERE name IS NOT NULL
+)
+SELECT name FROM (SELECT name FROM ready_queue UNION SELECT name FROM keyed_queue) AS ready
+WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready.name);
 
 -- name: claim
--- Take ready jobs of any queue that have no concurrency key, but those that another worker takes just now.
+-- Take ready jobs of any queue that have no concurrency key, but those that another worker takes just now, where no queue
+-- is paused.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s
-      AND (%(starts)s OR max_crashes > 0)
+      AND (%(starts)s OR max_crashes > 0) AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken};
 
 -- name: claim_in_queue
--- The same of one queue.
+-- Take ready jobs of one queue that have no concurrency key, unless it is paused, but those that another worker takes just
+-- now.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s
-      AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+      AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), {taken};
 
@@ -247,25 +349,28 @@ WITH {claimer}, chosen AS MATERIALIZED (
 -- The most urgent ready jobs that have no concurrency key.
 SELECT id, priority, run_at FROM treadle_job
 WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+  AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
 
 -- name: get_urgent_without_key_in_queue
--- The same of one queue.
+-- The same of one queue, unless it is paused.
 SELECT id, priority, run_at FROM treadle_job
 WHERE state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
-  AND (%(starts)s OR max_crashes > 0)
+  AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+  AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
 ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
 
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 
 -- name: get_urgent_with_key_in_queue
--- The same of one queue.
+-- The same of one queue, unless it is paused.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
+  AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
 ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 
 -- name: get_first_of_keys
@@ -274,33 +379,36 @@ ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 WITH RECURSIVE waiting AS (
     SELECT 1 AS place, first.* FROM (
         SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
-        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND pool = %(pool)s
+        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND pool = %(pool)s AND {is_in_time}
         ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
     UNION ALL
     SELECT place + 1, next.* FROM waiting, LATERAL (
         SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
         WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key AND pool = %(pool)s
+          AND {is_in_time}
         ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
     WHERE place < %(far)s
 )
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
 
 -- name: get_first_of_keys_in_queue
--- The same of one queue.
+-- The same of one queue, unless it is paused.
 WITH RECURSIVE waiting AS (
     SELECT 1 AS place, first.* FROM (
         SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
         WHERE state = 'ready' AND concurrency_key > %(after_key)s AND queue = %(queue)s AND pool = %(pool)s
+          AND {is_in_time}
         ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
     UNION ALL
     SELECT place + 1, next.* FROM waiting, LATERAL (
         SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
         WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key
-          AND queue = %(queue)s AND pool = %(pool)s
+          AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
         ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
     WHERE place < %(far)s
 )
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job
+WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s) ORDER BY place;
 
 -- name: lock_keys
 -- Those of these concurrency keys with which nobody else is claiming just now, nor will until this transaction ends.
@@ -316,7 +424,8 @@ WHERE pg_try_advisory_xact_lock(hashtextextended(key, 'treadle_job'::regclass::o
 -- hidden from it.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job AS job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND id = ANY(%(ids)s) AND state = 'ready' AND NOT {is_taken}
+    WHERE EXISTS (SELECT 1 FROM claimer) AND id = ANY(%(ids)s) AND state = 'ready' AND {is_in_time}
+      AND NOT {is_taken} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = job.queue)
     FOR NO KEY UPDATE OF job SKIP LOCKED
 ), {taken};
 
@@ -391,17 +500,27 @@ WHERE group_id = %(id)s AND state IN ('failed', 'cancelled') ORDER BY part;
 UPDATE treadle_job SET state = 'ready', run_at = %(now)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of the parts of wholes took: the next `send_map` of these tasks is cut by that. The last rows that
+-- a transaction locks, and in the order of their names.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, (sum(finished_at - started_at) / 1e6 / sum(size))::text
+FROM treadle_job WHERE group_id = ANY(%(ids)s) AND started_at IS NOT NULL GROUP BY task ORDER BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = %(now)s, failure = %(failure)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
--- name: lock_claims
--- Those of these claims that hold, and hold until this transaction ends.
+-- name: lock_tellers
+-- Those of these claims whose runs may tell of themselves: they hold until this transaction ends, or have made their job
+-- succeed, faster than this was told.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
-), {held}
-SELECT id, token FROM held;
+)
+SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
+WHERE job.worker_id IS NOT NULL OR job.state = 'succeeded' ORDER BY job.id FOR NO KEY UPDATE OF job;
 
 -- name: insert_messages
 -- Messages of jobs whose claims hold, with the next numbers of each job.
@@ -462,22 +581,99 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 -- The time of these jobs has come.
 WITH due AS MATERIALIZED (
     SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY run_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), promoted AS (
     UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
 )
 SELECT count(*) FROM promoted;
 
--- name: prune
--- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
-WITH old AS MATERIALIZED (
-    SELECT id FROM treadle_job AS job
-    WHERE finished_at IS NOT NULL
-      AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
-      AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
-      AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), pruned AS (
-    DELETE FROM treadle_job AS job USING old WHERE job.id = old.id RETURNING job.id
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedules
+-- Make schedules known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule AS schedule (name, cron, timezone, task, seen_at)
+SELECT name, cron, timezone, task, seen_at FROM json_to_recordset(%(schedules)s::json) AS given (
+    name text, cron text, timezone text, task text, seen_at bigint)
+ORDER BY name
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN schedule.cron = excluded.cron AND schedule.timezone = excluded.timezone THEN schedule.seen_at
+                   ELSE greatest(schedule.seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = %(to)s, last_job_id = coalesce(%(job_id)s, last_job_id)
+WHERE name = %(name)s AND seen_at = %(seen_at)s RETURNING name;
+
+-- name: forget_schedules
+-- Schedules that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = ANY(%(names)s);
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: one trip where there is nothing.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time, and whether each is a whole.
+SELECT id, kind = 'whole', expires_at FROM treadle_job
+WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT %(limit)s;
+
+-- name: expire
+-- Fail jobs that have not begun in time, but those that somebody else is just changing: claiming, perhaps.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(jobs)s::json) AS given (id text, failure text)
+), late AS MATERIALIZED (
+    SELECT job.id FROM treadle_job AS job JOIN given ON given.id = job.id
+    WHERE job.expires_at <= %(now)s AND job.state IN ('blocked', 'scheduled', 'ready')
+    ORDER BY job.id FOR NO KEY UPDATE OF job SKIP LOCKED
 )
-SELECT count(*) FROM pruned;
+UPDATE treadle_job AS job SET state = 'failed', finished_at = %(now)s, failure = given.failure, version = version + 1
+FROM given JOIN late USING (id) WHERE job.id = late.id
+RETURNING job.id, job.group_id;
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough; tells of each job whether it is a whole.
+WITH old AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE {is_forgettable}
+    ORDER BY finished_at + result_ttl LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE treadle_job AS job SET result = NULL, version = version + 1 FROM old WHERE job.id = old.id
+RETURNING job.id, job.kind = 'whole';
+
+-- name: forget_part_results
+-- Drop the results of the parts of wholes.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL;
+
+-- name: pause
+-- No more jobs of these queues are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) SELECT name, %(now)s FROM unnest(%(names)s::text[]) AS given (name)
+ORDER BY name ON CONFLICT (name) DO NOTHING RETURNING name;
+
+-- name: resume
+-- The jobs of these queues are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = ANY(%(names)s) RETURNING name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
+
+-- name: get_old
+-- Finished jobs that are old enough to be deleted.
+SELECT id FROM treadle_job AS job WHERE {is_old} ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: lock_to_prune
+-- Nobody sends these jobs once more, nor their wholes, until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: prune
+-- Delete these jobs, where they are old still; what hangs on them goes with them.
+DELETE FROM treadle_job AS job WHERE id = ANY(%(ids)s) AND {is_old} RETURNING id;

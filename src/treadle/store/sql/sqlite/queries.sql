@@ -19,9 +19,36 @@ redriven_at, version
 -- Whether a job with the key of this `job` runs.
 EXISTS (SELECT 1 FROM treadle_job AS other WHERE other.concurrency_key = job.concurrency_key AND other.state = 'running')
 
+-- fragment: ready_queue
+-- The queues with ready jobs that have no concurrency key, found one from another in the index.
+ready_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NULL AND queue > ready_queue.name)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+
 -- fragment: is_known
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
+
+-- fragment: may_tell
+-- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
+state IN ('running', 'succeeded')
+
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > :now)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
+run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
 
 -- name: get_meta
 -- One fact about the store itself.
@@ -73,6 +100,34 @@ WHERE id = :id AND state = 'running';
 -- Ask the workers of a cancelled whole's parts that run to end them.
 UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
 WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = :id AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = :id AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = treadle_job.task AND other.unique_key = treadle_job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL);
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = :id AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
@@ -141,30 +196,60 @@ WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORD
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether jobs without and with a concurrency key are ready: a look without the writer's lock.
+-- Whether jobs without and with a concurrency key are ready, were no queue paused, and whether any is: a look without the
+-- writer's lock.
 SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool),
-       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool);
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs without a concurrency key that a claim may take, how many each queue holds; 0 for one whose jobs
+-- are less urgent. It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE {ready_queue}
+SELECT queue, sum(place <= :limit) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
+        SELECT rowid FROM treadle_job
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = :pool
+          AND (:starts OR max_crashes > 0) AND {is_in_time}
+        ORDER BY priority DESC, run_at, id LIMIT :limit)
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) GROUP BY queue;
+
+-- name: get_open_queues
+-- The queues with ready jobs, with or without a concurrency key, that are not paused.
+WITH RECURSIVE {ready_queue}, keyed_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue > keyed_queue.name)
+    FROM keyed_queue WHERE name IS NOT NULL
+)
+SELECT name FROM (SELECT name FROM ready_queue UNION SELECT name FROM keyed_queue)
+WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM treadle_paused_queue);
 
 -- name: claim
--- Take ready jobs of any queue that have no concurrency key.
+-- Take ready jobs of any queue that have no concurrency key, where no queue is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_known}
+    WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0)
+      AND {is_in_time} AND {is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue that have no concurrency key.
+-- Take ready jobs of one queue that have no concurrency key, unless it is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool
-      AND (:starts OR max_crashes > 0) AND {is_known}
+      AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -173,31 +258,33 @@ RETURNING {job};
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
-WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'ready' AND {is_known}
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'ready' AND {is_in_time} AND {is_known}
+  AND queue NOT IN (SELECT name FROM treadle_paused_queue)
 RETURNING {job};
 
 -- name: get_urgent_without_key
 -- The most urgent ready jobs that have no concurrency key.
 SELECT id, priority, run_at FROM treadle_job
-WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0)
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT :limit;
 
 -- name: get_urgent_without_key_in_queue
--- The most urgent ready jobs of one queue that have no concurrency key.
+-- The same of one queue, unless it is paused.
 SELECT id, priority, run_at FROM treadle_job
 WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
+  AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
 ORDER BY priority DESC, run_at, id LIMIT :limit;
 
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT :near;
 
 -- name: get_urgent_with_key_in_queue
--- The most urgent ready jobs of one queue that have a concurrency key, and whether it is taken.
+-- The same of one queue, unless it is paused.
 SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
 ORDER BY priority DESC, run_at, id LIMIT :near;
 
 -- name: get_first_of_keys
@@ -213,12 +300,13 @@ WITH RECURSIVE waiting (key, place) AS (
 )
 SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
 FROM waiting JOIN treadle_job AS job ON job.rowid = (
-    SELECT rowid FROM treadle_job WHERE state = 'ready' AND concurrency_key = waiting.key AND pool = :pool
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key = waiting.key AND pool = :pool AND {is_in_time}
     ORDER BY priority DESC, run_at, id LIMIT 1)
 ORDER BY place;
 
 -- name: get_first_of_keys_in_queue
--- The same of one queue.
+-- The same of one queue, unless it is paused.
 WITH RECURSIVE waiting (key, place) AS (
     SELECT min(concurrency_key), 1 FROM treadle_job
     WHERE state = 'ready' AND concurrency_key > :after_key AND queue = :queue AND pool = :pool
@@ -230,8 +318,9 @@ WITH RECURSIVE waiting (key, place) AS (
 SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
 FROM waiting JOIN treadle_job AS job ON job.rowid = (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool
+    WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool AND {is_in_time}
     ORDER BY priority DESC, run_at, id LIMIT 1)
+WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
 ORDER BY place;
 
 -- name: mark_started
@@ -285,28 +374,35 @@ WHERE group_id = :id AND state IN ('failed', 'cancelled') ORDER BY part;
 -- All parts of a whole have succeeded.
 UPDATE treadle_job SET state = 'ready', run_at = :now, version = version + 1 WHERE id = :id AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of a whole's parts took: the next `send_map` of this task is cut by that.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, CAST(sum(finished_at - started_at) / 1000000.0 / sum(size) AS TEXT)
+FROM treadle_job WHERE group_id = :id AND started_at IS NOT NULL GROUP BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
 WHERE id = :id AND state = 'blocked';
 
 -- name: report_progress
--- The newest progress of a job whose claim holds.
+-- The newest progress of a run.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE
 SET done = excluded.done, total = excluded.total, message = excluded.message, version = version + 1;
 
 -- name: insert_message
--- A message of a job whose claim holds, with the next number of that job.
+-- A message of a run, with the next number of its job.
 INSERT INTO treadle_message (job_id, number, sent_at, body)
 SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM treadle_message WHERE job_id = :id), :sent_at, :body
-FROM treadle_job WHERE id = :id AND token = :token AND state = 'running';
+FROM treadle_job WHERE id = :id AND token = :token AND {may_tell};
 
 -- name: raise_version
 -- Something visible of a job has changed beside its progress.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE SET version = version + 1;
 
 -- name: register_worker
@@ -338,7 +434,73 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 
 -- name: promote
 -- The time of these jobs has come.
-UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
+UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE state = 'scheduled' AND run_at <= :now ORDER BY run_at LIMIT :limit);
+
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedule
+-- Make a schedule known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule (name, cron, timezone, task, seen_at, last_job_id)
+VALUES (:name, :cron, :timezone, :task, :seen_at, NULL)
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN cron = excluded.cron AND timezone = excluded.timezone THEN seen_at
+                   ELSE max(seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = :to, last_job_id = coalesce(:job_id, last_job_id)
+WHERE name = :name AND seen_at = :seen_at;
+
+-- name: forget_schedule
+-- A schedule that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = :name;
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: a look without the writer's lock.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time.
+SELECT id, kind, group_id, expires_at FROM treadle_job
+WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT :limit;
+
+-- name: expire
+-- Fail a job that has not begun in time.
+UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
+WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready');
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE {is_forgettable} ORDER BY finished_at + result_ttl LIMIT :limit)
+RETURNING id, kind;
+
+-- name: forget_part_results
+-- Drop the results of the parts of a whole.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = :id AND result IS NOT NULL;
+
+-- name: pause
+-- No more jobs of this queue are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING;
+
+-- name: resume
+-- The jobs of this queue are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = :name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
