@@ -23,11 +23,12 @@ from django_worker.contract import task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
-from treadle.app import Initializer, Treadle, prepared
+from treadle.app import Treadle, prepared
 from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.job import Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
+from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task

@@ -13,12 +13,13 @@ from flask.cli import ScriptInfo
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from treadle import settings
-from treadle.app import Initializer, Treadle
+from treadle.app import Treadle
 from treadle.clock import Clock
 from treadle.errors import AppNotFound, SettingsError
 from treadle.locate import target_of
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
+from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.task import Registry, Task
 from treadle.web.links import SALT, Links

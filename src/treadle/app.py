@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property, partial
@@ -11,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from treadle import codec, cores, settings
+from treadle import codec, cores, settings, staffing
 from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
@@ -28,10 +27,6 @@ from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
-from treadle.pools.contract import Pool
-from treadle.pools.coroutines import CoroutinePool
-from treadle.pools.executor import ExecutorPool
-from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
@@ -39,11 +34,12 @@ from treadle.report.log import log_events
 from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
 from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
+from treadle.staffing import Initializer
 from treadle.states import State
 from treadle.store.contract import Query, Store
 from treadle.store.joining import driver_connection, is_open, join
 from treadle.store.opening import check_url, is_memory, is_postgres, open_store
-from treadle.task import POOLS, BoundTask, Registry, Task
+from treadle.task import BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
@@ -57,8 +53,6 @@ from treadle.worker.upkeep import Duty
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -106,7 +100,7 @@ class Treadle:
         self._is_findable = False
         self.task = self.registry.task
         self._check_url()
-        self._check_executors()
+        staffing.check_executors(self.settings)
 
     # Sending
 
@@ -395,7 +389,7 @@ class Treadle:
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         scheduling = self._scheduling()
-        sizes = self._sizes(concurrency, pool_sizes or {})
+        sizes = staffing.sizes_of(self.settings, concurrency or self.slots, pool_sizes or {})
         slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
         initializer = (install, (slots, *arguments))
@@ -403,7 +397,7 @@ class Treadle:
             store=self.worker_store,
             runner=self.runner,
             settings=self.settings,
-            make_places=lambda fds: self._make_places(sizes, initializer, fds),
+            make_places=lambda fds: self.make_places(sizes, initializer, fds),
             alive=self.alive,
             announce=self.events.announce,
             clock=self._clock,
@@ -424,50 +418,9 @@ class Treadle:
         announce = self.events.announce
         return (Scheduling(schedules, self.worker_store, self._scheduled_job, self._clock, announce).duty(),)
 
-    def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
-        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
-        sizes = {
-            "processes": concurrency or self.slots,
-            "threads": self.settings.threads,
-            "coroutines": self.settings.coroutines,
-            "inline": 1,
-            **{name: self.settings.executor_slots.get(name, 1) for name in self.settings.executors},
-        }
-        for name, size in changes.items():
-            if name not in sizes:
-                raise SettingsError(f"unknown pool {name!r}{suggestion(name, sizes)}")
-            if size < 0 or (name == "inline" and size > 1):
-                raise SettingsError(f"pool {name!r} cannot run {size} jobs at once")
-        return {**sizes, **changes}
-
-    def _make_places(
-        self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]
-    ) -> list[Place]:
-        def processes() -> ProcessPool:
-            return ProcessPool(
-                sizes["processes"], nice=self.settings.job_nice, python=self.settings.python,
-                initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
-                **self.recycling,
-            )  # fmt: skip
-
-        makers: dict[str, Callable[[], Pool]] = {
-            "processes": processes,
-            # Twice as many: a slot whose thread is stuck is given to another one.
-            "threads": lambda: ThreadPool(2 * sizes["threads"], name="treadle-job"),
-            "coroutines": lambda: CoroutinePool(sizes["coroutines"]),
-            "inline": InlinePool,
-            **{
-                name: partial(ExecutorPool, partial(executor_of, given), initializer)
-                for name, given in self.settings.executors.items()
-            },
-        }
-        return [Place(name, sizes[name], make) for name, make in makers.items() if sizes[name]]
-
-    @property
-    def recycling(self) -> dict[str, Any]:
-        """When a worker's children are replaced, as ProcessPool takes it; without what is not set."""
-        chosen = {name: getattr(self.settings, name) for name in ("recycle_after_tasks", "recycle_over_rss_mb")}
-        return {name: value for name, value in chosen.items() if value is not None}
+    def make_places(self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]) -> list[Place]:
+        """The pools of a worker, with so many slots each; child processes hold these descriptors."""
+        return staffing.make_places(self.settings, sizes, initializer, self.preload(), held_fds)
 
     @cached_property
     def alive(self) -> AliveFolder | None:
@@ -640,15 +593,6 @@ class Treadle:
         if self.settings.queues and queue not in self.settings.queues:
             raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
 
-    def _check_executors(self) -> None:
-        taken = sorted({*POOLS} & {*self.settings.executors})
-        if taken:
-            raise SettingsError(f"setting executors: {taken[0]!r} is a pool of every worker; choose another name")
-        for name in self.settings.executor_slots.keys() - self.settings.executors.keys():
-            raise SettingsError(
-                f"setting executor_slots: unknown name {name!r}{suggestion(name, self.settings.executors)}"
-            )
-
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
             check_url(self.settings.database_url)
@@ -670,12 +614,3 @@ def runner_of(target: str) -> Runner:
     if not isinstance(app, Treadle):
         raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
     return app.runner
-
-
-def executor_of(given: Any) -> Executor:
-    """The executor that a setting means. Raises SettingsError."""
-    found = load_target(given) if isinstance(given, str) else given
-    made = found() if callable(found) and not isinstance(found, Executor) else found
-    if not isinstance(made, Executor):
-        raise SettingsError(f"setting executors: {given!r} gives {made!r}, which is no concurrent.futures.Executor")
-    return made

@@ -26,6 +26,7 @@ from treadle import (
     TreadleError,
     WouldDeadlock,
     cores,
+    staffing,
 )
 from treadle.app import Sent, runner_of
 from treadle.events import Event, JobEnqueued, QueuePaused, QueueResumed
@@ -411,9 +412,9 @@ def test_what_reduces_has_its_own_limits(app: Treadle) -> None:
 
 def test_children_are_replaced_as_the_settings_say(tmp_path: Path) -> None:
     """Only what is set is told to the pool."""
-    assert jobs_app(tmp_path).recycling == {}
+    assert staffing.recycling(jobs_app(tmp_path).settings) == {}
     chosen = {"recycle_after_tasks": 100, "recycle_over_rss_mb": 300.0}
-    assert jobs_app(tmp_path, **chosen).recycling == chosen
+    assert staffing.recycling(jobs_app(tmp_path, **chosen).settings) == chosen
 
 
 @pytest.mark.parametrize(

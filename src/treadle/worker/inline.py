@@ -16,6 +16,8 @@ from treadle.worker.completion import CALLER
 from treadle.worker.execution import Runner, Work, whole_payload
 
 ALL = 1_000_000
+LEASE_S = 86_400
+"""How long a call may run the jobs in it before a worker beside takes it for dead: nobody prolongs its lease meanwhile."""
 
 
 def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) -> list[str]:
@@ -24,7 +26,7 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     Jobs whose time has come are ready; a retry that waits is not. Those that had to begin before fail first.
     """
     ran = []
-    worker_id = _register(store, clock, settings)
+    worker_id = _register(store, clock)
     store.promote(clock.now_us(), ALL)
     store.expire(clock.now_us(), ALL)
     pools = (*POOLS, *settings.executors)
@@ -35,14 +37,14 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     return ran
 
 
-def _register(store: Store, clock: Clock, settings: Settings) -> str:
+def _register(store: Store, clock: Clock) -> str:
     """Make this run known under a name of its own: others may begin and end in other threads, or inside of it."""
     worker_id = f"{CALLER}{new_id()}"
     now_us = clock.now_us()
     store.register(
         WorkerRow(
             id=worker_id, host=socket.gethostname(), pid=os.getpid(), kind="embedded", started_at_us=now_us,
-            last_seen_at_us=now_us, lease_until_us=now_us + round(settings.lease_s * US_PER_S),
+            last_seen_at_us=now_us, lease_until_us=now_us + LEASE_S * US_PER_S,
         )
     )  # fmt: skip
     return worker_id

@@ -91,7 +91,7 @@ class CommandedPool(Pool):
 class CommandedTreadle(Treadle):
     """An application whose worker has such a pool for `processes`."""
 
-    def _make_places(self, *args: Any) -> list[Place]:
+    def make_places(self, *args: Any) -> list[Place]:
         self.commanded = CommandedPool()
         self.place = Place("processes", SLOTS, lambda: self.commanded)
         return [self.place]
@@ -110,7 +110,7 @@ def commanded(tmp_path: Path) -> CommandedTreadle:
 def make_commanded(folder: Path, **options: Any) -> CommandedTreadle:
     url = f"sqlite:///{folder / 'jobs.sqlite3'}"
     app = CommandedTreadle(url, registry=apps.app.registry, app="tests.apps:app", concurrency=SLOTS, **options)
-    app._make_places()
+    app.make_places()
     return app
 
 
