@@ -50,6 +50,8 @@ def blas_threads(cores: int) -> Iterator[None]:
             yield
     finally:
         _restore(before)
+        # What was loaded inside has taken the number of then for its own, and nobody knew of it before.
+        _loaded_libraries(_threads_of(before["OMP_NUM_THREADS"]))
 
 
 def _loaded_libraries(cores: int) -> Any:
@@ -58,6 +60,12 @@ def _loaded_libraries(cores: int) -> Any:
     except ImportError:
         return contextlib.nullcontext()
     return threadpool_limits(limits=cores)
+
+
+def _threads_of(variable: str | None) -> int:
+    """The number that a variable of OpenMP gives, which may be a list by levels: `4,2`; 1 where it gives none."""
+    first = (variable or "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else 1
 
 
 def _restore(variables: Mapping[str, str | None]) -> None:

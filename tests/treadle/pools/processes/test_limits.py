@@ -247,6 +247,15 @@ def test_numerical_libraries_use_as_many_threads_as_the_call_has_cores(
         assert loaded in ({threads}, {min(threads, os.cpu_count() or 1)})
 
 
+def test_a_library_that_a_wide_call_has_loaded_is_narrow_in_the_next() -> None:
+    """It has begun with as many threads as that call had cores."""
+    with ProcessPool(2) as pool:
+        wide = pool.call(functions.threads_of_blas, cores=2).result(PATIENCE_S)
+        ordinary = [pool.call(functions.threads_of_blas).result(PATIENCE_S) for _ in range(4)]
+    assert wide[0] == {"2"}
+    assert ordinary == [({"1"}, {1})] * 4
+
+
 # What is no limit
 
 
