@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE = -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check format bench bench-pool bench-web clean
+.PHONY: help demo test test-quick soak check format bench bench-scale bench-pool bench-web clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,8 +39,11 @@ format: .venv/.has-check  ## Put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run
+bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/queue.py $(ARGS)
+
+bench-scale: .venv/.has-bench  ## Speed and size of the stores with up to a million jobs (ARGS=--quick: in a minute)
+	@.venv/bin/python benchmarks/scale.py $(ARGS)
 
 bench-pool: .venv/.has-bench  ## Speed of the process pool beside its peers (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/pool.py $(ARGS)

@@ -87,6 +87,8 @@ def _scale(values: Sequence[float]) -> Scale:
 
 
 def _short(value: float) -> str:
+    if abs(value) >= 1_000_000:
+        return f"{value / 1_000_000:.1f}M"
     digits = 0 if abs(value) >= 100 else 1
     return f"{value:,.{digits}f}"
 

@@ -108,7 +108,7 @@ class Treadle(Peer):
     """Ours."""
 
     distributions = ("treadle",)
-    notes = "all defaults; its children run at niceness 5"
+    notes = "all defaults; its children run at niceness 10"
 
     def __init__(self, workers: int) -> None:
         from treadle import ProcessPool

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +16,7 @@ from benchmarks.libraries import Library
 from benchmarks.sender import WARM_UP
 
 ROOT = Path(__file__).resolve().parents[1]
-SENDER_WITHIN_S = 600
+ANSWER_WITHIN_S = 600
 STOP_WITHIN_S = 15
 STALLED_AFTER_S = 30
 """A worker that has run nothing for so long, its start included, has failed."""
@@ -32,7 +32,8 @@ class BenchmarkError(Exception):
 class Site:
     """One library in a folder of its own, with the environment in which all its processes run."""
 
-    def __init__(self, library: Library, folder: Path, synchronous: str) -> None:
+    def __init__(self, library: Library, folder: Path, synchronous: str, database: Mapping[str, str]) -> None:
+        """`database`: what leads its processes to a server, where it needs one."""
         self.library = library
         self.folder = folder
         self.sent = 0
@@ -42,29 +43,41 @@ class Site:
         self._environment = os.environ | {
             place.FOLDER: str(folder),
             "PYTHONPATH": os.pathsep.join(paths),
+            **database,
         }
         if synchronous != "DEFAULT":
             self._environment[place.SYNCHRONOUS] = synchronous
 
     def send(self, verb: str, count: int = 0, *more: float) -> Any:
         """What a sender measured; `count` jobs are sent, and WARM_UP before. Raises BenchmarkError."""
-        command = [sys.executable, "-m", "benchmarks.sender", self.library.module, verb, *map(str, (count, *more))]
-        try:
-            done = subprocess.run(
-                command,
-                check=False,
-                env=self._environment,
-                cwd=self.folder,
-                capture_output=True,
-                text=True,
-                timeout=SENDER_WITHIN_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise self._error(f"{verb} took more than {SENDER_WITHIN_S} s") from None
-        if done.returncode:
-            raise self._error(f"{verb} failed: {tail(done.stderr)}")
+        answer = self.ask("benchmarks.sender", self.library.module, verb, count, *more)
         self.sent += count + WARM_UP if count else 0
-        return json.loads(done.stdout)
+        return answer
+
+    def ask(self, program: str, *arguments: object) -> Any:
+        """What a program of ours answers in JSON. Raises BenchmarkError."""
+        return self.answer(self.start(program, *arguments))
+
+    def start(self, program: str, *arguments: object) -> Process:
+        """Start one that will answer."""
+        command = [sys.executable, "-m", program, *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=self._environment, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def answer(self, process: Process) -> Any:
+        """Wait for its answer. Raises BenchmarkError."""
+        try:
+            out, err = process.communicate(timeout=ANSWER_WITHIN_S)
+        except BaseException as error:
+            process.kill()
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise self._error(f"{shown(process)} took more than {ANSWER_WITHIN_S} s") from None
+            raise
+        if process.returncode:
+            raise self._error(f"{shown(process)} failed: {tail(err.decode(errors='replace'))}")
+        return json.loads(out)
 
     @contextlib.contextmanager
     def working(self, *, is_fast: bool) -> Iterator[Sequence[Process]]:
@@ -117,6 +130,12 @@ class Site:
     @property
     def _log_path(self) -> Path:
         return self.folder / "workers.log"
+
+
+def shown(process: Process) -> str:
+    """What it was started to do."""
+    assert isinstance(process.args, list)
+    return " ".join(process.args[3:])
 
 
 def tail(text: str, lines: int = 15) -> str:

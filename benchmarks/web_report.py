@@ -69,7 +69,7 @@ class Header:
         phases = f"{self.repetitions} repetitions of idle and busy phases in turn, {self.phase_s:g} s each"
         return [
             str(self.machine),
-            f"{site}; Treadle: all defaults, its children run at niceness 5",
+            f"{site}; Treadle: all defaults, its children run at niceness 10",
             f"{phases}; medians, of failed pings the worst",
             "",
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tests import functions
-from treadle import Backoff, Context, Treadle
+from treadle import Backoff, Context, Reject, Retry, Snooze, TaskTimeout, Treadle
 from treadle.testing.pool_contract import AsyncFunctions, Functions
 
 app = Treadle(os.environ.get("TREADLE_TEST_URL", "memory://"), concurrency=1)
@@ -48,6 +48,11 @@ def string_length(text: str) -> int:
 @app.task(name="tests.by_name", aliases=("tests.old_name",))
 def by_name() -> str:
     return "here"
+
+
+@app.task(takes_context=True)
+def told_headers(context: Context) -> dict[str, str]:
+    return context.headers
 
 
 @app.task
@@ -130,6 +135,96 @@ def fail_with_long_backoff() -> NoReturn:
 @app.task(max_attempts=2, backoff=_is_broken)
 def fail_with_broken_backoff() -> NoReturn:
     raise ValueError("first reason")
+
+
+@app.task(max_attempts=3, backoff=_is_broken, give_up_on=(OSError, Retry))
+def ask_again(after_s: float) -> NoReturn:
+    raise Retry(after_s=after_s)
+
+
+@app.task(max_attempts=3, backoff=_is_broken, give_up_on=OSError)
+def ask_again_because(after_s: float) -> NoReturn:
+    try:
+        raise ConnectionError("busy")
+    except OSError as error:
+        raise Retry(after_s=after_s) from error
+
+
+@app.task(max_attempts=3, backoff=lambda error, job: 7 if isinstance(error, ConnectionError) else None, retry_on=())
+def ask_again_some_time() -> NoReturn:
+    raise Retry from ConnectionError("busy")
+
+
+@app.task
+def snooze(after_s: float) -> NoReturn:
+    raise Snooze(after_s=after_s)
+
+
+@app.task(max_attempts=3)
+def reject(reason: str) -> NoReturn:
+    try:
+        raise ValueError("not found")
+    except ValueError as error:
+        raise Reject(reason) from error
+
+
+@app.task
+async def snooze_soon(after_s: float) -> NoReturn:
+    await asyncio.sleep(0)
+    raise Snooze(after_s)
+
+
+@app.task(max_attempts=9, backoff=Backoff.constant(5), retry_on=(OSError, TaskTimeout), give_up_on=ConnectionError)
+def fail_with(error: str) -> NoReturn:
+    classes = {"OSError": OSError, "ConnectionResetError": ConnectionResetError, "SystemExit": SystemExit}
+    raise classes.get(error, ValueError)(error)
+
+
+def _step(path: str) -> int:
+    """Each run does the next of: retry, snooze, snooze, end."""
+    run = _count_run(path)
+    match run:
+        case 1:
+            raise Retry(after_s=0)
+        case 2 | 3:
+            raise Snooze(after_s=0)
+    return run
+
+
+@app.task(max_attempts=2)
+def step_in_process(path: str) -> int:
+    return _step(path)
+
+
+@app.task(max_attempts=2, pool="threads")
+def step_in_thread(path: str) -> int:
+    return _step(path)
+
+
+@app.task(max_attempts=2)
+async def step_soon(path: str) -> int:
+    await asyncio.sleep(0)
+    return _step(path)
+
+
+@app.task(max_attempts=2, pool="inline")
+def step_inline(path: str) -> int:
+    return _step(path)
+
+
+@app.task(takes_context=True)
+def snooze_until_open(context: Context, path: str) -> int:
+    """Snoozes until there is a file; gives its attempt."""
+    if not Path(path).exists():
+        raise Snooze(after_s=0.01)
+    return context.attempt
+
+
+@app.task(max_attempts=9)
+def reject_negative(number: int) -> int:
+    if number < 0:
+        raise Reject(f"{number} is negative")
+    return number
 
 
 @app.task

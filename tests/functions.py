@@ -208,6 +208,12 @@ def niceness() -> int:
     return os.nice(0)
 
 
+def turn_ns() -> int:
+    """How long the kernel lets this process compute in one turn, where others want to."""
+    lines = Path("/proc/self/sched").read_text().splitlines()
+    return next(int(line.split(":")[1]) for line in lines if line.startswith("se.slice"))
+
+
 def open_files() -> list[str]:
     names = []
     for entry in Path("/proc/self/fd").iterdir():

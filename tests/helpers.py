@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 """How long to wait for what must come; only a failing test waits so long."""
 
 
-def eventually(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
+def eventually(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
     """The first true value of a condition, looked at again and again until the deadline."""
     deadline_s = time.monotonic() + timeout_s
     while not (value := condition()):

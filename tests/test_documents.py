@@ -5,13 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from tests import golden
+from treadle.states import TRANSITIONS, State
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
+WITH_SNIPPETS = [
+    *READMES,
+    "docs/job-options.md",
+    "docs/schedules.md",
+    "docs/unique-and-exclusive-jobs.md",
+    "docs/transactions.md",
+]
 SNIPPET = re.compile(r"<!-- (\S+) -->\n```python\n(.*?)```", re.DOTALL)
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", WITH_SNIPPETS)
 def test_every_snippet_is_part_of_a_file_that_runs(name):
     """Each block of Python names its file, and stands in it word for word."""
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -54,11 +64,33 @@ def test_every_module_of_the_map_exists():
     assert named <= there
 
 
-def test_every_promise_of_the_pool_names_a_test_that_exists():
-    """Each row of the page has one, where it says."""
-    text = (ROOT / "docs/what-the-pool-promises.md").read_text(encoding="utf-8")
-    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text)
-    assert len(named) >= text.count("| `")
-    for file, test in named:
+@pytest.mark.parametrize("page", ["what-the-pool-promises.md", "what-treadle-promises.md"])
+def test_every_promise_names_a_test_that_exists(page):
+    """Each row of a table has one, where it says."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    rows = [
+        line
+        for line in text.splitlines()
+        if line.startswith("| ") and not line.startswith(("| promise |", "| what happens |"))
+    ]
+    assert [row for row in rows if "::test_" not in row] == []
+    for file, test in re.findall(r"`([\w/]+\.py)::(test_\w+)`", text):
         path = ROOT / file if "/" in file else ROOT / "tests/treadle/pools/processes" / file
         assert f"def {test}(" in path.read_text(encoding="utf-8"), f"there is no {test} in {file}"
+
+
+def test_the_picture_of_the_states_is_that_of_the_table():
+    """WRITE_GOLDEN=1 draws it anew."""
+    page = ROOT / "docs/what-treadle-promises.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- states -->\n")
+    after = rest[rest.index("<!-- end of states -->") :]
+    golden.check(page, f"{before}<!-- states -->\n```mermaid\n{_state_diagram()}```\n{after}")
+
+
+def _state_diagram() -> str:
+    verbs: dict[tuple[str, str], list[str]] = {}
+    for verb, source, target in TRANSITIONS:
+        verbs.setdefault((source or "[*]", target), []).append(verb)
+    ways = [f"    {source} --> {target}: {', '.join(words)}\n" for (source, target), words in verbs.items()]
+    ends = [f"    {state} --> [*]\n" for state in State if state.is_finished]
+    return "".join(["stateDiagram-v2\n", *ways, *ends])

@@ -1,10 +1,12 @@
-"""Where one measurement happens: a folder, known to every process of it through the environment."""
+"""Where one measurement happens: a folder and a database, known to every process of it through the environment."""
 
 import os
 from pathlib import Path
 
 FOLDER = "TREADLE_BENCH_FOLDER"
 SYNCHRONOUS = "TREADLE_BENCH_SYNCHRONOUS"
+POSTGRES_URL = "TREADLE_BENCH_POSTGRES_URL"
+REDIS_URL = "TREADLE_BENCH_REDIS_URL"
 BUSY_TIMEOUT_S = 30
 """For the peers, as Django advises: with the usual 5 s a db_worker once died of "database is locked" on a busy machine."""
 
@@ -12,6 +14,16 @@ BUSY_TIMEOUT_S = 30
 def folder() -> Path:
     """The folder of this measurement, new for each library and repetition."""
     return Path(os.environ[FOLDER])
+
+
+def postgres_url() -> str | None:
+    """The address of a database of its own, where the jobs are to be kept in PostgreSQL."""
+    return os.environ.get(POSTGRES_URL)
+
+
+def redis_url() -> str | None:
+    """The address of a server of its own, where the jobs are to be kept in Redis."""
+    return os.environ.get(REDIS_URL)
 
 
 def synchronous() -> str | None:

@@ -5,6 +5,7 @@ import os
 import django
 from django.core.management import call_command
 
+from benchmarks.apps import one_by_one
 from benchmarks.apps.stamps import stamp
 
 try:
@@ -27,6 +28,9 @@ def prepare() -> None:
 
 def send() -> object:
     return job.enqueue()
+
+
+send_each = one_by_one(send)
 
 
 def unfinished() -> int:

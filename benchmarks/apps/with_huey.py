@@ -2,10 +2,10 @@
 
 import sqlite3
 
-from huey import Huey
+from huey import Huey, RedisHuey
 from huey.storage import SqliteStorage
 
-from benchmarks.apps import place
+from benchmarks.apps import one_by_one, place
 from benchmarks.apps.stamps import stamp
 
 
@@ -18,7 +18,12 @@ class Storage(SqliteStorage):  # type: ignore[misc]
         return connection
 
 
-huey = Huey("bench", storage_class=Storage, filename=str(place.folder() / "huey.sqlite3"), timeout=place.BUSY_TIMEOUT_S)
+def _in_sqlite() -> Huey:
+    file = str(place.folder() / "huey.sqlite3")
+    return Huey("bench", storage_class=Storage, filename=file, timeout=place.BUSY_TIMEOUT_S)
+
+
+huey = RedisHuey("bench", url=place.redis_url()) if place.redis_url() else _in_sqlite()
 
 
 @huey.task()  # type: ignore[untyped-decorator]
@@ -32,6 +37,9 @@ def prepare() -> None:
 
 def send() -> object:
     return job()
+
+
+send_each = one_by_one(send)
 
 
 def unfinished() -> int:

@@ -58,12 +58,17 @@ class WorkerBackend(BaseTaskBackend):
     def enqueue(self, task: "FrameworkTask[..., Any]", args: Any, kwargs: Any) -> "TaskResult[Any]":
         """Send a call with what the framework takes, which is JSON; NaN and keys that are no strings are refused.
 
-        Inside `transaction.atomic` the call is sent with the commit, and gone with a rollback.
+        Inside `transaction.atomic` the call is sent with the commit, and gone with a rollback. Where an unfinished job
+        of the task has its `unique_key`, the result is that job's, and nothing is sent.
         """
         self.validate_task(task)
         treadle = self.treadle
         call = treadle.registry.core(task).bind(*normalize_json(args), **normalize_json(kwargs))
-        result = result_of(treadle.send_many([call])[0].row, [], treadle.registry)
+        (draft,) = treadle.drafts([call])
+        (job,) = treadle.enqueue([draft])
+        if job.id != draft.id:
+            return result_of(job, treadle.store.attempts([job.id]).get(job.id, []), treadle.registry)
+        result = result_of(job, [], treadle.registry)
         task_enqueued.send(type(self), task_result=result)
         return result
 

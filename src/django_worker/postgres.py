@@ -7,14 +7,14 @@ from typing import Any
 from django.db import connections
 
 from django_worker.connections import MISSING
-from treadle.clock import SystemClock
 from treadle.errors import StoreUnavailable
 from treadle.settings import Settings
 from treadle.store import postgres_migrate
 from treadle.store.contract import Wakeup
 from treadle.store.postgres import PostgresStore, PostgresVerbs
 from treadle.store.postgres_address import Address
-from treadle.store.postgres_server import Row, Session, Teller
+from treadle.store.postgres_joined import ForeignConnections
+from treadle.store.postgres_server import Session
 
 NOT_OF_LIBPQ = ("context", "cursor_factory", "prepare_threshold")
 """What Django gives the driver for its own use of a connection."""
@@ -27,53 +27,16 @@ def address_of(alias: str) -> Address:
     return {name: value for name, value in params.items() if name not in NOT_OF_LIBPQ}
 
 
-class DjangoConnections:
+class DjangoConnections(ForeignConnections):
     """Gives the store Django's connection of the current thread."""
 
     def __init__(self, alias: str, *, notify: bool) -> None:
+        super().__init__(notify=notify)
         self._alias = alias
         self._where = f"the database {alias!r}"
-        self._teller = Teller(SystemClock(), is_on=notify)
-
-    def run(self, statement: str, /, **values: Any) -> list[Row]:
-        with self._session() as session:
-            if not self._is_in_transaction(session):
-                return session.run(statement, **values)
-            with session.savepoint():
-                return session.run(statement, **values)
-
-    def send(self, quiet: str, telling: str, /, **values: Any) -> list[Row]:
-        with self._session() as session:
-            if not self._is_in_transaction(session):
-                return session.run(telling if self._teller.may_tell() else quiet, **values)
-            with session.savepoint():
-                # Each time: nobody knows when this commits, or if. The server makes one of several.
-                return session.run(telling if self._teller.is_on else quiet, **values)
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        with self._session() as session:
-            if self._is_in_transaction(session):
-                # Django began it, or we did, further out; whoever did ends it.
-                with session.savepoint():
-                    yield session
-                return
-            with session.begun():
-                yield session
-                session.run("COMMIT")
-
-    joined = transaction
-    """With a savepoint all the same: the transaction is the user's."""
-
-    @contextmanager
-    def writing(self) -> Iterator[Session]:
-        with self.transaction() as session:
-            yield session
-            if self._teller.is_on:
-                session.run("NOTIFY treadle")
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
+    def session(self) -> Iterator[Session]:
         connection: Any = connections[self._alias]
         connection.ensure_connection()
         try:
@@ -82,10 +45,6 @@ class DjangoConnections:
             # So that Django looks whether it can still be used, before the next request or job.
             connection.errors_occurred = True
             raise
-
-    def _is_in_transaction(self, session: Session) -> bool:
-        # Without autocommit the driver begins a transaction by itself, with the next statement.
-        return session.is_in_transaction or not session.connection.autocommit
 
 
 class DjangoPostgresStore(PostgresVerbs):

@@ -11,7 +11,9 @@ from django_worker.contract import FrameworkTask, TaskError, TaskResult, TaskRes
 from django_worker.worker_task import DjangoRegistry
 from treadle import codec
 from treadle.clock import as_datetime
-from treadle.job import Attempt, Job, Kind, Outcome, OutcomeKind
+from treadle.errors import ResultExpired
+from treadle.handle import result_expired
+from treadle.job import EXPIRED, Attempt, Job, Kind, Outcome, OutcomeKind
 from treadle.states import State
 
 STATUS = {
@@ -24,8 +26,22 @@ STATUS = {
     State.CANCELLED: TaskResultStatus.FAILED,
 }
 """The framework has four words for our seven."""
-REFUNDED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.UNKNOWN_TASK})
+REFUNDED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.UNKNOWN_TASK, OutcomeKind.SNOOZED})
 """Runs that do not count as an attempt."""
+
+
+class WorkerResult(TaskResult):  # type: ignore[type-arg]  # generic in the backport only
+    """The framework's result, which tells of a value that was not kept any longer."""
+
+    __slots__ = ()
+
+    @property
+    def return_value(self) -> Any:
+        """What the function returned. Raises ValueError where it has not succeeded, ResultExpired where it is gone."""
+        value = super().return_value
+        if isinstance(value, ResultExpired):
+            raise value
+        return value
 
 
 def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -> "TaskResult[Any]":
@@ -35,7 +51,7 @@ def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -
     if job.state is State.RUNNING and job.started_at_us is not None:
         starts.append(job.started_at_us)
     args, kwargs = _arguments(job)
-    result: TaskResult[Any] = TaskResult(
+    result: TaskResult[Any] = WorkerResult(
         task=_task(job, registry),
         id=job.id,
         status=STATUS[job.state],
@@ -49,9 +65,10 @@ def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -
         errors=_errors(job, counted),
         worker_ids=[a.worker_id for a in counted] + ([job.worker_id] if job.worker_id else []),
     )
-    if job.state is State.SUCCEEDED and job.result is not None:
+    if job.state is State.SUCCEEDED:
+        value = result_expired(job) if job.result is None else codec.plain(job.result)
         # The field is set after the fact by the framework's own backends, too.
-        object.__setattr__(result, "_return_value", codec.plain(job.result))
+        object.__setattr__(result, "_return_value", value)
     return result
 
 
@@ -96,6 +113,9 @@ def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
 def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
     errors = [TaskError(exception_class_path=a.failure.error_class, traceback=a.failure.traceback or str(a.failure))
               for a in attempts if a.failure is not None]  # fmt: skip
+    if job.failure is not None and job.failure.error_class == EXPIRED:
+        # It never ran, or waited to be tried again: no attempt tells of it.
+        errors.append(TaskError(exception_class_path=EXPIRED, traceback=str(job.failure)))
     if job.state is State.CANCELLED:
         errors.append(TaskError(exception_class_path="treadle.errors.JobCancelled", traceback="cancelled"))
     return errors

@@ -2,19 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
 from django_worker.views import respond
-from django_worker.worker_task import WorkerTask, callable_of
+from django_worker.worker_task import WorkerTask, callable_of, unused_options
 from treadle.app import Sent
 from treadle.errors import NotATask
 from treadle.handle import JobHandle
+from treadle.schedule import Schedule
 from treadle.task import BoundTask
 from treadle.web import resources
 
@@ -52,6 +55,29 @@ def send_map(
     return treadle.send_map(treadle.registry.core(task), items, reduce=total, parts=parts)
 
 
+def schedule(
+    cron: str,
+    call: "BoundTask[Any] | FrameworkTask[[], Any]",
+    *,
+    timezone: str | None = None,
+    alias: str = "default",
+    **options: Any,
+) -> Schedule | None:
+    """Have workers send a call again and again; see `treadle.Treadle.schedule`.
+
+        schedule("0 3 * * *", report.bind(7))
+
+    Put it into the module `schedules` of an app: workers import these. `timezone` is TIME_ZONE where not given. A task
+    whose backend is not ours (a Dummy one in a test's settings) is kept aside, and a check says so; then None.
+    """
+    if isinstance(call, FrameworkTask) and not isinstance(call, WorkerTask):
+        unused_options.append((call.module_path, call.backend, ["schedule"]))
+        return None
+    treadle = site(alias)
+    bound = treadle.registry.core(call) if isinstance(call, FrameworkTask) else call
+    return treadle.schedule(cron, bound, timezone=timezone or settings.TIME_ZONE, **options)
+
+
 def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:
     """The job with this id. Raises JobNotFound."""
     return site(alias).job(job_id)
@@ -60,6 +86,21 @@ def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:
 def jobs(*, alias: str = "default", **wanted: Any) -> list[JobHandle[Any]]:
     """The newest jobs that fit; see `treadle.Treadle.jobs`."""
     return site(alias).jobs(**wanted)
+
+
+def pause(*queues: str, alias: str = "default") -> None:
+    """Have no worker take jobs of these queues until `resume`; see `treadle.Treadle.pause`."""
+    site(alias).pause(*queues)
+
+
+def resume(*queues: str, alias: str = "default") -> None:
+    """Have the jobs of these queues taken again."""
+    site(alias).resume(*queues)
+
+
+def paused(*, alias: str = "default") -> dict[str, datetime]:
+    """The queues that are paused, and since when."""
+    return site(alias).paused()
 
 
 def urls(job: JobHandle[Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ The framework makes a backend object for each thread, so nothing that must be sh
 import os
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,16 +16,19 @@ from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.signals import request_started, setting_changed
 from django.db import connections
+from django.utils.module_loading import autodiscover_modules
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
 from django_worker.contract import task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
-from treadle.app import Initializer, Treadle, prepared
+from treadle.app import Treadle, prepared
 from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.job import Outcome
+from treadle.schedule import Schedules
 from treadle.settings import Embedded
+from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
@@ -47,7 +51,8 @@ class DjangoTreadle(Treadle):
         """Raises SettingsError for an unknown option or a wrong value."""
         chosen = options_of(params)
         queues = tuple(params.get("QUEUES", ["default"]))
-        super().__init__(registry=DjangoRegistry(alias), alias=alias, **{**chosen, "queues": queues})
+        options = {**chosen, "queues": queues}
+        super().__init__(registry=DjangoRegistry(alias), schedules=schedules[alias], alias=alias, **options)
         self.database = params.get("OPTIONS", {}).get("DATABASE", "default")
         self.links = Links(DjangoSigner(), self.settings.link_max_age_s)
 
@@ -89,7 +94,16 @@ class DjangoTreadle(Treadle):
         return WorkerStore(file)
 
     def make_runner(self) -> Runner:
-        return DjangoRunner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return DjangoRunner(self.registry, **self.runner_options)
+
+    def find_schedules(self) -> Schedules:
+        """Imports the module `schedules` of each installed app, if there is one. Raises ConfigurationError."""
+        try:
+            autodiscover_modules("schedules")
+        except Exception as error:
+            # It is the user's, and may raise anything.
+            raise ConfigurationError(f"a module 'schedules' of an app cannot be imported: {error!r}") from error
+        return super().find_schedules()
 
     def child_initializer(self) -> Initializer:
         if not os.environ.get("DJANGO_SETTINGS_MODULE"):
@@ -147,9 +161,9 @@ class DjangoRunner(Runner):
             task_started.send_robust(sender=self._backend_class(result), task_result=result)
 
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
-        """Tell the framework; not where the job will be tried again."""
-        will_retry = outcome.retry_after_s is not None
-        if work.job.task in self.registry and not will_retry:
+        """Tell the framework; not where the job will run again."""
+        will_run_again = outcome.retry_after_s is not None
+        if work.job.task in self.registry and not will_run_again:
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
 
@@ -186,6 +200,9 @@ def options_of(params: dict[str, Any]) -> dict[str, Any]:
     chosen = settings.load(options, ignore=frozenset({"DATABASE"}))
     return {name: getattr(chosen, name) for name in chosen.__struct_fields__ if name not in NOT_FOR_DJANGO}
 
+
+schedules: defaultdict[str, Schedules] = defaultdict(Schedules)
+"""Those of each alias: declared once, at import, whatever becomes of the site that a test's settings replace."""
 
 _lock = threading.Lock()
 _sites: dict[str, tuple[Any, DjangoTreadle]] = {}

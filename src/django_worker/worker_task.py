@@ -2,14 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from django.db import connections
 from django.utils.module_loading import import_string
 
+from django_worker import contract
 from django_worker.contract import FrameworkTask, TaskContext, task_backends
+from treadle import errors
 from treadle.backoff import Backoff, BackoffRule
 from treadle.errors import NotATask, UnknownTask
-from treadle.task import LIMITS, BoundTask, Context, Registry, Task
+from treadle.task import DECORATION_ONLY, ERROR_CLASSES, LIMITS, BoundTask, Context, Registry, Task, error_classes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,6 +29,10 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = field(default_factory=Backoff.exponential)
     """Takes the error and the job and answers how many seconds to wait; None gives up."""
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    """Errors of these classes are tried again while attempts are left, others fail the job; one class will do."""
+    give_up_on: tuple[type[Exception], ...] = ()
+    """Errors of these classes fail the job at once, also where `retry_on` names them; one class will do."""
     pool: str | None = None
     timeout_s: float | None = None
     """How long a run may take before its process is killed; that counts as an error."""
@@ -32,10 +40,25 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """How much the process of a run may grow before it is killed; that counts as an error."""
     cores: int | None = None
     """How many slots of a worker a run takes up, and threads of BLAS it may use."""
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `KEEP_RESULTS_S` says."""
     labels: dict[str, str] = field(default_factory=dict, hash=False)
+    unique_key: str | None = None
+    """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+
+    def __post_init__(self) -> None:
+        where = getattr(self.func, "__qualname__", repr(self.func))
+        for name in ERROR_CLASSES:
+            # A tuple, whatever was given: a task is hashable.
+            object.__setattr__(self, name, _error_classes(where, name, getattr(self, name)))
+        FrameworkTask.__post_init__(self)
 
     def options(self, **changes: Any) -> "WorkerTask":
         """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
+        for name in DECORATION_ONLY & changes.keys():
+            raise contract.InvalidTask(f"{self.module_path}: {name} belongs to the function; set it at decoration")
         return replace(self, **changes)
 
     def bind(self, *args: Any, **kwargs: Any) -> BoundTask[Any]:
@@ -44,6 +67,13 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         from django_worker.site import site
 
         return site(self.backend).registry.core(self).bind(*args, **kwargs)
+
+
+def _error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
+    try:
+        return error_classes(where, name, value)
+    except errors.InvalidTask as error:
+        raise contract.InvalidTask(str(error)) from error
 
 
 class WorkerContext(TaskContext):
@@ -55,6 +85,11 @@ class WorkerContext(TaskContext):
         super().__init__(task_result=task_result)
         object.__setattr__(self, "_core", core)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What travels with the job beside its arguments; of a scheduled one `schedule` and `scheduled_for`."""
+        return self._core.headers  # type: ignore[attr-defined,no-any-return]
+
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is; see `treadle.Context.progress`."""
         self._core.progress(done, total, message)  # type: ignore[attr-defined]
@@ -62,6 +97,14 @@ class WorkerContext(TaskContext):
     def send(self, body: Any) -> None:
         """Send a message to whoever follows the job."""
         self._core.send(body)  # type: ignore[attr-defined]
+
+    def complete_in(self, connection: Any, value: Any = None) -> None:
+        """End the job as succeeded with `value` in the transaction of this connection; see `treadle.Context.complete_in`.
+
+        Inside `transaction.atomic`; `connection` is `django.db.connection`, or an alias of DATABASES.
+        """
+        given = connections[connection] if isinstance(connection, str) else connection
+        self._core.complete_in(given, value)  # type: ignore[attr-defined]
 
 
 class FunctionOf:
@@ -79,6 +122,8 @@ def callable_of(function: Any) -> Callable[..., Any]:
     return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function
 
 
+OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key")
+"""Options that may be another for each send."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
@@ -158,9 +203,9 @@ class DjangoRegistry(Registry):
             backend = type(task.get_backend())
             raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
         core = self._core_of(task)
-        changes: dict[str, Any] = {"run_after": task.run_after} if task.run_after is not None else {}
-        if task.labels:
-            changes["labels"] = task.labels
+        # What is another for each send is not kept with the core's task.
+        given = {name: getattr(task, name) for name in OF_ONE_SEND}
+        changes = {name: value for name, value in given.items() if value not in (None, {})}
         return core.options(**changes) if changes else core
 
     def _core_of(self, task: WorkerTask) -> Task[..., Any]:
@@ -170,6 +215,8 @@ class DjangoRegistry(Registry):
             "max_attempts": task.max_attempts,
             "max_crashes": task.max_crashes,
             "backoff": task.backoff,
+            "retry_on": task.retry_on,
+            "give_up_on": task.give_up_on,
             "takes_context": task.takes_context,
             **{name: getattr(task, name) for name in LIMITS},
         }

@@ -13,11 +13,13 @@ from flask.cli import ScriptInfo
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from treadle import settings
-from treadle.app import Initializer, Treadle
+from treadle.app import Treadle
 from treadle.clock import Clock
 from treadle.errors import AppNotFound, SettingsError
 from treadle.locate import target_of
+from treadle.schedule import Schedules
 from treadle.settings import Embedded
+from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.task import Registry, Task
 from treadle.web.links import SALT, Links
@@ -31,8 +33,8 @@ PREFIX = "WORKER_"
 class FlaskRunner(Runner):
     """Runs each job inside a fresh application context."""
 
-    def __init__(self, app: Flask, registry: Registry, **limits: Any) -> None:
-        super().__init__(registry, **limits)
+    def __init__(self, app: Flask, registry: Registry, **options: Any) -> None:
+        super().__init__(registry, **options)
         self._app = app
 
     def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:
@@ -42,12 +44,15 @@ class FlaskRunner(Runner):
 class FlaskTreadle(Treadle):
     """The Treadle of one Flask application, kept in `app.extensions`."""
 
-    def __init__(self, app: Flask, registry: Registry, clock: Clock | None = None) -> None:
+    def __init__(
+        self, app: Flask, registry: Registry, clock: Clock | None = None, schedules: Schedules | None = None
+    ) -> None:
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
         self._app = app
         self._given_target, self._discovered_target = _targets_of_command()
         chosen = self._chosen = settings.load(app.config, prefix=PREFIX)
-        super().__init__(registry=registry, clock=clock, **{n: getattr(chosen, n) for n in chosen.__struct_fields__})
+        values = {name: getattr(chosen, name) for name in chosen.__struct_fields__}
+        super().__init__(registry=registry, schedules=schedules, clock=clock, **values)
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
 
     def open_store(self) -> Store:
@@ -66,8 +71,7 @@ class FlaskTreadle(Treadle):
         return f"sqlite:///{folder / 'treadle.sqlite3'}"
 
     def make_runner(self) -> Runner:
-        limit = self.settings.max_result_bytes
-        return FlaskRunner(self._app, self.registry, max_result_bytes=limit, clock=self._clock)
+        return FlaskRunner(self._app, self.registry, **self.runner_options)
 
     def child_initializer(self) -> Initializer:
         return execution.install, (runner_of, self.target())

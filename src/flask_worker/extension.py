@@ -1,6 +1,7 @@
 """The extension: one object, any number of applications; what belongs to one is kept in its `extensions`."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, Response, current_app, request_started, url_for
@@ -9,10 +10,11 @@ from flask_worker.blueprint import make_blueprint, respond
 from flask_worker.cli import worker_commands
 from flask_worker.context import EXTENSION, FlaskTreadle
 from treadle.app import Sent
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
+from treadle.schedule import Schedule, Schedules, make_schedule
 from treadle.task import BoundTask, Registry, Task
 from treadle.web import resources
 from treadle.worker.embedded import stop_on_sigterm
@@ -30,6 +32,7 @@ class FlaskWorker:
 
     def __init__(self, app: Flask | None = None) -> None:
         self._registry = Registry()
+        self._schedules = Schedules()
         self.task = self._registry.task
         self.blueprint = make_blueprint()
         """The routes, for a site that sets WORKER_URL_PREFIX to None and registers them itself."""
@@ -44,7 +47,7 @@ class FlaskWorker:
         """
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
-        treadle = app.extensions[EXTENSION] = FlaskTreadle(app, self._registry)
+        treadle = app.extensions[EXTENSION] = FlaskTreadle(app, self._registry, schedules=self._schedules)
         if treadle.settings.url_prefix is not None:
             app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
         app.cli.add_command(worker_commands)
@@ -66,6 +69,16 @@ class FlaskWorker:
     def send_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """Send `task(item)` for each item as one job; see `treadle.Treadle.send_map`."""
         return _treadle().send_map(task, items, **options)
+
+    def schedule(self, cron: str, call: BoundTask[Any] | Task[[], Any], **options: Any) -> Schedule:
+        """Have workers send a call again and again; works before any app exists; see `treadle.Treadle.schedule`.
+
+        Of what depends on settings (whether there is such a queue) a worker makes sure when it starts.
+        """
+        schedule = make_schedule(cron, call, **options)
+        if not self._registry.knows(schedule.call.task):
+            raise NotATask(f"{schedule.call.task.name} is a task of another FlaskWorker; schedule it with that one")
+        return self._schedules.add(schedule)
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
@@ -96,6 +109,20 @@ class FlaskWorker:
     async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
         return await _treadle().ajobs(**wanted)
+
+    # Keeping
+
+    def pause(self, *queues: str) -> None:
+        """Have no worker take jobs of these queues until `resume`; see `treadle.Treadle.pause`."""
+        _treadle().pause(*queues)
+
+    def resume(self, *queues: str) -> None:
+        """Have the jobs of these queues taken again."""
+        _treadle().resume(*queues)
+
+    def paused(self) -> dict[str, datetime]:
+        """The queues that are paused, and since when."""
+        return _treadle().paused()
 
     @property
     def pool(self) -> ProcessPool | ThreadPool:

@@ -3,61 +3,56 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from datetime import datetime
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 
-from treadle import codec, cores, settings
-from treadle.clock import Clock, SystemClock
+from treadle import codec, cores, settings, staffing
+from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
-    InvalidTask,
+    CannotJoin,
+    InvalidSchedule,
     JobNotFound,
     NotATask,
-    PayloadTooLarge,
     SettingsError,
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued
-from treadle.handle import JobHandle, refuse_in_event_loop
-from treadle.job import Job, Kind, new_id
+from treadle.events import Events, JobEnqueued, QueuePaused, QueueResumed
+from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
+from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
 from treadle.pools import current
-from treadle.pools.contract import Pool
-from treadle.pools.coroutines import CoroutinePool
-from treadle.pools.executor import ExecutorPool
-from treadle.pools.inline import InlinePool
 from treadle.pools.processes import ProcessPool
 from treadle.pools.processes.wire import MAY_FAIL
 from treadle.pools.threads import ThreadPool
 from treadle.report.log import log_events
+from treadle.schedule import CatchUp, Schedule, Schedules, Tick, make_schedule
+from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
+from treadle.staffing import Initializer
 from treadle.states import State
 from treadle.store.contract import Query, Store
-from treadle.store.opening import check_url, is_postgres, open_store
-from treadle.task import LIMITS, POOLS, BoundTask, Registry, Task
+from treadle.store.joining import driver_connection, is_open, join
+from treadle.store.opening import check_url, is_memory, is_postgres, open_store
+from treadle.task import BoundTask, Registry, Task
 from treadle.worker import execution
 from treadle.worker.alive import AliveFolder
 from treadle.worker.embedded import EmbeddedWorker
-from treadle.worker.execution import GATHER, Runner
+from treadle.worker.execution import Runner
 from treadle.worker.inline import run_ready
 from treadle.worker.loop import Worker
 from treadle.worker.places import Place
+from treadle.worker.scheduling import Scheduling
 from treadle.worker.upkeep import Duty
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
-
-Initializer = tuple[Callable[..., Any], tuple[Any, ...]]
-
-PARTS_PER_SLOT = 16
-"""How many parts of a `send_map` each core gets: enough that no core waits long for the last one."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -80,6 +75,7 @@ class Treadle:
         database_url: str | None = None,
         *,
         registry: Registry | None = None,
+        schedules: Schedules | None = None,
         clock: Clock | None = None,
         alias: str = "default",
         **options: Any,
@@ -92,22 +88,26 @@ class Treadle:
             options["database_url"] = database_url
         self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
+        self.schedules = Schedules() if schedules is None else schedules
         self.events = Events()
         log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
+        self._drafts = Drafts(self.settings, self._clock, alias)
+        self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
         self._is_findable = False
         self.task = self.registry.task
         self._check_url()
-        self._check_executors()
+        staffing.check_executors(self.settings)
 
     # Sending
 
     def send_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Send one call; every argument after the task is the task's.
 
+        Where an unfinished job of the task has its `unique_key`, that job is given, and nothing is sent.
         Raises NotATask, TypeError where the arguments do not fit, PayloadError or PayloadTooLarge
         where they cannot be kept, and a StoreError; then nothing was sent.
         """
@@ -115,8 +115,8 @@ class Treadle:
 
     def send_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """Send many calls, made by `task.bind(…)`, in one transaction."""
-        jobs = [self._new_call(call) for call in calls]
-        return [self._handle(job) for job in self._enqueue(jobs)]
+        calls = list(calls)
+        return self._send(self.drafts(calls), connection_of(call.task for call in calls))
 
     def send_map(
         self,
@@ -128,105 +128,86 @@ class Treadle:
     ) -> JobHandle[Any]:
         """Send `task(item)` for each item, as one job that is done when all of them are.
 
-        The items travel in `parts` parts, by default 16 for each core, which run in parallel. The
-        result is the list of all results in order, or what `reduce(results)` returns, itself a task.
+        The items travel in `parts` parts, which run in parallel. By default there are 16 for each
+        core of `concurrency`; where the last map of this task has shown how long an item takes, fewer
+        if a part would take less than 5 ms, and more, up to 1000, if one would take longer than 2 s.
+        Where a part would be larger than `max_payload_bytes`, there are as many more as it needs.
+        The result is the list of all results in order, or what `reduce(results)` returns, itself a task.
         The job's progress counts items; if a part fails, the job fails and names it; cancelling the
         job cancels its parts. A part of n items may take n times the `timeout_s` of the task.
+        A `unique_key` of `task`, or of `reduce`, is that of the whole map.
         """
         if parts is not None and parts < 1:
             raise ValueError(f"parts must be at least 1, got {parts}")
-        self._known(task)
-        if reduce is not None:
-            self._known(reduce)
-        return self._handle(self._enqueue(self._new_map(task, list(items), reduce, parts))[-1])
+        tasks = [self._known(task)]
+        if reduce is not None and self._known(reduce).settings.connection is not None:
+            tasks.append(reduce)
+        items = list(items)
+        connection = connection_of(tasks)
+        if parts is None:
+            fitting = fitting_parts(len(items), self.slots, self._store_of(connection).item_s(task.name))
+            jobs = self._drafts.map_that_fits(task, items, reduce, fitting)
+        else:
+            jobs = self._drafts.map(task, items, reduce, parts)
+        return self._send(jobs, connection)[-1]
 
-    def _new_call(self, call: BoundTask[Any]) -> Job:
-        task = self._known(call.task)
-        payload = task.encode_arguments(call.args, call.kwargs, self.settings.max_payload_bytes)
-        return self._new_job(task, payload)
+    def schedule(
+        self,
+        cron: str,
+        call: BoundTask[Any] | Task[[], Any],
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "once",
+        name: str | None = None,
+    ) -> Schedule:
+        """Have workers send a call again and again: `app.schedule("0 3 * * *", report.bind(7), timezone="Europe/Berlin")`.
 
-    def _new_map(
-        self, task: Task[..., Any], items: list[Any], reduce: Task[..., Any] | None, parts: int | None
-    ) -> list[Job]:
-        count = min(len(items), parts or PARTS_PER_SLOT * self.slots)
-        edges = [len(items) * index // count for index in range(count + 1)] if count else []
-        whole = msgspec.structs.replace(
-            self._new_job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
-            state=State.BLOCKED if count else State.READY,
-            # What gathers is ours: the limits are meant for the user's function.
-            **({} if reduce else {"task": GATHER, **dict.fromkeys(LIMITS)}),
-        )
-        return [
-            *(
-                self._new_part(task, items[start:end], whole.id, index)
-                for index, (start, end) in enumerate(pairwise(edges))
-            ),
-            whole,
-        ]
+        To be called at import; sends nothing by itself. `cron` has five fields (minute hour day-of-month month
+        day-of-week), or six with seconds before them. However many workers there are, each time it is due one of them
+        sends one job, with the options of the call's task, and in its headers `schedule` and `scheduled_for`.
 
-    def _new_part(self, task: Task[..., Any], items: list[Any], whole_id: str, index: int) -> Job:
-        for item in items:
-            task.bind(item)
-        try:
-            payload = task.encode_items(items, f"part {index} of {task.name}", self.settings.max_payload_bytes)
-        except PayloadTooLarge as error:
-            raise PayloadTooLarge(f"{error}; or send the items in more parts with send_map(parts=…)") from None
-        part = self._new_job(task, payload, kind=Kind.PART, size=len(items), group_id=whole_id, part=index)
-        if part.timeout_s is None:
-            return part
-        # The limit is for one call: a part whose items all keep it must not be killed.
-        return msgspec.structs.replace(part, timeout_s=part.timeout_s * len(items))
+        `catch_up`: what becomes of times that came while no worker was there for a minute or longer. `once`: one job for
+        all of them, as soon as there is a worker again; `skip`: none. `name` (default: task and cron text) is what the
+        store knows it by, so it must be its own among all that use this store. A name whose `cron` or `timezone` has
+        changed begins anew from now.
 
-    def _new_job(self, task: Task[..., Any], payload: str, **fields: Any) -> Job:
-        options = task.settings
-        if self.settings.queues and options.queue not in self.settings.queues:
-            raise InvalidTask(
-                f"{task.name}: unknown queue {options.queue!r}{suggestion(options.queue, self.settings.queues)}; "
-                f"the setting 'queues' lists {', '.join(self.settings.queues)}"
+        Raises InvalidSchedule, naming the wrong field; NotATask; and what `send_function` raises for such a call.
+        """
+        schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
+        self._check_schedule(schedule)
+        return self.schedules.add(schedule)
+
+    def _check_schedule(self, schedule: Schedule) -> None:
+        """What could not be sent is refused at start, not at midnight."""
+        if schedule.call.task.settings.connection is not None:
+            raise InvalidSchedule(f"{schedule.name}: a worker sends it, which has no part in a connection of yours")
+        self._scheduled_job(schedule, Tick(self._clock.now_us()))
+
+    def _scheduled_job(self, schedule: Schedule, tick: Tick) -> Job:
+        job = self._drafts.call(self._known(schedule.call.task), schedule.call)
+        return msgspec.structs.replace(job, headers={**job.headers, **schedule.headers(tick.at_us)})
+
+    def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
+        is_unseen = partial(is_open, driver_connection(connection)) if connection is not None else None
+        return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
+
+    def _store_of(self, connection: Any) -> Store:
+        return self.store if connection is None else self._joined(connection)
+
+    def _joined(self, connection: Any) -> Store:
+        """The store in the transaction of a caller's connection. Raises CannotJoin, or SchemaMissing."""
+        if is_memory(self.settings.database_url or self.default_url()):
+            raise CannotJoin(
+                "jobs are kept in memory here: set database_url to the address of the connection's database"
             )
-        self._check_pool(task)
-        now_us = self._clock.now_us()
-        run_at_us = options.run_at_us(now_us)
-        return Job(
-            id=new_id(),
-            task=task.name,
-            payload=payload,
-            state=State.SCHEDULED if run_at_us > now_us else State.READY,
-            queue=options.queue,
-            pool=options.pool,
-            priority=options.priority,
-            max_attempts=options.max_attempts,
-            max_crashes=options.max_crashes,
-            timeout_s=options.timeout_s,
-            memory_mb=options.memory_mb,
-            cores=options.cores,
-            labels=options.labels,
-            alias=self.alias,
-            enqueued_at_us=now_us,
-            run_at_us=run_at_us,
-            version=1,
-            **fields,
-        )
-
-    def _check_pool(self, task: Task[..., Any]) -> None:
-        """Raises InvalidTask where no pool has the name that the task gives."""
-        pool, executors = task.settings.pool, self.settings.executors
-        if pool not in POOLS and pool not in executors:
-            raise InvalidTask(
-                f"{task.name}: unknown pool {pool!r}{suggestion(pool, executors)}; the setting 'executors' lists "
-                f"{', '.join(executors) or 'none'}"
+        joined = join(connection, notify=self.settings.postgres_notify)
+        # Looked at first: the caller's transaction might keep the store from making tables that are missing.
+        if joined.secret() != self.store.secret():
+            raise CannotJoin(
+                f"{joined} leads to another database than that of the jobs, {self.store}: give one to that database, "
+                "or set database_url to the address of this one"
             )
-
-    def _enqueue(self, jobs: Sequence[Job]) -> Sequence[Job]:
-        self._check_children_find_app()
-        self.store.enqueue(jobs)
-        for job in jobs:
-            self.events.announce(JobEnqueued(job))
-        if self.settings.mode is not Mode.IMMEDIATE:
-            return jobs
-        self._run_ready()
-        rows = self.store.jobs([job.id for job in jobs])
-        return [rows[job.id] for job in jobs]
+        return joined
 
     def _known(self, task: Any) -> Task[..., Any]:
         if isinstance(task, Task) and self.registry.knows(task):
@@ -259,29 +240,58 @@ class Treadle:
         query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
         return [self._handle(row) for row in self.store.find(query)]
 
-    def _handle(self, row: Job) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside)
+    def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
+        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:
-            return None
+            raise result_expired(row)
         if row.task in self.registry and row.kind is not Kind.PART:
             return self.registry.find(row.task).decode_result(row.result)
         return codec.decode(row.result)
+
+    # Keeping
+
+    def pause(self, *queues: str) -> None:
+        """Have no worker take jobs of these queues until `resume`; what is sent is kept, and what runs goes on.
+
+        It stands in the store, so it holds for every worker, and over restarts. To pause twice is no error. Raises
+        SettingsError for a queue that the settings do not list.
+        """
+        for queue in queues:
+            self._check_queue(queue)
+        for queue in sorted(self.store.pause(queues, self._clock.now_us())):
+            self.events.announce(QueuePaused(queue))
+
+    def resume(self, *queues: str) -> None:
+        """Have the jobs of these queues taken again; nothing happens where one was not paused."""
+        for queue in sorted(self.store.resume(queues)):
+            self.events.announce(QueueResumed(queue))
+
+    def paused(self) -> dict[str, datetime]:
+        """The queues that are paused, and since when."""
+        return {queue: as_datetime(at_us) for queue, at_us in sorted(self.store.paused_queues().items())}
 
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
-        return await self.aside(lambda: self.send_function(task, *args, **kwargs))
+        return await self._send_aside(task, lambda: self.send_function(task, *args, **kwargs))
 
     async def asend_many(self, calls: Iterable[BoundTask[R]]) -> list[JobHandle[R]]:
         """`send_many` for a coroutine."""
-        return await self.aside(lambda: self.send_many(calls))
+        calls = list(calls)
+        return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
     async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self.aside(lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+
+    async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
+        """Where a task names a connection of the caller's the send belongs to the caller's thread."""
+        if isinstance(task, Task) and task.settings.connection is not None:
+            return step()
+        return await self.aside(step)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
@@ -298,7 +308,7 @@ class Treadle:
 
         Without their limits: a thread could not be ended.
         """
-        ids = self._run_ready()
+        ids = self._run_ready(self.store)
         rows = self.store.jobs(ids)
         return [self._handle(rows[id_]) for id_ in dict.fromkeys(ids)]
 
@@ -314,8 +324,8 @@ class Treadle:
         fields = codec.decode(row.payload)
         return tuple(fields["args"]), fields["kwargs"]
 
-    def _run_ready(self) -> list[str]:
-        return run_ready(self.store, self.runner, self.settings, self._clock)
+    def _run_ready(self, store: Store) -> list[str]:
+        return run_ready(store, self.runner, self.settings, self._clock)
 
     # Running
 
@@ -371,15 +381,15 @@ class Treadle:
 
         `concurrency`: child processes, `queues`: only these, in this order; both those of the settings
         where not given. `pool_sizes`: how many jobs a pool runs at once, by name, where not as the settings
-        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do, and
-        AppNotFound where child processes could not find the application.
+        say; with 0 the worker takes no jobs of that pool. Raises SettingsError for what it cannot do,
+        AppNotFound where child processes could not find the application, and what `schedule` raises.
         """
         for queue in queues:
-            if self.settings.queues and queue not in self.settings.queues:
-                raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
+            self._check_queue(queue)
         if concurrency is not None and concurrency < 1:
             raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
-        sizes = self._sizes(concurrency, pool_sizes or {})
+        scheduling = self._scheduling()
+        sizes = staffing.sizes_of(self.settings, concurrency or self.slots, pool_sizes or {})
         slots = sizes["processes"] or 1
         install, arguments = self.child_initializer()
         initializer = (install, (slots, *arguments))
@@ -387,61 +397,30 @@ class Treadle:
             store=self.worker_store,
             runner=self.runner,
             settings=self.settings,
-            make_places=lambda fds: self._make_places(sizes, initializer, fds),
+            make_places=lambda fds: self.make_places(sizes, initializer, fds),
             alive=self.alive,
             announce=self.events.announce,
             clock=self._clock,
             kind=kind,
             queues=tuple(queues),
             claims_per_s=claims_per_s,
-            duties=duties,
+            duties=(*duties, *scheduling),
             drain_s=drain_s,
         )
 
-    def _sizes(self, concurrency: int | None, changes: Mapping[str, int]) -> dict[str, int]:
-        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
-        sizes = {
-            "processes": concurrency or self.slots,
-            "threads": self.settings.threads,
-            "coroutines": self.settings.coroutines,
-            "inline": 1,
-            **{name: self.settings.executor_slots.get(name, 1) for name in self.settings.executors},
-        }
-        for name, size in changes.items():
-            if name not in sizes:
-                raise SettingsError(f"unknown pool {name!r}{suggestion(name, sizes)}")
-            if size < 0 or (name == "inline" and size > 1):
-                raise SettingsError(f"pool {name!r} cannot run {size} jobs at once")
-        return {**sizes, **changes}
+    def _scheduling(self) -> tuple[Duty, ...]:
+        """A worker's duty towards the schedules, if there are any."""
+        schedules = self.find_schedules() if self.settings.mode is Mode.STORE else ()
+        for schedule in schedules:
+            self._check_schedule(schedule)
+        if not schedules:
+            return ()
+        announce = self.events.announce
+        return (Scheduling(schedules, self.worker_store, self._scheduled_job, self._clock, announce).duty(),)
 
-    def _make_places(
-        self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]
-    ) -> list[Place]:
-        def processes() -> ProcessPool:
-            return ProcessPool(
-                sizes["processes"], nice=self.settings.job_nice, python=self.settings.python,
-                initializer=initializer[0], initargs=initializer[1], preload=self.preload(), held_fds=held_fds,
-                **self.recycling,
-            )  # fmt: skip
-
-        makers: dict[str, Callable[[], Pool]] = {
-            "processes": processes,
-            # Twice as many: a slot whose thread is stuck is given to another one.
-            "threads": lambda: ThreadPool(2 * sizes["threads"], name="treadle-job"),
-            "coroutines": lambda: CoroutinePool(sizes["coroutines"]),
-            "inline": InlinePool,
-            **{
-                name: partial(ExecutorPool, partial(executor_of, given), initializer)
-                for name, given in self.settings.executors.items()
-            },
-        }
-        return [Place(name, sizes[name], make) for name, make in makers.items() if sizes[name]]
-
-    @property
-    def recycling(self) -> dict[str, Any]:
-        """When a worker's children are replaced, as ProcessPool takes it; without what is not set."""
-        chosen = {name: getattr(self.settings, name) for name in ("recycle_after_tasks", "recycle_over_rss_mb")}
-        return {name: value for name, value in chosen.items() if value is not None}
+    def make_places(self, sizes: Mapping[str, int], initializer: Initializer, held_fds: tuple[int, ...]) -> list[Place]:
+        """The pools of a worker, with so many slots each; child processes hold these descriptors."""
+        return staffing.make_places(self.settings, sizes, initializer, self.preload(), held_fds)
 
     @cached_property
     def alive(self) -> AliveFolder | None:
@@ -487,6 +466,27 @@ class Treadle:
 
     # For the integrations
 
+    def drafts(self, calls: Iterable[BoundTask[Any]]) -> list[Job]:
+        """The rows of calls that are to be sent. Raises what `send_function` does."""
+        return [self._drafts.call(self._known(call.task), call) for call in calls]
+
+    def enqueue(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
+        """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
+        self._check_children_find_app()
+        store = self._store_of(connection)
+        if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
+            self._attendance.look(store, drafts)
+        stand_ins = store.enqueue(drafts)
+        for draft in drafts:
+            if draft.id not in stand_ins:
+                self.events.announce(JobEnqueued(draft))
+        jobs = [stand_ins.get(draft.id, draft) for draft in drafts]
+        if self.settings.mode is not Mode.IMMEDIATE:
+            return jobs
+        self._run_ready(store)
+        rows = store.jobs([job.id for job in jobs])
+        return [rows[job.id] for job in jobs]
+
     def open_store(self) -> Store:
         """The store of the settings."""
         return open_store(self.settings.database_url or self.default_url(), self.settings)
@@ -511,7 +511,19 @@ class Treadle:
 
     def make_runner(self) -> Runner:
         """What runs this application's jobs."""
-        return Runner(self.registry, max_result_bytes=self.settings.max_result_bytes, clock=self._clock)
+        return Runner(self.registry, **self.runner_options)
+
+    @property
+    def runner_options(self) -> dict[str, Any]:
+        """What a Runner of this application is given."""
+        chosen = self.settings
+        return {
+            "max_result_bytes": chosen.max_result_bytes, "notify": chosen.postgres_notify, "clock": self._clock,
+        }  # fmt: skip
+
+    def find_schedules(self) -> Schedules:
+        """The schedules, once whatever declares them was imported."""
+        return self.schedules
 
     def child_initializer(self) -> Initializer:
         """What makes a worker's child ready. Raises AppNotFound."""
@@ -577,14 +589,9 @@ class Treadle:
             self.child_initializer()
         self._is_findable = True
 
-    def _check_executors(self) -> None:
-        taken = sorted({*POOLS} & {*self.settings.executors})
-        if taken:
-            raise SettingsError(f"setting executors: {taken[0]!r} is a pool of every worker; choose another name")
-        for name in self.settings.executor_slots.keys() - self.settings.executors.keys():
-            raise SettingsError(
-                f"setting executor_slots: unknown name {name!r}{suggestion(name, self.settings.executors)}"
-            )
+    def _check_queue(self, queue: str) -> None:
+        if self.settings.queues and queue not in self.settings.queues:
+            raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
 
     def _check_url(self) -> None:
         if self.settings.database_url is not None:
@@ -607,12 +614,3 @@ def runner_of(target: str) -> Runner:
     if not isinstance(app, Treadle):
         raise AppNotFound(f"{target} is a {type(app).__name__}, not a Treadle application")
     return app.runner
-
-
-def executor_of(given: Any) -> Executor:
-    """The executor that a setting means. Raises SettingsError."""
-    found = load_target(given) if isinstance(given, str) else given
-    made = found() if callable(found) and not isinstance(found, Executor) else found
-    if not isinstance(made, Executor):
-        raise SettingsError(f"setting executors: {given!r} gives {made!r}, which is no concurrent.futures.Executor")
-    return made

@@ -1,9 +1,10 @@
-"""Every error that Treadle raises.
+"""Every error that Treadle raises, and the three that a task raises to say what becomes of its job.
 
 TreadleError
 ├── ConfigurationError        something is wrong before any job runs
 │   ├── SettingsError         a setting or an option has a wrong name or value
 │   ├── InvalidTask           a function cannot be a task, or not with these options
+│   ├── InvalidSchedule       a schedule has no such times, or its name is taken
 │   └── AppNotFound           a child process could not find the application
 ├── NotATask                  (TypeError) a plain function was sent
 ├── PayloadError              (ValueError) a value cannot be kept as JSON
@@ -12,9 +13,18 @@ TreadleError
 ├── JobNotFound               (LookupError) no job has this id
 ├── JobNotFinished            the result was asked for in a way that cannot wait
 │   └── WouldDeadlock         waiting here would never end
+├── ResultExpired             (LookupError) the result of a job was kept for a while only
+├── RetryRefused              (ValueError) a job cannot be sent once more
 ├── JobFailed                 the result of a failed job was asked for
 │   └── JobCancelled          the result of a cancelled job was asked for
 ├── WorkerLost                the process that ran a job died or was stopped
+├── Retry                     a task asks for another attempt
+├── Snooze                    a task asks to be run again later, without an attempt being counted
+├── Reject                    a task fails its job at once
+├── CompletionError           the end of a job could not be kept together with the caller's rows
+│   ├── ClaimLost             the run does not hold its job any more
+│   └── NotCommitted          the transaction that held the end of the job was not committed
+├── JobExpired                a job had not begun in time
 ├── StoreError                the store could not do what was asked
 │   ├── StoreLocked           somebody else holds its lock for too long
 │   ├── StoreReadOnly         it may not be written
@@ -22,6 +32,7 @@ TreadleError
 │   ├── StoreDamaged          it is not a database, or no longer
 │   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
 │   ├── StoreReplaced         its file is another one than was opened
+│   ├── CannotJoin            the transaction of a connection that was given cannot be joined
 │   ├── SchemaMissing         its tables were not made yet
 │   ├── SchemaTooNew          it was migrated by a newer Treadle
 │   └── NetworkFileSystem     it lies where file locks cannot be trusted
@@ -38,8 +49,10 @@ TreadleError
 
 import difflib
 import pickle
+import sys
 from collections.abc import Iterable
 from concurrent.futures.process import BrokenProcessPool
+from numbers import Real
 
 
 class TreadleError(Exception):
@@ -56,6 +69,10 @@ class SettingsError(ConfigurationError):
 
 class InvalidTask(ConfigurationError):
     """Raised at decoration when a function cannot be a task, or not with these options."""
+
+
+class InvalidSchedule(ConfigurationError):
+    """Raised at declaration when a schedule has a wrong cron text, time zone or call, or the name of another."""
 
 
 class AppNotFound(ConfigurationError):
@@ -90,6 +107,14 @@ class WouldDeadlock(JobNotFinished):
     """Raised when waiting for the result at this place could never end."""
 
 
+class ResultExpired(TreadleError, LookupError):
+    """Raised by `result()` of a job that has succeeded, and whose result was not kept any longer."""
+
+
+class RetryRefused(TreadleError, ValueError):
+    """Raised when a job cannot be sent once more under its id; the message says why, and what can be done."""
+
+
 class JobFailed(TreadleError):
     """Raised by `result()` of a failed job; its cause holds the remote traceback."""
 
@@ -100,6 +125,71 @@ class JobCancelled(JobFailed):
 
 class WorkerLost(TreadleError):
     """The recorded reason of a job whose process died, or was stopped, more often than it may."""
+
+
+class Retry(TreadleError):
+    """Raised by a task: this attempt has failed, and the job is tried again if attempts are left (`max_attempts`).
+
+    `after_s`: how many seconds until then; None: as many as the task's back-off rule answers. Whatever `retry_on` and
+    `give_up_on` say. Where no attempt is left the job fails. What is kept of the attempt is the error that this one was
+    raised from (`raise Retry(after_s=5) from error`), else this one. Raises ValueError for a wait that is no finite
+    number from 0 on.
+    """
+
+    def __init__(self, after_s: float | None = None) -> None:
+        super().__init__(after_s)
+        self.after_s = None if after_s is None else _seconds("Retry", after_s)
+
+    def __str__(self) -> str:
+        return "the task asked for another attempt" + ("" if self.after_s is None else f" after {self.after_s:g} s")
+
+
+class Snooze(TreadleError):
+    """Raised by a task: not now; the job runs again after `after_s` seconds, and no attempt is counted.
+
+    As often as the task likes, however few attempts are left. Raises ValueError for a wait that is no finite number
+    from 0 on.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(after_s)
+        self.after_s = _seconds("Snooze", after_s)
+
+    def __str__(self) -> str:
+        return f"the task asked to be run again after {self.after_s:g} s"
+
+
+class Reject(TreadleError):
+    """Raised by a task: the job fails at once with this reason, whatever attempts are left."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+def _seconds(verb: str, after_s: float) -> float:
+    is_number = isinstance(after_s, Real) and not isinstance(after_s, bool)
+    if not (is_number and 0 <= after_s <= sys.float_info.max):
+        raise ValueError(f"{verb}: after_s must be a finite number of seconds, 0 or more, got {after_s!r}")
+    return float(after_s)
+
+
+class CompletionError(TreadleError):
+    """Raised by `context.complete_in` where one call cannot end its job: it is one of several in a part."""
+
+
+class ClaimLost(CompletionError):
+    """Raised by `context.complete_in` where the job is not this run's any more, so that the caller's rows are not kept.
+
+    It was rescued, since its worker was taken for dead, or its end is written already.
+    """
+
+
+class NotCommitted(CompletionError):
+    """The recorded reason of a run that called `complete_in`, returned, and did not commit."""
+
+
+class JobExpired(TreadleError):
+    """The recorded reason of a job that had not begun by the end of its `expires_after`."""
 
 
 class StoreError(TreadleError):
@@ -133,6 +223,13 @@ class StoreReplaced(StoreError):
     """Raised when the file was replaced, moved or deleted while it was open.
 
     The next try opens the one that is there.
+    """
+
+
+class CannotJoin(StoreError):
+    """Raised when a connection that was given for a send leads to another database, or has no transaction to join.
+
+    Also when it is of a kind that we do not know.
     """
 
 

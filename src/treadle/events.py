@@ -21,6 +21,12 @@ class JobEnqueued(Event, frozen=True):
     job: Job
 
 
+class NobodyServes(Event, frozen=True):
+    """Jobs were sent to a queue that no live worker serves; told once a queue and process."""
+
+    queue: str
+
+
 class JobStarted(Event, frozen=True):
     """A pool took a job."""
 
@@ -48,6 +54,24 @@ class JobsRescued(Event, frozen=True):
 
     dead_worker_id: str
     count: int
+
+
+class JobsExpired(Event, frozen=True):
+    """Jobs have failed that had not begun in time."""
+
+    job_ids: tuple[str, ...]
+
+
+class QueuePaused(Event, frozen=True):
+    """This process has paused a queue: its jobs are not claimed."""
+
+    queue: str
+
+
+class QueueResumed(Event, frozen=True):
+    """This process has let the jobs of a paused queue be claimed again."""
+
+    queue: str
 
 
 class WorkerStarted(Event, frozen=True):

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from treadle.clock import Clock, as_datetime
-from treadle.errors import JobCancelled, JobFailed, JobNotFound, WouldDeadlock
-from treadle.job import Attempt, Failure, Job, Message, Progress
-from treadle.states import State
+from treadle.clock import US_PER_S, Clock, as_datetime
+from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired, RetryRefused, WouldDeadlock
+from treadle.job import Attempt, Failure, Job, Kind, Message, Progress
+from treadle.states import REDRIVEN, State
 from treadle.store.contract import Store
 
 R = TypeVar("R")
@@ -29,13 +29,16 @@ class JobHandle(Generic[R]):
         decode: Callable[[Job], R],
         refuse_to_wait: Callable[[], None] = lambda: None,
         aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
+        is_unseen: Callable[[], bool] | None = None,
     ) -> None:
+        """`is_unseen`: whether a transaction of the caller's that sent it is still open."""
         self.row = row
         self._store = store
         self._clock = clock
         self._decode = decode
         self._refuse_to_wait = refuse_to_wait
         self._aside = aside
+        self._is_unseen = is_unseen or (lambda: False)
 
     @property
     def id(self) -> str:
@@ -100,12 +103,14 @@ class JobHandle(Generic[R]):
         """The job as it is now. Raises JobNotFound where it was pruned."""
         row = self._store.job(self.id)
         if row is None:
-            raise JobNotFound(f"job {self.id} is not there any more; it was pruned, or its transaction rolled back")
+            raise JobNotFound(
+                f"job {self.id} is not there: it was pruned, or its transaction rolled back or has not committed yet"
+            )
         return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait, self._aside)
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """The job once it has ended. Raises TimeoutError after `timeout_s`, WouldDeadlock where no end can come."""
-        job = self.refresh()
+        job = self._seen()
         if job.state.is_finished:
             return job
         self._refuse_to_wait()
@@ -119,11 +124,23 @@ class JobHandle(Generic[R]):
                 wakeup.wait(min(left_s, LOOK_EVERY_S))
         return job
 
+    def _seen(self) -> Self:
+        """As `refresh`. Raises WouldDeadlock where the transaction that sent it is still open on a caller's connection."""
+        try:
+            return self.refresh()
+        except JobNotFound:
+            if not self._is_unseen():
+                raise
+        if self.state.is_finished:
+            # It has run inside the send, in immediate mode.
+            return self
+        raise WouldDeadlock(f"job {self.id} was sent in a transaction that is still open, where no worker can see it")
+
     def result(self, timeout_s: float | None = None) -> R:
         """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
 
-        Raises JobFailed where it failed, JobCancelled where it was cancelled, TimeoutError, and
-        WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
+        Raises JobFailed where it failed, JobCancelled where it was cancelled, ResultExpired where its result was not
+        kept any longer, TimeoutError, and WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
         transaction that sent the job, in a job that holds the only slot.
         """
         return self.wait(timeout_s)._value()
@@ -136,7 +153,8 @@ class JobHandle(Generic[R]):
     async def aresult(self, timeout_s: float | None = None) -> R:
         """`result` for a coroutine."""
         async with asyncio.timeout(timeout_s):
-            job, pause_s = await self.arefresh(), FIRST_PAUSE_S
+            job: Self = await self._aside(self._seen)
+            pause_s = FIRST_PAUSE_S
             while not job.state.is_finished:
                 await asyncio.sleep(pause_s)
                 job, pause_s = await job.arefresh(), min(pause_s * 1.5, LONGEST_PAUSE_S)
@@ -148,6 +166,8 @@ class JobHandle(Generic[R]):
         if self.state is State.FAILED:
             failure = self.error or Failure("treadle.errors.JobFailed", "no reason was kept")
             raise JobFailed(f"job {self.id} ({self.task}) failed: {failure}") from RemoteError(failure)
+        if self.row.result is None:
+            raise result_expired(self.row)
         return self._decode(self.row)
 
     def cancel(self) -> bool:
@@ -160,8 +180,41 @@ class JobHandle(Generic[R]):
         """
         return self.id in self._store.cancel([self.id], self._clock.now_us())
 
+    def retry(self) -> Self:
+        """Send a job that failed or was cancelled once more, under its id; gives it as it is then.
+
+        It gets one attempt more where none is left, and its crashes are forgotten; what its earlier runs came to stays in
+        `attempts`. Of a `send_map` those parts run again that did not succeed, and then the whole. An expiry counts no
+        more. Raises RetryRefused where it has not ended or has succeeded, is a part of a whole, where another job has
+        its unique key, or what its parts had returned is gone; JobNotFound where it was pruned.
+        """
+        if self.id not in self._store.redrive([self.id], self._clock.now_us()):
+            raise RetryRefused(f"job {self.id} ({self.task}) cannot be retried: {self.refresh()._why_not_retried()}")
+        return self.refresh()
+
+    def _why_not_retried(self) -> str:
+        row = self.row
+        if row.state not in REDRIVEN:
+            return f"it is {row.state}, and only a job that failed or was cancelled can be"
+        if row.group_id is not None:
+            return f"it is a part of job {row.group_id}: retry that one, and what did not succeed of it runs again"
+        holder = self._store.unfinished(row.task, row.unique_key) if row.unique_key is not None else None
+        if holder is not None:
+            return f"job {holder.id} has its unique key {row.unique_key!r}: wait for the end of that one, or cancel it"
+        if row.kind is not Kind.WHOLE:
+            return "somebody had its unique key until just now: try again"
+        return "a part of it still runs, which ends soon, or what one had returned is gone: then send it anew"
+
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.task} {self.state}>"
+
+
+def result_expired(row: Job) -> ResultExpired:
+    """What is said of a job that has succeeded, and whose result is gone."""
+    kept = (
+        "with that of its whole" if row.result_ttl_us is None else f"{row.result_ttl_us / US_PER_S:g} s after its end"
+    )
+    return ResultExpired(f"the result of job {row.id} ({row.task}) was dropped {kept}")
 
 
 class RemoteError(Exception):

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from treadle.clock import US_PER_S
-from treadle.states import State
+from treadle.states import NOT_STARTED, State
 
 REASK_UNKNOWN_TASK_S = (2, 300)
 """First and longest wait before a worker looks again at a task that it does not know."""
@@ -21,6 +21,7 @@ REASK_UNKNOWN_TASK_S = (2, 300)
 LONGEST_WAIT_S = 100 * 366 * 86_400
 """A hundred years: what lies beyond is a mistake, and soon no 64-bit number of microseconds."""
 WORKER_LOST = "treadle.errors.WorkerLost"
+EXPIRED = "treadle.errors.JobExpired"
 
 
 def new_id() -> str:
@@ -84,6 +85,10 @@ class OutcomeKind(StrEnum):
     SUCCEEDED = "succeeded"
     RAISED = "raised"
     """The function raised an error."""
+    REJECTED = "rejected"
+    """The function raised `Reject`: there is no use in another attempt."""
+    SNOOZED = "snoozed"
+    """The function raised `Snooze`: it is to be run again later."""
     UNFIT = "unfit"
     """It could never run: its payload is damaged or its arguments no longer fit."""
     TIMED_OUT = "timed_out"
@@ -98,6 +103,13 @@ class OutcomeKind(StrEnum):
     """Somebody cancelled the job, so the run was ended."""
     UNKNOWN_TASK = "unknown_task"
     """This process does not know the task; another may."""
+    OTHER = "other"
+    """A way that this version does not know: a newer one ran it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "OutcomeKind | None":
+        # While workers of two versions share a store, the older one reads attempts of the newer one.
+        return cls.OTHER if isinstance(value, str) else None
 
 
 UNANSWERED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.CRASHED})
@@ -131,7 +143,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     run_at_us: int = 0
     """Not before this time."""
     attempt: int = 0
-    """Runs that count: an interrupted or crashed one was refunded."""
+    """Runs that count: an interrupted, crashed or snoozed one was refunded."""
     max_attempts: int = 1
     crashes: int = 0
     max_crashes: int = 3
@@ -149,6 +161,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     finished_at_us: int | None = None
     cancel_requested_at_us: int | None = None
     """When somebody asked to cancel it while it ran; it will not run again."""
+    unique_key: str | None = None
+    """Of the jobs of one task with one such key only one is unfinished."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key only one runs."""
+    expires_at_us: int | None = None
+    """It fails if it has not begun by then."""
+    result_ttl_us: int | None = None
+    """How long its result is kept after its end; None: as long as the job. That of a part goes with its whole's."""
+    redriven_at_us: int | None = None
+    """When it was last sent once more after its end."""
     group_id: str | None = None
     """The id of the whole that this part belongs to."""
     part: int = 0
@@ -161,6 +183,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     """What travels with a job beside its arguments: language, trace context, tenant."""
     result: str | None = None
+    """JSON; None where it has not succeeded, or its result was not kept any longer."""
     failure: Failure | None = None
     progress: Progress = Progress()
     version: int = 0
@@ -171,6 +194,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """The limits that there are, as a pool's `call` takes them."""
         limits = {"timeout_s": self.timeout_s, "memory_mb": self.memory_mb, "cores": self.cores}
         return {name: value for name, value in limits.items() if value is not None}
+
+    @property
+    def sent_at_us(self) -> int:
+        """When it was sent, or sent once more."""
+        return self.redriven_at_us or self.enqueued_at_us
+
+    def has_expired(self, now_us: int) -> bool:
+        """Whether it had to begin before, and so never will."""
+        return self.expires_at_us is not None and self.expires_at_us <= now_us and self.state in NOT_STARTED
 
     @property
     def claim(self) -> "Claim":
@@ -200,7 +232,7 @@ class Outcome(msgspec.Struct, frozen=True):
     result: str | None = None
     failure: Failure | None = None
     retry_after_s: float | None = None
-    """What the task's back-off answered to the error; None: no further attempt."""
+    """How long until the job runs again: what its back-off answered to the error, or the task said; None: it does not."""
 
     def __reduce__(self) -> Any:
         # Quicker than pickle, which calls back into Python for each Enum.
@@ -213,6 +245,14 @@ class Outcome(msgspec.Struct, frozen=True):
     @classmethod
     def raised(cls, failure: Failure, retry_after_s: float | None) -> "Outcome":
         return cls(OutcomeKind.RAISED, failure=failure, retry_after_s=retry_after_s)
+
+    @classmethod
+    def snoozed(cls, after_s: float) -> "Outcome":
+        return cls(OutcomeKind.SNOOZED, retry_after_s=after_s)
+
+    @classmethod
+    def rejected(cls, failure: Failure) -> "Outcome":
+        return cls(OutcomeKind.REJECTED, failure=failure)
 
     @classmethod
     def unfit(cls, failure: Failure) -> "Outcome":
@@ -248,6 +288,10 @@ def _outcome_of(data: bytes) -> Outcome:
     return msgspec.msgpack.decode(data, type=Outcome)
 
 
+def _wait_us(wait_s: float) -> int:
+    return round(min(max(wait_s, 0.0), LONGEST_WAIT_S) * US_PER_S)
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a job's row changes when a run ends: what `Store.finish` writes."""
 
@@ -277,11 +321,15 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
                 outcome.retry_after_s is not None
             ):
                 return cls.retry(job, outcome, now_us)
+            case OutcomeKind.SNOOZED:
+                return cls.snooze(job, outcome, now_us)
+            case OutcomeKind.REJECTED:
+                return cls.reject(job, outcome, now_us)
             case OutcomeKind.CRASHED:
                 return cls.crash(job, outcome, now_us)
             case OutcomeKind.INTERRUPTED:
                 return cls.interrupt(job, outcome, now_us)
-            case OutcomeKind.UNKNOWN_TASK if now_us - job.enqueued_at_us < unknown_task_s * US_PER_S:
+            case OutcomeKind.UNKNOWN_TASK if now_us - job.sent_at_us < unknown_task_s * US_PER_S:
                 return cls.postpone(job, outcome, now_us)
             case _:
                 return cls.fail(job, outcome, now_us)
@@ -304,14 +352,24 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         wait_s = outcome.retry_after_s or 0.0
         if job.attempt >= job.max_attempts or not math.isfinite(wait_s):
             return cls.fail(job, outcome, now_us)
-        run_at_us = now_us + round(min(max(wait_s, 0.0), LONGEST_WAIT_S) * US_PER_S)
-        return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us)
+        return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=now_us + _wait_us(wait_s))
+
+    @classmethod
+    def snooze(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Refund the attempt and run again when the task said, however few attempts are left."""
+        run_at_us = now_us + _wait_us(outcome.retry_after_s or 0.0)
+        return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us, refund=1)
+
+    @classmethod
+    def reject(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
+        """Fail with the task's reason, whatever attempts are left."""
+        return cls._make(job, outcome, now_us, State.FAILED, failure=outcome.failure)
 
     @classmethod
     def postpone(cls, job: Job, outcome: Outcome, now_us: int) -> "Ending":
         """Refund the attempt and look again later, each time after twice as long."""
         shortest_s, longest_s = REASK_UNKNOWN_TASK_S
-        waited_s = (now_us - job.enqueued_at_us) / US_PER_S
+        waited_s = (now_us - job.sent_at_us) / US_PER_S
         run_at_us = now_us + round(min(max(waited_s, shortest_s), longest_s) * US_PER_S)
         return cls._make(job, outcome, now_us, State.SCHEDULED, run_at_us=run_at_us, refund=1)
 

@@ -78,14 +78,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a link to a job's status is good for."""
     python: str | None = None
     """The interpreter of child processes, where `sys.executable` is not one."""
-    job_nice: Nice = 10
-    """Niceness of the processes that run jobs."""
+    job_nice: Nice = 12
+    """Niceness of the processes that run jobs; they stand back behind those of `pool.map` too."""
     recycle_after_tasks: Count | None = None
     """After so many jobs a child process of a worker is replaced by a fresh one; None: never."""
     recycle_over_rss_mb: Annotated[float, Meta(gt=0)] | None = None
     """A child process of a worker that holds more memory than this after a job is replaced; None: never."""
-    pool_nice: Nice = 5
-    """Niceness of the processes behind `pool.map`."""
+    pool_nice: Nice = 10
+    """Niceness of the processes behind `pool.map`. Beside this process, where it computes on the same core all the time,
+    10 leaves them a tenth of that core, 5 a quarter, 12 a fifteenth; on an idle core they have all of it."""
     drain_s: Seconds = 10
     """How long a stopping worker waits for running jobs before it interrupts them."""
     deliver_s: Seconds = 10
@@ -101,6 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_succeeded_s: Seconds = 7 * DAY_S
     keep_failed_s: Seconds = 30 * DAY_S
     """How long failed and cancelled jobs are kept."""
+    keep_results_s: Seconds | None = None
+    """How long results are kept, of tasks without a `result_ttl_s` of their own; None: as long as their jobs."""
     max_payload_bytes: Count = 1024 * 1024
     max_result_bytes: Count = 16 * 1024 * 1024
     sqlite_synchronous: Synchronous = Synchronous.NORMAL
@@ -108,6 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Hear of changes at once, on one connection more a process; False, as PgBouncer needs it: look for them."""
     postgres_notify: bool = True
     """Tell those who listen of changes, at most 50 times a second a process."""
+    postgres_answer_timeout_s: Annotated[float, Meta(gt=0)] = 30
+    """A server that does not answer for so long counts as away: it, or a proxy before it, may hang. For as long may a
+    transaction of the store be idle before the server ends it."""
     embedded_claims_per_s: Count = 500
     """How many jobs an embedded worker takes a second at most, for the sake of its web process."""
 

@@ -4,9 +4,11 @@ enqueue ─► blocked ─► ready            a group's whole waits for its par
            scheduled ─► ready          its time has come
            ready ─► running            claimed by a worker
            running ─► succeeded | failed
-           running ─► scheduled        retry after an error, or the task is not known here yet
+           running ─► scheduled        retry after an error, snooze, or the task is not known here yet
            running ─► ready            interrupted or rescued
+           blocked | scheduled | ready ─► failed   not begun in time
            blocked | scheduled | ready | running ─► cancelled
+           failed | cancelled ─► ready | blocked   sent once more; a whole waits for its parts again
 """
 
 from enum import StrEnum
@@ -19,17 +21,18 @@ class State(StrEnum):
     BLOCKED = "blocked"
     """Waits for other jobs. Entered when sent; left when the last of them has ended."""
     SCHEDULED = "scheduled"
-    """Waits for its time. Entered when sent with `run_after`, or by a retry; left by promotion."""
+    """Waits for its time. Entered when sent with `run_after`, by a retry or a snooze; left by promotion."""
     READY = "ready"
     """May be claimed. Entered when sent, promoted, interrupted or rescued; left by a claim."""
     RUNNING = "running"
     """Claimed by a live worker. Left by the end of the run, or by rescue."""
     SUCCEEDED = "succeeded"
-    """The function returned. Final."""
+    """The function returned. Nothing leads on from here."""
     FAILED = "failed"
-    """The function raised, or its process died, more often than it may. Final."""
+    """The function raised, or its process died, more often than it may, or it rejected the job; or it did not begin in
+    time. Left only by a redrive."""
     CANCELLED = "cancelled"
-    """Cancelled before it ran, or its run was ended since it was to be cancelled. Final."""
+    """Cancelled before it ran, or its run was ended since it was to be cancelled. Left only by a redrive."""
 
     @property
     def is_finished(self) -> bool:
@@ -39,6 +42,9 @@ class State(StrEnum):
 FINISHED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 LIVE = frozenset(State) - FINISHED
 NOT_STARTED = frozenset({State.BLOCKED, State.SCHEDULED, State.READY})
+
+REDRIVEN = frozenset({State.FAILED, State.CANCELLED})
+"""The final states from which a job may be sent once more."""
 
 
 class Transition(NamedTuple):
@@ -59,15 +65,24 @@ TRANSITIONS = (
     Transition("claim", State.READY, State.RUNNING),
     Transition("succeed", State.RUNNING, State.SUCCEEDED),
     Transition("fail", State.RUNNING, State.FAILED),
+    Transition("reject", State.RUNNING, State.FAILED),
     Transition("retry", State.RUNNING, State.SCHEDULED),
+    Transition("snooze", State.RUNNING, State.SCHEDULED),
     Transition("postpone", State.RUNNING, State.SCHEDULED),
     Transition("interrupt", State.RUNNING, State.READY),
     Transition("rescue", State.RUNNING, State.READY),
     Transition("give_up", State.RUNNING, State.FAILED),
+    Transition("expire", State.BLOCKED, State.FAILED),
+    Transition("expire", State.SCHEDULED, State.FAILED),
+    Transition("expire", State.READY, State.FAILED),
     Transition("cancel", State.BLOCKED, State.CANCELLED),
     Transition("cancel", State.SCHEDULED, State.CANCELLED),
     Transition("cancel", State.READY, State.CANCELLED),
     Transition("cancel", State.RUNNING, State.CANCELLED),
+    Transition("redrive", State.FAILED, State.READY),
+    Transition("redrive", State.FAILED, State.BLOCKED),
+    Transition("redrive", State.CANCELLED, State.READY),
+    Transition("redrive", State.CANCELLED, State.BLOCKED),
 )
 
 

@@ -28,24 +28,24 @@ MIN_PRIORITY, MAX_PRIORITY = -100, 100
 POOLS = ("processes", "threads", "coroutines", "inline")
 LIMITS = ("timeout_s", "memory_mb", "cores")
 """The options that only a process can be held to."""
+LONGEST_KEY = 200
+"""Characters of a key: it stands in an index."""
+SEND_ONLY = frozenset({"connection"})
+"""What is of one send: no job's row could carry it."""
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
     [
-        "retry_on",
-        "give_up_on",
-        "unique_key",
         "concurrency_key",
-        "expires_after",
-        "connection",
         "redact",
-        "result_ttl_s",
     ]
 )
-DECORATION_ONLY = frozenset({"takes_context", "backoff"})
+DECORATION_ONLY = frozenset({"takes_context", "backoff", "retry_on", "give_up_on"})
 """What a job's row cannot carry."""
+ERROR_CLASSES = ("retry_on", "give_up_on")
+"""The options that name classes of errors."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +59,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_crashes: int = 3
     """How often a process may die under the job; with 0 it runs at most once."""
     backoff: BackoffRule = Backoff.exponential()
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    """Errors of these classes are tried again while attempts are left, others fail the job; one class will do."""
+    give_up_on: tuple[type[Exception], ...] = ()
+    """Errors of these classes fail the job at once, also where `retry_on` names them; one class will do."""
     pool: str = "processes"
     """Where not named: `coroutines` for an async function, else `processes`. On a free-threaded build `threads`, which
     then run on every core, for a plain function without limits: a crash of one takes the worker along.
@@ -72,7 +76,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     takes_context: bool = False
     """The function takes a Context as its first argument."""
     run_after: datetime | timedelta | None = None
+    expires_after: timedelta | None = None
+    """A job that has not begun so long after it was sent, or waits then to be tried again, fails with JobExpired."""
+    result_ttl_s: float | None = None
+    """How many seconds the result is kept after the end; None: as the setting `keep_results_s` says."""
     labels: dict[str, str] = {}
+    unique_key: str | None = None
+    """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    connection: Any = None
+    """A connection of the caller's to the database of the store, whose transaction the send is part of."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
@@ -81,7 +93,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidTask(f"{where}: the option {name!r} is not available in this version")
             if name not in self.__struct_fields__:
                 raise InvalidTask(f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}")
-        options = msgspec.structs.replace(self, **changes)
+        classes = {name: error_classes(where, name, changes[name]) for name in ERROR_CLASSES if name in changes}
+        options = msgspec.structs.replace(self, **{**changes, **classes})
         options._check(where)
         return options
 
@@ -98,10 +111,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
+        _check_expires_after(where, self.expires_after)
         _check_limits(where, self)
+        _check_key(where, "unique_key", self.unique_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether an error of this class is tried again while attempts are left."""
+        return isinstance(error, self.retry_on) and not isinstance(error, self.give_up_on)
+
+    def expires_at_us(self, now_us: int) -> int | None:
+        """When a job sent now must have begun; None: whenever."""
+        if self.expires_after is None:
+            return None
+        return now_us + round(self.expires_after.total_seconds() * US_PER_S)
 
     def run_at_us(self, now_us: int) -> int:
         """The earliest time at which a job sent now may run."""
@@ -114,8 +139,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 return as_us(moment)
 
 
+def error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
+    """The classes that an option names, given as a class, a tuple or a list. Raises InvalidTask for anything else."""
+    given = tuple(value) if isinstance(value, tuple | list) else (value,)
+    for each in given:
+        if not (isinstance(each, type) and issubclass(each, Exception)):
+            # Others, as SystemExit and CancelledError, end a run from outside.
+            raise InvalidTask(f"{where}: {name} takes classes of Exception, as {name}=(OSError,), got {each!r}")
+    return given
+
+
 def _check_limits(where: str, options: Options) -> None:
-    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes")):
+    for name, unit in (("timeout_s", "seconds"), ("memory_mb", "megabytes"), ("result_ttl_s", "seconds")):
         value = getattr(options, name)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # A limit that no clock or machine can reach is a mistake: its unit was taken for another.
@@ -123,6 +158,11 @@ def _check_limits(where: str, options: Options) -> None:
             raise InvalidTask(f"{where}: {name} must be a number of {unit} above 0, or None, got {value!r}")
     if options.cores is not None:
         _whole_number(where, "cores", options.cores, 1, 1_000_000)
+
+
+def _check_key(where: str, name: str, key: Any) -> None:
+    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY):
+        raise InvalidTask(f"{where}: {name} must be a text of 1 to {LONGEST_KEY} characters, or None, got {key!r:.250}")
 
 
 def _check_run_after(where: str, run_after: Any) -> None:
@@ -137,6 +177,15 @@ def _check_run_after(where: str, run_after: Any) -> None:
                 raise InvalidTask(f"{where}: run_after is more than a hundred years away: {run_after!r}")
         case _:
             raise InvalidTask(f"{where}: run_after is a datetime or a timedelta, got {run_after!r}")
+
+
+def _check_expires_after(where: str, expires_after: Any) -> None:
+    if expires_after is None:
+        return
+    if not isinstance(expires_after, timedelta) or not 0 < expires_after.total_seconds() <= LONGEST_WAIT_S:
+        raise InvalidTask(
+            f"{where}: expires_after is a timedelta above 0 and of at most a hundred years, got {expires_after!r}"
+        )
 
 
 def _whole_number(where: str, name: str, value: Any, least: int, most: int) -> None:
@@ -161,6 +210,8 @@ class Task(Generic[P, R]):
     ) -> None:
         """Raises InvalidTask where a worker could not import the function, or an option is wrong."""
         where = getattr(function, "__qualname__", repr(function))
+        for option in SEND_ONLY & options.keys():
+            raise InvalidTask(f"{where}: {option} belongs to one send: give it with task.options({option}=…)")
         self.function = function
         self.module, self.qualname = _importable_path(function)
         self.name = name or f"{self.module}.{self.qualname}"
@@ -417,10 +468,12 @@ class Context:
         report: Callable[[Any], None],
         clock: Clock | None = None,
         is_cancelled: Callable[[], bool] = lambda: False,
+        complete: Callable[[Any, Any], None] = lambda connection, value: None,
     ) -> None:
         self._job = job
         self._report = report
         self._is_cancelled = is_cancelled
+        self._complete = complete
         self._clock = clock or SystemClock()
         self._pending: Progress | None = None
         self._last_report_s = -PROGRESS_INTERVAL_S
@@ -444,6 +497,11 @@ class Context:
     def labels(self) -> dict[str, str]:
         return self._job.labels if self._job else {}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What travels with the job beside its arguments; of a scheduled one `schedule` and `scheduled_for`."""
+        return self._job.headers if self._job else {}
+
     def progress(self, done: float, total: float | None = None, message: str = "") -> None:
         """Say how far the job is.
 
@@ -465,6 +523,22 @@ class Context:
     def send(self, body: Any) -> None:
         """Send a message to whoever follows the job. Raises PayloadError where JSON cannot carry it."""
         self._report(codec.encode(body, root="the message", max_bytes=64 * 1024))
+
+    def complete_in(self, connection: Any, value: Any = None) -> None:
+        """End the job as succeeded with the result `value`, in your transaction on this connection; then commit.
+
+        So what the job has done in the database is kept together with its end, once, or not at all: where the process
+        dies before the commit the job runs again and finds nothing done, and after it the job has succeeded. Takes
+        what the option `connection` of a send takes. Call it last, just before the commit: until then it locks the row
+        of the job, on SQLite the file. What the function returns then is ignored, progress and messages are dropped.
+
+        Raises ClaimLost where the job is not this run's any more: let it roll back your transaction. Raises CannotJoin,
+        PayloadError, or another StoreError; nothing of the end is in your transaction then. Where the function returns
+        and has not committed, the attempt fails with NotCommitted. In a direct call, without a job, it does nothing.
+        """
+        self.flush()
+        self._complete(connection, value)
+        self._report, self._is_cancelled = lambda report: None, lambda: False
 
     def flush(self) -> None:
         """Deliver the progress that waits; the worker does this at the end of a run."""

@@ -4,7 +4,10 @@ import os
 import time
 from pathlib import Path
 
+from django.db import connection, transaction
+
 from django_worker import task
+from treadle import Reject, Retry, Snooze
 
 
 @task
@@ -20,6 +23,26 @@ def fails(reason):
 @task(max_attempts=3, backoff=lambda error, job: float("inf"))
 def gives_up():
     raise ValueError("for ever")
+
+
+@task(max_attempts=2)
+def step(path):
+    """Each run does the next of: snooze, retry, snooze, reject."""
+    with Path(path).open("a+") as file:
+        file.write("run\n")
+        file.seek(0)
+        run = len(file.readlines())
+    match run:
+        case 1 | 3:
+            raise Snooze(after_s=0)
+        case 2:
+            raise Retry(after_s=0) from ConnectionError("busy")
+    raise Reject("no such account")
+
+
+@task(max_attempts=9, retry_on=[OSError], give_up_on=ConnectionError, backoff=lambda error, job: 0)
+def fails_with(name):
+    raise {"OSError": OSError, "ConnectionResetError": ConnectionResetError}.get(name, ValueError)(name)
 
 
 @task(takes_context=True)
@@ -67,3 +90,18 @@ def hold(started, gate):
     while not os.path.exists(gate) and os.path.exists(os.path.dirname(gate)):
         time.sleep(0.005)
     return "open"
+
+
+@task(takes_context=True, max_attempts=1)
+def pays(context, name, database="default", commits=True):
+    """Sends a job, as the row of its own, and ends itself with it."""
+    with transaction.atomic():
+        echo.enqueue(name)
+        context.complete_in(connection if database is None else database, f"paid {name}")
+        transaction.set_rollback(not commits)
+    return "of no interest"
+
+
+@task(takes_context=True)
+def pays_without_a_transaction(context):
+    context.complete_in(connection)

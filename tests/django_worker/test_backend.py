@@ -9,7 +9,10 @@ from django.utils import timezone
 
 from django_worker import run_pending
 from django_worker.contract import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_backends
+from django_worker.site import site
 from tests.django_site import tasks
+from treadle import Reject
+from treadle.errors import ResultExpired
 
 pytestmark = pytest.mark.django_db
 
@@ -20,6 +23,19 @@ def test_enqueue_gives_a_ready_result_with_the_arguments():
     assert result.status is TaskResultStatus.READY
     assert (result.args, result.kwargs, result.backend) == (["hello"], {}, "default")
     assert 0 < len(result.id) < 64
+
+
+def test_a_return_value_that_was_not_kept_is_gone():
+    """ResultExpired, also where the result was got before; the status stays."""
+    result = tasks.string_length.options(result_ttl_s=60).enqueue("hello")
+    run_pending()
+    result.refresh()
+    assert result.return_value == 5
+    site().store.forget_results(2**62, 9)
+    result.refresh()
+    assert result.status == TaskResultStatus.SUCCESSFUL
+    with pytest.raises(ResultExpired, match="was dropped 60 s after its end"):
+        result.return_value
 
 
 def test_a_run_task_has_its_return_value_and_one_worker_id():
@@ -166,6 +182,59 @@ def test_a_back_off_that_waits_for_ever_ends_the_task():
     assert (seen, result.status) == ([TaskResultStatus.FAILED], TaskResultStatus.FAILED)
 
 
+def test_what_a_task_raises_is_told_as_the_framework_knows_it(tmp_path):
+    """A snooze is neither an error nor an attempt, a retry is both, and a rejection ends the task with its reason."""
+    result = tasks.step.enqueue(str(tmp_path / "runs"))
+    told = []
+    for _ in range(4):
+        run_pending()
+        result.refresh()
+        told.append((result.status.name, result.attempts, len(result.errors)))
+    assert told == [("READY", 0, 0), ("READY", 1, 1), ("READY", 1, 1), ("FAILED", 2, 2)]
+    assert [error.exception_class for error in result.errors] == [ConnectionError, Reject]
+    assert "no such account" in result.errors[1].traceback
+
+
+def test_the_end_is_told_once_whatever_came_before(tmp_path):
+    """task_finished is sent for neither a snooze nor a retry; task_started for each run."""
+    from django_worker.contract import task_finished, task_started
+
+    seen = []
+
+    def listen(task_result, signal, **extra):
+        seen.append(("started" if signal is task_started else "finished", task_result.status.name))
+
+    for signal in (task_started, task_finished):
+        signal.connect(listen)
+    tasks.step.enqueue(str(tmp_path / "runs"))
+    for _ in range(4):
+        run_pending()
+    for signal in (task_started, task_finished):
+        signal.disconnect(listen)
+    assert seen == [("started", "RUNNING")] * 4 + [("finished", "FAILED")]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("OSError", "READY"), ("ConnectionResetError", "FAILED"), ("ValueError", "FAILED")]
+)
+def test_classes_of_errors_say_what_is_tried_again(name, status):
+    """Given as a list or as one class; `give_up_on` wins."""
+    result = tasks.fails_with.enqueue(name)
+    run_pending()
+    result.refresh()
+    assert result.status.name == status
+
+
+def test_what_belongs_to_the_function_is_no_option_of_a_send():
+    """A job's row cannot carry it; what it can is kept beside it."""
+    for name in ("retry_on", "give_up_on", "backoff", "takes_context"):
+        with pytest.raises(InvalidTask, match=f"fails_with: {name} belongs to the function; set it at decoration"):
+            tasks.fails_with.options(**{name: OSError})
+    other = tasks.fails_with.options(max_attempts=1)
+    assert (other.retry_on, other.give_up_on, other.max_attempts) == ((OSError,), (ConnectionError,), 1)
+    assert hash(other) != hash(tasks.fails_with)
+
+
 def test_wrong_options_of_a_task_are_refused():
     """An option that Treadle does not know, or not yet, is refused at decoration."""
     from django_worker import task
@@ -174,8 +243,42 @@ def test_wrong_options_of_a_task_are_refused():
         task(max_attempts=0)(tasks.not_a_task)
     with pytest.raises(InvalidTask, match="timeout_s=5 cannot be kept on pool 'threads'"):
         task(timeout_s=5, pool="threads")(tasks.not_a_task)
+    with pytest.raises(InvalidTask, match=r"not_a_task: retry_on takes classes of Exception, .* got 'OSError'"):
+        task(retry_on="OSError")(tasks.not_a_task)
+    with pytest.raises(InvalidTask, match="unique_key must be a text of 1 to 200 characters"):
+        task(unique_key="")(tasks.not_a_task)
     with pytest.raises(TypeError):
-        task(unique_key="x")(tasks.not_a_task)
+        task(redact=("password",))(tasks.not_a_task)
+
+
+def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
+    """With its arguments and its errors so far; nothing is told to who listens for what is enqueued."""
+    from django_worker.contract import task_enqueued
+
+    told = []
+    keyed = tasks.fails.options(unique_key="k")
+    first = keyed.enqueue("once")
+    run_pending()
+    task_enqueued.connect(lambda **extra: told.append(extra), weak=False, dispatch_uid="test")
+    second = keyed.enqueue("twice")
+    task_enqueued.disconnect(dispatch_uid="test")
+    assert (second.id, second.args, len(second.errors), told) == (first.id, ["once"], 1, [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("unique_key", "echo:{}".format),
+        ("expires_after", lambda n: timedelta(seconds=n)),
+        ("result_ttl_s", lambda n: n),
+    ],
+)
+def test_an_option_for_one_send_is_not_kept(option, value):
+    """A site that makes a key for each request, or has so much time left for it, does not grow by it."""
+    known = len(site().registry._cores)
+    for number in range(1, 6):
+        tasks.echo.options(**{option: value(number)}).enqueue(number)
+    assert len(site().registry._cores) <= known + 1
 
 
 def test_an_unknown_setting_is_refused_with_a_suggestion(settings):

@@ -7,10 +7,27 @@ import pytest
 from django.db import connection, transaction
 
 from django_worker import jobs, send_function
+from django_worker.connections import DjangoStore
 from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
 from treadle.errors import StoreLocked
+from treadle.store.contract import Store
+from treadle.testing.store_contract import StoreContract
+
+
+@pytest.mark.django_db
+class TestDjangoStore(StoreContract):
+    """The job verbs, on Django's connection in a test's transaction; other threads would have other connections."""
+
+    test_threads_that_claim_at_once_get_each_job_once = None
+    test_claimers_at_once_beside_a_paused_queue_get_each_job_once = None
+    test_threads_that_send_one_key_at_once_get_one_job = None
+    test_of_all_that_move_a_schedule_at_once_one_sends = None
+    test_a_waiter_wakes_when_something_changed = None
+
+    def make_store(self) -> Store:
+        return DjangoStore("default", None)
 
 
 @pytest.mark.django_db(transaction=True)

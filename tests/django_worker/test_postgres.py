@@ -26,6 +26,9 @@ class TestDjangoPostgresStore(StoreContract):
     """The job verbs, on Django's connection; other threads would have others, which nobody closes here."""
 
     test_threads_that_claim_at_once_get_each_job_once = None
+    test_of_all_that_move_a_schedule_at_once_one_sends = None
+    test_claimers_at_once_beside_a_paused_queue_get_each_job_once = None
+    test_threads_that_send_one_key_at_once_get_one_job = None
     test_a_waiter_wakes_when_something_changed = None
 
     @pytest.fixture(autouse=True)
@@ -75,6 +78,17 @@ def test_a_send_that_fails_leaves_the_transaction_usable(postgres_database):
             site().store.enqueue([job])
         assert SendFunction.objects.count() == 1
     assert SendFunction.objects.get().id == job.id
+
+
+def test_a_key_that_is_taken_leaves_the_transaction_usable(postgres_database):
+    """The send gives the job that is there, and what follows in the transaction is kept."""
+    keyed = tasks.string_length.options(unique_key="k")
+    with transaction.atomic():
+        first = send_function(keyed, "abc")
+        assert keyed.enqueue("other").id == first.id
+        assert SendFunction.objects.count() == 1
+        other = send_function(tasks.string_length, "x")
+    assert {job.id for job in jobs()} == {first.id, other.id}
 
 
 def test_waiting_jobs_run_inside_a_test_and_its_transaction(postgres_database):

@@ -5,13 +5,17 @@ import uuid
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db import transaction
 
 from django_worker import (
     accepted,
     asend_function,
     job,
     jobs,
+    pause,
+    paused,
     pool,
+    resume,
     run_pending,
     send_function,
     send_many,
@@ -19,11 +23,13 @@ from django_worker import (
     sent,
 )
 from django_worker.contract import TaskResultStatus
+from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
-from treadle.errors import JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.errors import JobExpired, JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
 from treadle.job import Ending, Outcome
 from treadle.states import State
+from treadle.testing.store_contract import claim
 
 pytestmark = pytest.mark.django_db
 
@@ -90,7 +96,7 @@ def test_a_job_that_has_not_started_is_cancelled():
 def test_a_running_job_is_asked_to_end():
     """cancel() of a running job is True; the framework sees it run, and then fail as cancelled."""
     handle = send_function(tasks.string_length, "x")
-    (row,) = site().store.claim("worker", 1, 0, pool="processes", starts=True)
+    (row,) = claim(site().store, 1)
     assert handle.cancel()
     assert tasks.string_length.get_result(handle.id).status is TaskResultStatus.RUNNING
     assert handle.refresh().cancel_requested_at is not None
@@ -106,6 +112,36 @@ def test_a_job_carries_the_limits_of_its_task():
     assert send_function(tasks.square, 2).row.limits == {}
     limited = tasks.square.options(timeout_s=5, memory_mb=100, cores=2)
     assert job(send_function(limited, 2).id).row.limits == {"timeout_s": 5, "memory_mb": 100, "cores": 2}
+
+
+def test_a_job_with_a_key_is_sent_once():
+    """Whichever way it is sent: who sends another gets the one that is there."""
+    keyed = tasks.square.options(unique_key="k")
+    first = send_function(keyed, 2)
+    ids = [send_function(keyed, 3).id, send_many([keyed.bind(4)])[0].id, keyed.enqueue(5).id]
+    assert ids == [first.id] * 3
+    assert [call.args for call in sent(tasks.square)] == [(2,)]
+
+
+def test_a_key_is_taken_by_what_a_transaction_sends():
+    """A rollback frees it, and a conflict leaves the transaction usable."""
+    keyed = tasks.square.options(unique_key="k")
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        send_function(keyed, 2)
+        1 / 0
+    with transaction.atomic():
+        first = send_function(keyed, 2)
+        assert send_function(keyed, 3).id == first.id
+        assert SendFunction.objects.get().id == first.id
+
+
+def test_a_job_that_has_not_begun_in_time_has_failed():
+    """The framework's errors tell of it, although there was no attempt."""
+    handle = send_function(tasks.square.options(expires_after=datetime.timedelta(seconds=5)), 2)
+    site().store.expire(handle.row.expires_at_us, 9)
+    result = tasks.square.get_result(handle.id)
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 0)
+    assert [error.exception_class for error in result.errors] == [JobExpired]
 
 
 def test_sent_lists_the_calls_of_a_task():
@@ -165,3 +201,13 @@ def test_many_calls_are_sent_together():
     assert [handle.result() for handle in handles] == [4, 9]
     with pytest.raises(TypeError, match="square"):
         tasks.square.bind(1, 2)
+
+
+def test_queues_are_paused_and_resumed():
+    """Of an alias, in the transaction of the caller."""
+    pause("mail")
+    send_function(tasks.string_length.using(queue_name="mail"), "abc")
+    send_function(tasks.string_length, "ab")
+    assert (list(paused()), [ran.queue for ran in run_pending()]) == (["mail"], ["default"])
+    resume("mail")
+    assert (paused(), [ran.queue for ran in run_pending()]) == ({}, ["mail"])

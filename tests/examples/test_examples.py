@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import eventually
+from treadle import Treadle
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FLASK = [sys.executable, "-m", "flask", "run", "--port"]
@@ -22,14 +23,16 @@ DJANGO = [sys.executable, "manage.py", "runserver", "--noreload"]
 
 
 @contextmanager
-def serving(example, tmp_path, command, **environment):
-    """The example's server, started in a copy of its folder; gives its address."""
+def serving(example, tmp_path, command, *first, **environment):
+    """The example's server, started in a copy of its folder after the commands `first`; gives its address."""
     root = tmp_path / "examples"
     shutil.copytree(EXAMPLES, root, ignore=shutil.ignore_patterns("*.sqlite3*", "instance", "__pycache__"))
     folder = root / example
     variables = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"} | environment
     if "manage.py" in command:
-        subprocess.run([sys.executable, "manage.py", "migrate"], cwd=folder, env=variables, check=True, timeout=60)
+        first = [[sys.executable, "manage.py", "migrate"], *first]
+    for each in first:
+        subprocess.run(each, cwd=folder, env=variables, check=True, timeout=60)
     port = free_port()
     server = subprocess.Popen([*command, str(port)], cwd=folder, env=variables)
     try:
@@ -62,6 +65,14 @@ def request(address, data=None, content_type="application/x-www-form-urlencoded"
     wanted = urllib.request.Request(address, data=data, headers={"Content-Type": content_type})
     with urllib.request.urlopen(wanted, timeout=20) as answer:
         return answer.status, json.load(answer)
+
+
+def refusal(address, data):
+    """The status of an answer that is an error."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        request(address, data)
+    caught.value.close()
+    return caught.value.code
 
 
 def followed(address, sent):
@@ -107,6 +118,27 @@ def test_the_article_in_django(tmp_path):
         job = followed(address, request(f"{address}/send", form(text="hello world"))[1])
         assert [message["body"] for message in job["messages"]] == ["The length of 'hello world' is 11"]
         assert request(f"{address}/lengths") == (200, {"lengths": [11]})
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request, tmp_path):
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path / 'party.sqlite3'}"
+
+
+def test_flask_sqlalchemy(tmp_path, database_url):
+    """A guest and the job that invites it are there together, once each, and gone together where no seat is free."""
+    first = [[sys.executable, "-m", "flask", *words] for words in (["create-tables"], ["worker", "migrate"])]
+    with serving("flask_sqlalchemy", tmp_path, FLASK, *first, DATABASE_URL=database_url) as address:
+        for name in ("Ada", "Bob", "Cy"):
+            assert followed(address, request(f"{address}/guests", form(name=name))[1])["state"] == "succeeded"
+        assert refusal(f"{address}/guests", form(name="Di")) == 409
+        invited = [{"name": name, "invitations": 1} for name in ("Ada", "Bob", "Cy")]
+        assert request(f"{address}/guests") == (200, invited)
+    app = Treadle(database_url)
+    assert app.store.counts() == {("default", "succeeded"): 3}
+    app.close()
 
 
 def test_both_frameworks_are_given_the_same_page():

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 from flask import Flask, current_app, g, request
 
 from flask_worker import FlaskWorker
-from treadle import Backoff, Context
+from treadle import Backoff, Context, Reject, Snooze
 
 worker = FlaskWorker()
 
@@ -23,6 +23,16 @@ def fail(message: str) -> NoReturn:
 @worker.task(max_attempts=2, backoff=Backoff.none())
 def fail_twice() -> NoReturn:
     raise ValueError("again")
+
+
+@worker.task
+def snooze(after_s: float) -> NoReturn:
+    raise Snooze(after_s)
+
+
+@worker.task(max_attempts=9)
+def reject(reason: str) -> NoReturn:
+    raise Reject(reason)
 
 
 @worker.task(takes_context=True)

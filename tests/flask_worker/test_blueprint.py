@@ -150,8 +150,8 @@ def test_the_text_of_an_error_is_there_for_debugging(app, client, resource):
         sign([UNKNOWN_ID]),
         "x" * 5000,
     ],
-    # A signature holds the time: each process that collects this test would have another name for it.
-    ids=["word", "words", "nul", "accent", "id", "to read", "to write", "no link", "long"],
+    # A signature names the second it was made in, and each process of pytest-xdist must find the same tests.
+    ids=["letter", "dots", "nul", "accent", "bare id", "to read", "to write", "list", "long"],
 )
 def test_what_opens_nothing_is_not_found(client, token, resource):
     """Forged and damaged links, and good ones to no job, all give the same 404."""

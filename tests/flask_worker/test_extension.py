@@ -4,11 +4,22 @@ import asyncio
 
 import pytest
 from flask import Flask
-from tests.flask_worker.site import count_to, create_plain_app, double_soon, fail, fail_twice, string_length, worker
+from tests.flask_worker.site import (
+    count_to,
+    create_plain_app,
+    double_soon,
+    fail,
+    fail_twice,
+    reject,
+    snooze,
+    string_length,
+    worker,
+)
 
 from flask_worker import FlaskWorker
 from treadle.errors import (
     ConfigurationError,
+    InvalidTask,
     JobCancelled,
     JobFailed,
     JobNotFound,
@@ -194,6 +205,15 @@ def test_send_and_result(app):
     assert (worker.job(job.id).state, job.result()) == ("succeeded", 3)
 
 
+def test_a_job_with_a_key_is_sent_once(app):
+    """While it has not ended, who sends another gets it."""
+    keyed = string_length.options(unique_key="length")
+    job = worker.send_function(keyed, "abc")
+    assert worker.send_function(keyed, "other").id == job.id
+    worker.run_pending()
+    assert worker.send_function(keyed, "other").id != job.id
+
+
 def test_progress_and_messages(app):
     """What a running job reports is on the job."""
     worker.send_function(count_to, 4)
@@ -286,6 +306,13 @@ def test_immediate_runs_inside_the_send(make_app):
     with make_app(WORKER_MODE="immediate").app_context():
         job = worker.send_function(string_length, "abc")
         assert (job.state, job.result()) == ("succeeded", 3)
+
+
+def test_what_a_task_raises_is_kept_in_the_modes_too(make_app):
+    """In mode immediate a snooze leaves the job waiting, and a rejection fails it."""
+    with make_app(WORKER_MODE="immediate").app_context():
+        assert worker.send_function(snooze, 0).state == "scheduled"
+        assert str(worker.send_function(reject, "no such account").error) == "treadle.errors.Reject: no such account"
 
 
 def test_immediate_keeps_a_failure(make_app):
@@ -383,3 +410,49 @@ def test_a_test_runner_starts_no_embedded_worker(make_app, tmp_path):
     app = make_app(WORKER_MODE="store", WORKER_DATABASE_URL=url, TESTING=False, WORKER_APP="x:app")
     assert app.test_client().get("/ping").text == "ok"
     assert app.extensions["worker"].store.workers() == []
+
+
+# Schedules
+
+
+def test_a_schedule_may_be_declared_before_any_app_exists(make_app):
+    """Each application that a factory makes has it, and one that the factory itself declares is there once."""
+    worker = FlaskWorker()
+    cleanup = worker.task(string_length.function)
+    worker.schedule("0 3 * * *", cleanup.bind("abc"), timezone="Europe/Berlin", name="nightly")
+    for _ in range(2):
+        app = Flask("scheduled")
+        worker.init_app(app)
+        worker.schedule("0 4 * * *", cleanup.bind("abc"), name="early")
+        assert [schedule.name for schedule in app.extensions["worker"].schedules] == ["nightly", "early"]
+
+
+def test_a_schedule_of_another_extension_is_refused():
+    """Its worker would not know the task."""
+    with pytest.raises(NotATask, match=r"site\.string_length is a task of another FlaskWorker"):
+        FlaskWorker().schedule("0 3 * * *", string_length.bind("abc"))
+
+
+def test_a_worker_does_not_start_with_a_schedule_that_could_not_be_sent(tmp_path):
+    """What only settings can tell is told when the worker starts, and not at midnight."""
+    worker = FlaskWorker()
+    cleanup = worker.task(string_length.function)
+    worker.schedule("0 3 * * *", cleanup.options(queue="mial").bind("abc"))
+    app = Flask("scheduled", instance_path=str(tmp_path))
+    app.config["WORKER_QUEUES"] = ["mail"]
+    worker.init_app(app)
+    with pytest.raises(InvalidTask, match="unknown queue 'mial', did you mean 'mail'"):
+        app.extensions["worker"].worker()
+
+
+# Keeping
+
+
+def test_queues_are_paused_and_resumed(app):
+    """Of the current application."""
+    with app.app_context():
+        worker.pause("mail")
+        worker.send_function(string_length.options(queue="mail"), "abc")
+        assert (list(worker.paused()), worker.run_pending()) == (["mail"], [])
+        worker.resume("mail")
+        assert (worker.paused(), len(worker.run_pending())) == ({}, 1)

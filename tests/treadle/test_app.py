@@ -26,9 +26,10 @@ from treadle import (
     TreadleError,
     WouldDeadlock,
     cores,
+    staffing,
 )
 from treadle.app import Sent, runner_of
-from treadle.events import Event, JobEnqueued
+from treadle.events import Event, JobEnqueued, QueuePaused, QueueResumed
 from treadle.pools import current
 from treadle.task import Registry
 from treadle.testing import ManualClock
@@ -216,12 +217,136 @@ def test_a_job_can_be_sent_for_later(tmp_path: Path) -> None:
     assert [ran.result() for ran in app.run_pending()] == [3]
 
 
+def test_a_job_that_has_not_begun_in_time_fails(tmp_path: Path) -> None:
+    """Its reason says by when it had to begin; the function is not called."""
+    clock = ManualClock()
+    app = jobs_app(tmp_path, clock=clock, mode="collect")
+    job = app.send_function(apps.string_length.options(expires_after=timedelta(minutes=5)), "abc")
+    clock.advance(300)
+    assert app.run_pending() == []
+    failed = job.refresh()
+    assert (failed.state, failed.attempts) == (State.FAILED, [])
+    assert "JobExpired: it had not begun by 2" in str(failed.error)
+
+
+def test_a_job_that_would_expire_before_its_time_is_refused(app: Treadle) -> None:
+    """It could never run."""
+    task = apps.string_length.options(run_after=timedelta(hours=1), expires_after=timedelta(minutes=5))
+    with pytest.raises(InvalidTask, match=r"expires_after=.*seconds=300.* is over when run_after=.*3600.* comes"):
+        app.send_function(task, "abc")
+    assert nothing_sent(app)
+
+
+def test_the_expiry_of_a_map_is_that_of_its_parts(app: Treadle) -> None:
+    """What gathers the results begins when they are there; a `reduce` has an expiry of its own."""
+    task, reduce = apps.upper.options(expires_after=timedelta(minutes=5)), apps.join_words
+    plain = app.send_map(task, ["a"]).row
+    reduced = app.send_map(apps.upper, ["a"], reduce=reduce.options(expires_after=timedelta(minutes=5))).row
+    (part,) = [job.row for job in app.jobs() if job.row.group_id == plain.id]
+    assert plain.expires_at_us is None
+    assert part.expires_at_us == part.enqueued_at_us + 300_000_000
+    assert reduced.expires_at_us == reduced.enqueued_at_us + 300_000_000
+
+
+def test_results_are_kept_as_task_or_setting_say(tmp_path: Path) -> None:
+    """The task goes first; parts leave it to their whole."""
+    app, plain = jobs_app(tmp_path, keep_results_s=60), jobs_app(tmp_path)
+    task = apps.upper.options(result_ttl_s=2.5)
+    sent = [app.send_function(task, "a"), app.send_function(apps.upper, "a"), plain.send_function(apps.upper, "a")]
+    assert [job.row.result_ttl_us for job in sent] == [2_500_000, 60_000_000, None]
+    whole = app.send_map(task, ["a"])
+    assert whole.row.result_ttl_us == 2_500_000
+    assert [job.row.result_ttl_us for job in app.jobs() if job.row.group_id == whole.id] == [None]
+
+
 def test_a_send_is_announced(app: Treadle) -> None:
     """With the job as it was sent."""
     events: list[Event] = []
     app.events.subscribe(events.append)
     job = app.send_function(apps.string_length, "abc")
     assert [event.job.id for event in events if isinstance(event, JobEnqueued)] == [job.id]
+
+
+# Unique keys
+
+
+def test_a_job_with_a_key_is_sent_once(app: Treadle) -> None:
+    """While it has not ended, who sends another gets it: with its arguments, and without an event."""
+    events: list[Event] = []
+    app.events.subscribe(events.append)
+    keyed = apps.string_length.options(unique_key="report:7")
+    first = app.send_function(keyed, "abc")
+    assert app.send_function(keyed, "other").row == first.refresh().row
+    assert len(app.jobs()) == sum(isinstance(event, JobEnqueued) for event in events) == 1
+    first.cancel()
+    assert app.send_function(keyed, "abc").id != first.id
+
+
+def test_many_calls_with_keys_are_told_one_by_one(app: Treadle) -> None:
+    """Each handle is on the job that is kept for its call."""
+    a, b = (apps.string_length.options(unique_key=key) for key in "ab")
+    sent = [*app.send_many([a.bind("x")]), *app.send_many([b.bind("x"), a.bind("y"), b.bind("z")])]
+    assert [job.id for job in sent] == [sent[0].id, sent[1].id, sent[0].id, sent[1].id]
+    assert len(app.jobs()) == 2
+
+
+def test_a_map_with_a_key_is_sent_once(app: Treadle) -> None:
+    """The key is that of the whole; of one that is there already no part is sent again."""
+    keyed = apps.upper.options(unique_key="words")
+    first = app.send_map(keyed, ["a", "b"], parts=2)
+    assert app.send_map(keyed, ["c", "d"], parts=2).id == first.id
+    assert [job.row.unique_key for job in app.jobs() if job.row.kind == "part"] == [None, None]
+
+
+def test_the_key_of_a_map_belongs_to_what_is_mapped(app: Treadle) -> None:
+    """Another function over the items, or one call with that key, is another job."""
+    key = {"unique_key": "k"}
+    calls = [
+        app.send_map(apps.upper.options(**key), ["a"]),
+        app.send_map(apps.string_length.options(**key), ["a"]),
+        app.send_map(apps.upper.options(**key), ["a"], reduce=apps.join_words),
+        app.send_map(apps.upper, ["a"], reduce=apps.join_words.options(**key)),
+        app.send_function(apps.upper.options(**key), "a"),
+    ]
+    assert len({job.id for job in calls}) == 5
+    assert app.send_function(apps.join_words.options(**key), ["a"]).id == calls[3].id
+
+
+def test_a_map_has_one_key(app: Treadle) -> None:
+    """Two could not both be kept."""
+    mapped, reduce = (task.options(unique_key="k") for task in (apps.upper, apps.join_words))
+    with pytest.raises(InvalidTask, match="has two unique keys, 'k' and 'k': give it one"):
+        app.send_map(mapped, ["a"], reduce=reduce)
+    assert nothing_sent(app)
+
+
+def test_a_key_that_another_transaction_takes_back_is_free(app: Treadle) -> None:
+    """A rollback takes the job back, and the key with it."""
+    keyed = apps.string_length.options(unique_key="k")
+    with pytest.raises(ZeroDivisionError), app.transaction():
+        app.send_function(keyed, "abc")
+        raise ZeroDivisionError
+    assert app.send_function(keyed, "abc").state is State.READY
+
+
+def test_in_immediate_mode_each_send_with_a_key_runs() -> None:
+    """The one before it has ended; one that waits for its time is given."""
+    app = Treadle(mode="immediate", registry=apps.app.registry)
+    keyed = apps.string_length.options(unique_key="k")
+    assert [app.send_function(keyed, text).result() for text in ("a", "abc")] == [1, 3]
+    later = app.send_function(keyed.options(run_after=timedelta(hours=1)), "a")
+    assert app.send_function(keyed, "abc").id == later.id
+
+
+def test_a_coroutine_sends_a_job_with_a_key_once(collecting: Treadle) -> None:
+    """`asend_function` and the others give the job that is there."""
+    keyed = apps.upper.options(unique_key="k")
+
+    async def send() -> list[str]:
+        jobs = [await collecting.asend_function(keyed, "a"), *await collecting.asend_many([keyed.bind("b")])]
+        return [job.id for job in jobs]
+
+    assert len(set(asyncio.run(send()))) == 1
 
 
 def test_a_map_is_cut_into_parts(app: Treadle) -> None:
@@ -231,6 +356,17 @@ def test_a_map_is_cut_into_parts(app: Treadle) -> None:
     assert sorted(sizes) == [2, 2, 3, 3]
     whole = app.send_map(apps.upper, ["a"], parts=4).refresh()
     assert (whole.state, whole.progress.total) == (State.BLOCKED, 1)
+
+
+def test_a_map_is_cut_by_what_the_last_one_took(tmp_path: Path) -> None:
+    """Items that take next to nothing are not worth more than one part."""
+    app = jobs_app(tmp_path, mode="immediate", database_url="memory://", clock=ManualClock())
+    sizes = []
+    for _ in range(2):
+        whole = app.send_map(apps.upper, list("abcdefghij"))
+        sizes.append(sum(job.row.group_id == whole.id for job in app.jobs()))
+        assert whole.result() == list("ABCDEFGHIJ")
+    assert sizes == [10, 1]
 
 
 @pytest.mark.parametrize("parts", [-1, 0])
@@ -261,9 +397,9 @@ def test_what_reduces_has_its_own_limits(app: Treadle) -> None:
 
 def test_children_are_replaced_as_the_settings_say(tmp_path: Path) -> None:
     """Only what is set is told to the pool."""
-    assert jobs_app(tmp_path).recycling == {}
+    assert staffing.recycling(jobs_app(tmp_path).settings) == {}
     chosen = {"recycle_after_tasks": 100, "recycle_over_rss_mb": 300.0}
-    assert jobs_app(tmp_path, **chosen).recycling == chosen
+    assert staffing.recycling(jobs_app(tmp_path, **chosen).settings) == chosen
 
 
 @pytest.mark.parametrize(
@@ -488,3 +624,47 @@ def test_waiting_inline_in_the_workers_own_loop_is_refused(app: Treadle, monkeyp
     monkeypatch.setattr(current, "loop_threads", {threading.get_ident()})
     with pytest.raises(WouldDeadlock, match="the worker's own loop"):
         job.result(timeout_s=0.05)
+
+
+# Keeping
+
+
+def test_a_paused_queue_is_left_alone_until_it_is_resumed(app: Treadle) -> None:
+    """By every worker; what is sent meanwhile waits, and other queues are served."""
+    app.pause("mail")
+    with working(app):
+        waiting = app.send_function(apps.string_length.options(queue="mail", priority=9), "abc")
+        assert app.send_function(apps.string_length, "ab").result(PATIENCE_S) == 2
+        assert waiting.refresh().state is State.READY
+        app.resume("mail")
+        assert waiting.result(PATIENCE_S) == 3
+
+
+def test_paused_queues_are_told_and_announced_once(collecting: Treadle) -> None:
+    """With the time; a second pause or resume is no news."""
+    heard: list[Event] = []
+    collecting.events.subscribe(heard.append)
+    collecting.pause("mail", "default")
+    collecting.pause("mail")
+    assert list(collecting.paused()) == ["default", "mail"]
+    assert collecting.paused()["mail"].tzinfo is not None
+    collecting.resume("mail", "default")
+    collecting.resume("mail")
+    assert collecting.paused() == {}
+    assert heard == [QueuePaused("default"), QueuePaused("mail"), QueueResumed("default"), QueueResumed("mail")]
+
+
+def test_a_queue_that_is_not_listed_cannot_be_paused() -> None:
+    """With the near one: to pause a misspelt queue would pause nothing."""
+    app = Treadle("memory://", queues=["default", "mail"])
+    with pytest.raises(SettingsError, match=r"unknown queue 'mial', did you mean 'mail'\?"):
+        app.pause("mial")
+    assert app.paused() == {}
+
+
+def test_run_pending_leaves_a_paused_queue_alone(collecting: Treadle) -> None:
+    """As a worker would."""
+    collecting.pause("mail")
+    collecting.send_function(apps.string_length.options(queue="mail"), "abc")
+    collecting.send_function(apps.string_length, "ab")
+    assert [job.queue for job in collecting.run_pending()] == ["default"]

@@ -3,14 +3,25 @@
 import asyncio
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import apps
 from tests.helpers import PATIENCE_S, jobs_app, working
 
-from treadle import JobCancelled, JobFailed, JobNotFound, State, Treadle, WouldDeadlock
-from treadle.job import Outcome
-from treadle.testing.store_contract import claim, finish
+from treadle import (
+    JobCancelled,
+    JobFailed,
+    JobHandle,
+    JobNotFound,
+    ResultExpired,
+    RetryRefused,
+    State,
+    Treadle,
+    WouldDeadlock,
+)
+from treadle.job import Failure, Outcome
+from treadle.testing.store_contract import claim, finish, make_job
 
 
 @pytest.fixture
@@ -134,3 +145,91 @@ def test_a_map_is_cancelled_with_its_parts(app: Treadle) -> None:
     assert states.pop(running.id) is State.RUNNING
     assert set(states.values()) == {State.CANCELLED}
     assert app.job(running.id).cancel_requested_at is not None
+
+
+# Sending once more
+
+
+def failed(app: Treadle, **options: Any) -> JobHandle[int]:
+    job = app.send_function(apps.string_length.options(**options), "abc")
+    (row,) = claim(app.store, 1)
+    finish(app.store, row, Outcome.raised(Failure("builtins.ValueError", "bad"), None))
+    return job.refresh()
+
+
+def test_a_failed_job_is_retried_under_its_id(app: Treadle) -> None:
+    """What came of it before stays among its attempts."""
+    job = failed(app)
+    again = job.retry()
+    assert (again.id, again.state, again.error) == (job.id, State.READY, None)
+    with working(app):
+        assert again.result(PATIENCE_S) == 3
+    assert [attempt.outcome for attempt in again.attempts] == ["raised", "succeeded"]
+
+
+def test_a_map_is_retried_as_a_whole(app: Treadle) -> None:
+    """A part refuses, and names the whole; what has succeeded does not run again."""
+    job = app.send_map(apps.upper, ["a", "b"], parts=2)
+    good, bad = claim(app.store, 2)
+    finish(app.store, bad, Outcome.raised(Failure("builtins.ValueError", "bad"), None))
+    finish(app.store, good, Outcome.succeeded('["A"]' if good.part == 0 else '["B"]'))
+    with pytest.raises(RetryRefused, match=f"it is a part of job {job.id}: retry that one"):
+        app.job(bad.id).retry()
+    assert job.retry().state is State.BLOCKED
+    with working(app):
+        assert job.result(PATIENCE_S) == ["A", "B"]
+    assert len(app.job(good.id).attempts) == 1
+
+
+@pytest.mark.parametrize("state", ["ready", "running", "succeeded"])
+def test_a_job_that_has_not_gone_wrong_is_not_retried(app: Treadle, state: str) -> None:
+    """The message tells its state."""
+    job = app.send_function(apps.string_length, "abc")
+    if state != "ready":
+        (row,) = claim(app.store, 1)
+    if state == "succeeded":
+        finish(app.store, row, Outcome.succeeded("3"))
+    with pytest.raises(RetryRefused, match=f"cannot be retried: it is {state}, and only"):
+        job.retry()
+
+
+def test_a_job_whose_key_another_has_is_not_retried(app: Treadle) -> None:
+    """The message names the other one."""
+    old, new = make_job(task="t", unique_key="k"), make_job(task="t", unique_key="k")
+    app.store.enqueue([old])
+    app.store.cancel([old.id], 0)
+    app.store.enqueue([new])
+    with pytest.raises(RetryRefused, match=f"job {new.id} has its unique key 'k'"):
+        app.job(old.id).retry()
+
+
+def test_a_key_that_was_free_again_when_it_was_asked_for_is_told_as_that(app: Treadle) -> None:
+    """A call has no parts, of which one could run or be gone."""
+    job = app.send_function(apps.string_length.options(unique_key="k"), "abc")
+    job.cancel()
+    assert job.refresh()._why_not_retried() == "somebody had its unique key until just now: try again"
+
+
+def test_a_whole_whose_parts_are_gone_is_not_retried(app: Treadle) -> None:
+    """It says what to do."""
+    job = app.send_map(apps.upper, ["a", "b"], parts=2)
+    good, bad = claim(app.store, 2)
+    finish(app.store, good, Outcome.succeeded('["A"]'))
+    finish(app.store, bad, Outcome.raised(Failure("builtins.ValueError", "bad"), None))
+    app.store.prune(2**62, 0, 9)
+    with pytest.raises(RetryRefused, match="what one had returned is gone: then send it anew"):
+        job.retry()
+
+
+# Results that are kept for a while
+
+
+def test_a_result_that_was_not_kept_is_told_apart_from_none(app: Treadle) -> None:
+    """ResultExpired, with how long it was kept; a result of None is None."""
+    short, long = (app.send_function(apps.string_length.options(result_ttl_s=ttl_s), "a") for ttl_s in (2.5, None))
+    for row in claim(app.store, 2):
+        finish(app.store, row, Outcome.succeeded("null"))
+    assert app.store.forget_results(2**62, 9) == 1
+    with pytest.raises(ResultExpired, match=r"was dropped 2.5 s after its end"):
+        short.result()
+    assert long.result() is None

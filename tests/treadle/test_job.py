@@ -108,6 +108,31 @@ def test_a_limit_that_was_passed_counts_as_an_error(make: Any) -> None:
     assert (last.state, last.failure) == (State.FAILED, ERROR)
 
 
+def test_a_snooze_costs_no_attempt() -> None:
+    """The job waits as long as it said, also on its only attempt and where no crash is allowed, with no reason kept."""
+    ending = end(running(max_crashes=0, crashes=1), Outcome.snoozed(1.5))
+    assert (ending.state, ending.run_at_us) == (State.SCHEDULED, NOW_US + 1_500_000)
+    assert (ending.attempt, ending.crashes, ending.failure, ending.finished_at_us) == (0, 1, None, None)
+
+
+def test_the_longest_snooze_can_be_kept() -> None:
+    """As a number of microseconds that has 64 bits."""
+    assert NOW_US < end(running(), Outcome.snoozed(1e300)).run_at_us < 2**63
+
+
+def test_a_rejected_job_fails_at_once() -> None:
+    """With its reason, whatever attempts are left."""
+    ending = end(running(max_attempts=9), Outcome.rejected(ERROR))
+    assert (ending.state, ending.attempt, ending.failure) == (State.FAILED, 1, ERROR)
+
+
+def test_a_word_of_a_newer_version_can_be_read() -> None:
+    """Its attempts are in the same store while workers are replaced; what is no word at all is refused."""
+    assert OutcomeKind("teleported") is OutcomeKind.OTHER
+    with pytest.raises(ValueError, match="7 is not a valid OutcomeKind"):
+        OutcomeKind(7)
+
+
 def test_a_cancelled_run_is_final_and_has_no_reason() -> None:
     """Whatever attempts are left."""
     ending = end(running(max_attempts=9), Outcome.cancelled(), after_s=2)
@@ -116,7 +141,14 @@ def test_a_cancelled_run_is_final_and_has_no_reason() -> None:
 
 @pytest.mark.parametrize("max_crashes", [0, 3])
 @pytest.mark.parametrize(
-    "outcome", [Outcome.interrupted(), Outcome.crashed(ERROR), Outcome.raised(ERROR, 1.0), Outcome.unknown_task(ERROR)]
+    "outcome",
+    [
+        Outcome.interrupted(),
+        Outcome.crashed(ERROR),
+        Outcome.raised(ERROR, 1.0),
+        Outcome.snoozed(1.0),
+        Outcome.unknown_task(ERROR),
+    ],
 )
 def test_a_job_that_was_to_be_cancelled_does_not_run_again(outcome: Outcome, max_crashes: int) -> None:
     """Instead of what would have followed; a crash is still counted."""
@@ -127,10 +159,16 @@ def test_a_job_that_was_to_be_cancelled_does_not_run_again(outcome: Outcome, max
 
 
 def test_an_answer_stands_although_a_cancel_was_asked_for() -> None:
-    """A value, the error of a last attempt, a limit that was passed, arguments that do not fit."""
+    """A value, the error of a last attempt, a rejection, a limit that was passed, arguments that do not fit."""
     job = running(cancel_requested_at_us=NOW_US)
     assert end(job, Outcome.succeeded("1")).state is State.SUCCEEDED
-    for outcome in (Outcome.raised(ERROR, None), Outcome.timed_out(ERROR, None), Outcome.unfit(ERROR)):
+    answers = (
+        Outcome.raised(ERROR, None),
+        Outcome.rejected(ERROR),
+        Outcome.timed_out(ERROR, None),
+        Outcome.unfit(ERROR),
+    )
+    for outcome in answers:
         assert (end(job, outcome).state, end(job, outcome).failure) == (State.FAILED, ERROR)
 
 
@@ -192,6 +230,13 @@ def test_an_unknown_task_fails_after_a_day() -> None:
     """Or however long the setting says."""
     ending = end(running(), Outcome.unknown_task(ERROR), after_s=86_400, unknown_task_s=86_400)
     assert (ending.state, ending.failure) == (State.FAILED, ERROR)
+
+
+def test_an_unknown_task_waits_anew_when_it_is_sent_once_more() -> None:
+    """Its age counts from then: somebody has put right what was wrong, and other workers may not have it yet."""
+    job = running(enqueued_at_us=NOW_US - 90_000 * US_PER_S, redriven_at_us=NOW_US)
+    ending = end(job, Outcome.unknown_task(ERROR), unknown_task_s=86_400)
+    assert (ending.state, ending.run_at_us) == (State.SCHEDULED, NOW_US + 2 * US_PER_S)
 
 
 def test_every_kind_of_outcome_has_an_ending() -> None:

@@ -185,14 +185,22 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
         ({"queue": ""}, "queue must be a name, got ''"),
         ({"queue": 7}, "queue must be a name, got 7"),
         ({"backoff": 7}, "backoff must be callable, got 7"),
+        ({"retry_on": "OSError"}, "retry_on takes classes of Exception, as retry_on=(OSError,), got 'OSError'"),
+        ({"retry_on": (OSError, ValueError("x"))}, "retry_on takes classes of Exception"),
+        ({"give_up_on": [SystemExit]}, "give_up_on takes classes of Exception, as give_up_on=(OSError,), got <class"),
+        ({"give_up_on": None}, "give_up_on takes classes of Exception, as give_up_on=(OSError,), got None"),
         ({"run_after": datetime(2026, 1, 1)}, "run_after must know its time zone"),
         ({"run_after": 5}, "run_after"),
+        ({"expires_after": 60}, "expires_after is a timedelta above 0 and of at most a hundred years, got 60"),
+        ({"expires_after": timedelta(0)}, "expires_after is a timedelta above 0"),
+        ({"expires_after": timedelta(days=40_000)}, "expires_after is a timedelta above 0 and of at most a hundred"),
         ({"labels": {"tenant": 7}}, "labels are strings by name"),
         ({"labels": None}, "labels are strings by name"),
         ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, or None, got 0"),
         ({"timeout_s": "60"}, "timeout_s must be a number of seconds above 0, or None, got '60'"),
         ({"timeout_s": True}, "timeout_s must be a number of seconds above 0, or None, got True"),
         ({"timeout_s": float("inf")}, "timeout_s must be a number of seconds above 0, or None, got inf"),
+        ({"result_ttl_s": 0}, "result_ttl_s must be a number of seconds above 0, or None, got 0"),
         ({"memory_mb": -1}, "memory_mb must be a number of megabytes above 0, or None, got -1"),
         ({"memory_mb": float("nan")}, "memory_mb must be a number of megabytes above 0, or None, got nan"),
         ({"cores": 0}, "cores must be a whole number from 1 to 1000000, got 0"),
@@ -202,7 +210,10 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
             "timeout_s=60 cannot be kept on pool 'threads', whose calls cannot be ended; use pool='processes'",
         ),
         ({"cores": 1, "pool": "inline"}, "cores=1 cannot be kept on pool 'inline'"),
-        ({"unique_key": "x"}, "the option 'unique_key' is not available in this version"),
+        ({"unique_key": ""}, "unique_key must be a text of 1 to 200 characters, or None, got ''"),
+        ({"unique_key": 7}, "unique_key must be a text of 1 to 200 characters, or None, got 7"),
+        ({"unique_key": "x" * 201}, "unique_key must be a text of 1 to 200 characters, or None, got 'xxx"),
+        ({"concurrency_key": "x"}, "the option 'concurrency_key' is not available in this version"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -246,7 +257,30 @@ def test_options_make_another_task() -> None:
     assert registry.knows(urgent)
 
 
-@pytest.mark.parametrize("options", [{"takes_context": True}, {"backoff": Backoff.none()}])
+@pytest.mark.parametrize(
+    ("options", "error", "is_tried_again"),
+    [
+        ({}, ValueError(), True),
+        ({}, asyncio.CancelledError(), False),
+        ({"retry_on": OSError}, ConnectionError(), True),
+        ({"retry_on": [OSError]}, ValueError(), False),
+        ({"retry_on": ()}, ValueError(), False),
+        ({"give_up_on": (OSError, KeyError)}, KeyError(), False),
+        ({"give_up_on": (OSError, KeyError)}, ValueError(), True),
+        ({"retry_on": (OSError,), "give_up_on": ConnectionError}, ConnectionResetError(), False),
+    ],
+    ids=repr,
+)
+def test_classes_of_errors_say_what_is_tried_again(
+    options: dict[str, Any], error: BaseException, is_tried_again: bool
+) -> None:
+    """Each with its subclasses, given as one, as a tuple or as a list; `give_up_on` wins."""
+    assert Task(plain, **options).settings.retries(error) is is_tried_again
+
+
+@pytest.mark.parametrize(
+    "options", [{"takes_context": True}, {"backoff": Backoff.none()}, {"retry_on": OSError}, {"give_up_on": OSError}]
+)
 def test_what_belongs_to_the_function_is_not_an_option_of_a_send(options: dict[str, Any]) -> None:
     """A row cannot carry it."""
     with pytest.raises(InvalidTask, match=f"{next(iter(options))} belongs to the function; set it at decoration"):
@@ -265,6 +299,12 @@ def test_run_after_is_a_delay_or_a_moment() -> None:
     assert Options().run_at_us(5) == 5
     assert Options(run_after=timedelta(seconds=2)).run_at_us(5) == 2 * US_PER_S + 5
     assert Options(run_after=moment).run_at_us(5) == round(moment.timestamp()) * US_PER_S
+
+
+def test_expires_after_counts_from_the_send() -> None:
+    """Without it a job may wait as long as it must."""
+    assert Options().expires_at_us(5) is None
+    assert Options(expires_after=timedelta(seconds=2)).expires_at_us(5) == 2 * US_PER_S + 5
 
 
 def test_aliases_are_a_tuple_of_names() -> None:

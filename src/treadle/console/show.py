@@ -1,6 +1,6 @@
 """Workers, queues and jobs as lines of text, and as plain values for JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +10,10 @@ from treadle.app import Treadle
 from treadle.clock import US_PER_S, SystemClock, as_datetime
 from treadle.handle import JobHandle
 from treadle.job import Job
+from treadle.schedule import Schedule
 from treadle.states import State
+from treadle.store.contract import ScheduleRow
+from treadle.worker.scheduling import is_of
 from treadle.worker.standing import Standing, standing_of
 from treadle.worker.upkeep import is_dead
 
@@ -65,14 +68,70 @@ def _state_of(worker: ShownWorker) -> str:
     return f"  {worker.standing.doing}  {worker.standing.running} running{stuck}"
 
 
-def queue_lines(counts: Counts) -> Iterator[str]:
-    for queue, states in by_queue(counts).items():
-        yield f"queue   {queue}  {'  '.join(f'{state} {count}' for state, count in states.items())}"
+class ShownSchedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as a person wants to know it; times are those of its zone."""
+
+    name: str
+    cron: str
+    timezone: str
+    task: str
+    next_at: str | None
+    """None for one that the code declares no longer: nothing is sent for it."""
+    last_at: str | None
+    last_job_id: str | None
 
 
-def by_queue(counts: Counts) -> dict[str, dict[str, int]]:
-    """The states of each queue in the order of a job's life."""
-    queues = sorted({queue for queue, _ in counts})
+def schedules_of(app: Treadle) -> list[ShownSchedule]:
+    """Those that are declared, and those that once were and the store still knows."""
+    rows = {row.name: row for row in app.store.schedules()}
+    declared = [_declared(schedule, rows.pop(schedule.name, None)) for schedule in app.find_schedules()]
+    return sorted((*declared, *map(_undeclared, rows.values())), key=lambda schedule: schedule.name)
+
+
+def _declared(schedule: Schedule, row: ScheduleRow | None) -> ShownSchedule:
+    cron = schedule.cron
+    # Where no worker has seen to it as it is now, it begins with the next one.
+    is_seen_to = row is not None and is_of(row, schedule)
+    seen_us = row.seen_at_us if row is not None and is_seen_to else SystemClock().now_us()
+    return ShownSchedule(
+        name=schedule.name,
+        cron=cron.text,
+        timezone=cron.timezone,
+        task=schedule.call.task.name,
+        next_at=cron.local(cron.next_us(seen_us)).isoformat(),
+        last_at=cron.local(row.seen_at_us).isoformat() if row is not None and row.last_job_id else None,
+        last_job_id=row.last_job_id if row is not None else None,
+    )
+
+
+def _undeclared(row: ScheduleRow) -> ShownSchedule:
+    return ShownSchedule(
+        name=row.name,
+        cron=row.cron,
+        timezone=row.timezone,
+        task=row.task,
+        next_at=None,
+        last_at=_moment(row.seen_at_us) if row.last_job_id else None,
+        last_job_id=row.last_job_id,
+    )
+
+
+def schedule_lines(schedules: Sequence[ShownSchedule]) -> Iterator[str]:
+    for schedule in schedules:
+        coming = f"next {schedule.next_at}" if schedule.next_at else "the code declares it no longer"
+        last = f"  last {schedule.last_at} as {schedule.last_job_id}" if schedule.last_job_id else ""
+        yield f"schedule  {schedule.name}  {schedule.cron}  {schedule.timezone}  {coming}{last}"
+
+
+def queue_lines(counts: Counts, paused: Mapping[str, Any]) -> Iterator[str]:
+    for queue, states in by_queue(counts, paused).items():
+        mark = "  paused" if queue in paused else ""
+        yield f"queue   {queue}{mark}{''.join(f'  {state} {count}' for state, count in states.items())}"
+
+
+def by_queue(counts: Counts, paused: Iterable[str]) -> dict[str, dict[str, int]]:
+    """The states of each queue in the order of a job's life; of a paused one also where it has no jobs."""
+    queues = sorted({queue for queue, _ in counts} | set(paused))
     return {queue: {str(s): counts[queue, s] for s in State if (queue, s) in counts} for queue in queues}
 
 
@@ -116,6 +175,8 @@ def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
     yield f"{'arguments':<13} {job.payload if with_payload else _hidden(job.payload)}"
     if job.result is not None:
         yield f"{'result':<13} {job.result if with_payload else _hidden(job.result)}"
+    elif job.state is State.SUCCEEDED:
+        yield f"{'result':<13} gone: it was not kept any longer"
     for attempt in handle.attempts:
         reason = f"  {attempt.failure}" if attempt.failure else ""
         ended = _moment(attempt.ended_at_us)
@@ -127,8 +188,8 @@ def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
         yield from job.failure.traceback.splitlines()
 
 
-def as_plain(value: msgspec.Struct) -> Any:
-    """What JSON can say, of one of our records."""
+def as_plain(value: msgspec.Struct | Sequence[msgspec.Struct]) -> Any:
+    """What JSON can say, of our records."""
     return msgspec.to_builtins(value)
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from treadle.app import Treadle
 from treadle.clock import US_PER_S, Clock, SystemClock, sleep_s
@@ -47,20 +47,23 @@ class Pictures:
         return [
             *show.worker_lines(show.workers_of(self._app)),
             "",
-            *_queues(counts, before, now_s),
+            *_queues(counts, self._app.paused(), before, now_s),
             "",
             *(_running(job, self._clock.now_us()) for job in running),
         ]
 
 
-def _queues(counts: show.Counts, before: tuple[float, show.Counts] | None, now_s: float) -> Iterator[str]:
+def _queues(
+    counts: show.Counts, paused: Iterable[str], before: tuple[float, show.Counts] | None, now_s: float
+) -> Iterator[str]:
     yield f"{'queue':<20} {'waiting':>9} {'running':>9} {'succeeded':>10} {'failed':>8} {'sent/s':>8} {'ended/s':>8}"
-    for queue, states in show.by_queue(counts).items():
+    paused = set(paused)
+    for queue, states in show.by_queue(counts, paused).items():
         waiting = sum(states.get(state, 0) for state in (State.BLOCKED, State.SCHEDULED, State.READY))
         sent, ended = _rates(queue, counts, before, now_s)
         yield (
             f"{queue:<20.20} {waiting:>9} {states.get(State.RUNNING, 0):>9} {states.get(State.SUCCEEDED, 0):>10} "
-            f"{states.get(State.FAILED, 0):>8} {sent:>8} {ended:>8}"
+            f"{states.get(State.FAILED, 0):>8} {sent:>8} {ended:>8}{'  paused' if queue in paused else ''}"
         )
 
 

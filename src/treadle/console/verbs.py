@@ -13,9 +13,9 @@ from treadle.app import Treadle
 from treadle.clock import US_PER_S, SystemClock
 from treadle.console import show
 from treadle.console.top import run_top
-from treadle.errors import JobNotFound
+from treadle.errors import JobNotFound, RetryRefused
 from treadle.report.log import LOG_FORMATS, log_to_terminal
-from treadle.states import State
+from treadle.states import REDRIVEN, State
 from treadle.worker.process import once_possible, run_process
 from treadle.worker.upkeep import prune_finished
 
@@ -81,13 +81,19 @@ def _status_options(parser: argparse.ArgumentParser) -> None:
 
 
 def status(app: Treadle, options: Options, write: Write) -> int:
-    """Who works, and how many jobs stand where."""
-    workers = show.workers_of(app)
-    counts = app.store.counts()
+    """Who works, how many jobs stand where, and what is sent when."""
+    workers, schedules = show.workers_of(app), show.schedules_of(app)
+    counts, paused = app.store.counts(), app.paused()
     if options.json:
-        write(json.dumps({"workers": [show.as_plain(worker) for worker in workers], "queues": show.by_queue(counts)}))
+        plain = {
+            "workers": show.as_plain(workers),
+            "queues": show.by_queue(counts, paused),
+            "paused": list(paused),
+            "schedules": show.as_plain(schedules),
+        }
+        write(json.dumps(plain))
     else:
-        for line in (*show.worker_lines(workers), *show.queue_lines(counts)):
+        for line in (*show.worker_lines(workers), *show.queue_lines(counts, paused), *show.schedule_lines(schedules)):
             write(line)
     if options.max_age is None or any(w.is_alive and w.seen_s_ago <= options.max_age for w in workers):
         return 0
@@ -170,11 +176,65 @@ def cancel(app: Treadle, options: Options, write: Write) -> int:
     return 1 if missing else 0
 
 
+def _retry_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("ids", nargs="*", metavar="ID")
+    parser.add_argument("--state", choices=sorted(REDRIVEN), help="instead of ids: the newest jobs in this state")
+    parser.add_argument("--task", metavar="NAME", help="of these, those of this task")
+    parser.add_argument("--limit", type=at_least_one, default=50, metavar="N", help="at most N of them (default: 50)")
+
+
+def retry(app: Treadle, options: Options, write: Write) -> int:
+    """Send jobs once more; the status is 1 where one of them was not there, or could not be."""
+    if bool(options.ids) == (options.state is not None):
+        write("give ids, or --state")
+        return 2
+    refused, ids = 0, options.ids or _to_retry(app, options)
+    for id_ in ids:
+        try:
+            write(f"{id_} is {app.job(id_).retry().state}")
+        except (JobNotFound, RetryRefused) as error:
+            write(str(error))
+            refused += 1
+    if not ids:
+        write("no job fits")
+    return 1 if refused else 0
+
+
+def _to_retry(app: Treadle, options: Options) -> list[str]:
+    """The ids of the jobs that fit, the oldest first; for a part that of its whole."""
+    found = app.jobs(state=options.state, task=options.task, limit=options.limit)
+    return list(dict.fromkeys(job.row.group_id or job.id for job in reversed(found)))
+
+
+def _queues_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="+", metavar="QUEUE")
+
+
+def pause(app: Treadle, options: Options, write: Write) -> int:
+    """Have no worker take jobs of these queues."""
+    app.pause(*options.names)
+    for name in options.names:
+        write(f"{name} is paused: its jobs wait until `resume`, and what runs goes on")
+    return 0
+
+
+def resume(app: Treadle, options: Options, write: Write) -> int:
+    """Have the jobs of these queues taken again."""
+    before = app.paused()
+    app.resume(*options.names)
+    for name in options.names:
+        write(f"{name} {'is resumed' if name in before else 'was not paused'}")
+    return 0
+
+
 def _prune_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older-than", type=seconds, metavar="S",
         help="all jobs that ended more than S seconds ago (default: as keep_succeeded_s and keep_failed_s say)",
     )  # fmt: skip
+    parser.add_argument(
+        "--schedules", action="store_true", help="also forget the schedules that this application declares no longer"
+    )
 
 
 def prune(app: Treadle, options: Options, write: Write) -> int:
@@ -186,6 +246,10 @@ def prune(app: Treadle, options: Options, write: Write) -> int:
     )
     succeeded_us, failed_us = (now_us - round(age_s * US_PER_S) for age_s in chosen)
     write(f"{prune_finished(app.store, succeeded_us, failed_us)} jobs deleted")
+    if options.schedules:
+        undeclared = [row.name for row in app.store.schedules() if row.name not in app.find_schedules()]
+        app.store.forget_schedules(undeclared)
+        write(f"{len(undeclared)} schedules forgotten")
     return 0
 
 
@@ -246,11 +310,14 @@ def _no_options(parser: argparse.ArgumentParser) -> None:
 
 VERBS: tuple[Verb, ...] = (
     Verb("run", "Take jobs until SIGTERM or Ctrl-C.", _run_options, run_worker),
-    Verb("status", "Show the workers, and how many jobs are in each state.", _status_options, status),
+    Verb("status", "Show the workers, how many jobs are in each state, and the schedules.", _status_options, status),
     Verb("top", "Show queues, rates, workers and running jobs, live.", _top_options, top),
     Verb("jobs", "List the newest jobs.", _jobs_options, jobs),
     Verb("job", "Show everything about one job.", _job_options, job),
     Verb("cancel", "Cancel jobs.", _cancel_options, cancel),
+    Verb("retry", "Send jobs that failed or were cancelled once more.", _retry_options, retry),
+    Verb("pause", "Have no worker take jobs of these queues, until they are resumed.", _queues_options, pause),
+    Verb("resume", "Have the jobs of paused queues taken again.", _queues_options, resume),
     Verb("prune", "Delete finished jobs that are old enough.", _prune_options, prune),
     Verb("migrate", "Make the tables of the store, or bring them up to date.", _no_options, migrate),
 )

@@ -16,12 +16,16 @@ from treadle.events import (
     Events,
     JobEnded,
     JobEnqueued,
+    JobsExpired,
     JobsRescued,
     JobStarted,
     JobStuck,
     LateResultRefused,
     LeaseLost,
     MessagesDropped,
+    NobodyServes,
+    QueuePaused,
+    QueueResumed,
     StoreAway,
     StoreBack,
     StuckJobEnded,
@@ -35,6 +39,9 @@ from treadle.job import UNANSWERED, OutcomeKind
 logger = logging.getLogger("treadle")
 
 WORDS = {OutcomeKind.TIMED_OUT: "ran out of time", OutcomeKind.OUT_OF_MEMORY: "ran out of memory"}
+
+MOST_NAMED = 10
+"""Of jobs that a line is about, so many are named."""
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
@@ -109,6 +116,12 @@ def _(event: JobEnqueued) -> Line:
 
 
 @_line.register
+def _(event: NobodyServes) -> Line:
+    text = "no live worker serves the queue %r, so what is sent there waits: start one, as with `treadle worker run`"
+    return Line(logging.WARNING, text, (event.queue,))
+
+
+@_line.register
 def _(event: JobStarted) -> Line:
     return Line(logging.DEBUG, "job %s (%s) started, attempt %s", (event.job.id, event.job.task, event.job.attempt))
 
@@ -117,17 +130,29 @@ def _(event: JobStarted) -> Line:
 def _(event: JobEnded) -> Line:
     job, outcome = event.job, event.outcome
     named = (job.id, job.task)
-    will_retry = outcome.retry_after_s is not None and job.attempt < job.max_attempts
-    is_cut_off = will_retry or outcome.kind in UNANSWERED
-    if outcome.kind is OutcomeKind.SUCCEEDED:
-        return Line(logging.DEBUG, "job %s (%s) succeeded", named)
-    if outcome.kind is OutcomeKind.CANCELLED or (is_cut_off and job.cancel_requested_at_us is not None):
+    is_answer = not _will_run_again(event) and outcome.kind not in UNANSWERED
+    if outcome.kind is OutcomeKind.CANCELLED or not (is_answer or job.cancel_requested_at_us is None):
         return Line(logging.INFO, "job %s (%s) was cancelled while it ran", named)
-    if outcome.kind is OutcomeKind.INTERRUPTED:
-        return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
-    if outcome.kind is OutcomeKind.UNKNOWN_TASK:
-        return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))
-    return _retried(event) if will_retry else _failed(event)
+    match outcome.kind:
+        case OutcomeKind.SUCCEEDED:
+            return Line(logging.DEBUG, "job %s (%s) succeeded", named)
+        case OutcomeKind.SNOOZED:
+            return Line(logging.DEBUG, "job %s (%s) snoozes for %.1f s", (*named, outcome.retry_after_s))
+        case OutcomeKind.INTERRUPTED:
+            return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
+        case OutcomeKind.UNKNOWN_TASK:
+            return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))
+        case OutcomeKind.REJECTED:
+            # The function's own decision: neither an error nor a place to look at.
+            reason = outcome.failure and outcome.failure.message
+            return Line(logging.WARNING, "job %s (%s) was rejected on attempt %s: %s", (*named, job.attempt, reason))
+        case _:
+            return _retried(event) if _will_run_again(event) else _failed(event)
+
+
+def _will_run_again(event: JobEnded) -> bool:
+    has_left = event.job.attempt < event.job.max_attempts or event.outcome.kind is OutcomeKind.SNOOZED
+    return event.outcome.retry_after_s is not None and has_left
 
 
 def _retried(event: JobEnded) -> Line:
@@ -179,6 +204,23 @@ def _(event: LateResultRefused) -> Line:
 def _(event: JobsRescued) -> Line:
     values = (event.dead_worker_id, event.count)
     return Line(logging.WARNING, "worker %s is dead; %s of its jobs were taken back", values)
+
+
+@_line.register
+def _(event: QueuePaused) -> Line:
+    text = "queue %s is paused: its jobs wait until it is resumed, and what runs goes on"
+    return Line(logging.WARNING, text, (event.queue,))
+
+
+@_line.register
+def _(event: QueueResumed) -> Line:
+    return Line(logging.INFO, "queue %s is resumed", (event.queue,))
+
+
+@_line.register
+def _(event: JobsExpired) -> Line:
+    named = ", ".join(event.job_ids[:MOST_NAMED]) + (", …" if len(event.job_ids) > MOST_NAMED else "")
+    return Line(logging.WARNING, "%s jobs have failed, which had not begun in time: %s", (len(event.job_ids), named))
 
 
 @_line.register

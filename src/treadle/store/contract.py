@@ -17,7 +17,8 @@ from typing import Self
 
 import msgspec
 
-from treadle.job import Attempt, Claim, Ending, Failure, Job, Message, Report
+from treadle.clock import as_datetime
+from treadle.job import EXPIRED, Attempt, Claim, Ending, Failure, Job, Message, Report
 from treadle.states import State
 
 
@@ -34,6 +35,19 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     lease_until_us: int
     queues: tuple[str, ...] = ()
     """The queues that it serves; empty: all."""
+
+
+class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule as the store knows it."""
+
+    name: str
+    cron: str
+    timezone: str
+    task: str
+    seen_at_us: int
+    """The tick that was last seen to; at first the time from which on it is seen to."""
+    last_job_id: str | None = None
+    """The job that was last sent for it."""
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +117,14 @@ class Store(ABC):
     # Sending and reading
 
     @abstractmethod
-    def enqueue(self, jobs: Sequence[Job]) -> None:
-        """Keep new jobs, each in the state it carries; a whole comes in one list with its parts."""
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
+
+        A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
+        in the list, nor are the parts of a whole that is not kept. One that has expired by the time the job was sent
+        fails now, as by `expire`, and its key is free. Returns who stands in for each job that was not
+        kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
+        """
 
     @abstractmethod
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
@@ -115,6 +135,22 @@ class Store(ABC):
         function's own, a value or an error, stands. Returns the ids, among those given, that were
         cancelled or asked to end; not those of finished jobs.
         """
+
+    @abstractmethod
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        """Send jobs that failed or were cancelled once more, under their ids; returns those that were.
+
+        Each is ready, with the attempts it had, one more granted where none is left, and else as a new one: without crashes, reason,
+        progress, expiry or wish to cancel. A whole goes with those of its parts that did not succeed, and is blocked
+        until they have ended.
+
+        Left out are jobs that have not ended or have succeeded, parts by themselves, wholes of which a part still runs
+        or has left no result, and jobs whose unique key an unfinished one has; of several given with one key one is sent.
+        """
+
+    @abstractmethod
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        """The unfinished job of this task that has this unique key."""
 
     @abstractmethod
     def cancel_requests(self, worker_id: str) -> list[Claim]:
@@ -141,6 +177,10 @@ class Store(ABC):
         """The JSON results of the parts of each whole, in the order of the parts."""
 
     @abstractmethod
+    def item_s(self, task: str) -> float | None:
+        """How many seconds an item of this task took in the last `send_map` whose parts all succeeded; None: not known."""
+
+    @abstractmethod
     def counts(self) -> dict[tuple[str, State], int]:
         """How many jobs each queue has in each state."""
 
@@ -152,9 +192,12 @@ class Store(ABC):
     ) -> list[Job]:
         """Take up to `limit` ready jobs of a pool, the most urgent first, each with a new token.
 
+        A worker that is not registered, or that a rescue has forgotten, gets none: nobody would rescue its claims.
+
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
         (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
+        Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 
     @abstractmethod
@@ -163,7 +206,10 @@ class Store(ABC):
 
     @abstractmethod
     def report(self, reports: Sequence[Report], now_us: int) -> None:
-        """Keep the progress and the messages of jobs whose claim still holds."""
+        """Keep the progress and the messages of runs whose claim still holds, or who have made their job succeed.
+
+        For a run may write its end itself, faster than its worker what it has told before.
+        """
 
     @abstractmethod
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
@@ -173,7 +219,8 @@ class Store(ABC):
 
         An ending whose claim does not hold changes nothing: another run was begun, or rescue was
         faster. Writes each attempt in the same transaction, and unblocks a whole whose last part
-        has ended: it becomes ready, or fails where a part did not succeed.
+        has ended: it becomes ready, or fails where a part did not succeed. What `item_s` tells is
+        measured then.
         """
 
     @abstractmethod
@@ -209,8 +256,64 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def promote(self, now_us: int) -> int:
-        """Make scheduled jobs ready whose time has come; returns how many."""
+    def promote(self, now_us: int, limit: int) -> int:
+        """Make scheduled jobs ready whose time has come, the earliest first, at most `limit`; returns how many."""
+
+    @abstractmethod
+    def schedules(self) -> list[ScheduleRow]:
+        """All that were ever declared and not forgotten, by name."""
+
+    @abstractmethod
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        """Make schedules known; safe to call from any number of processes at once.
+
+        One that is there goes on from where it is. Where its cron text or its time zone is another now, it begins
+        anew: from the time given, but never before the one that it was seen to.
+        """
+
+    @abstractmethod
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        """Move the time that a schedule was seen to, if it still is `seen_at_us`; False: somebody else has.
+
+        Called in one transaction with the sending of the job `job_id` (None: nothing is sent), so that of all who try
+        at once one sends it.
+        """
+
+    @abstractmethod
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """Delete these schedules; the jobs that were sent for them stay."""
+
+    @abstractmethod
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        """Fail jobs that have not begun by their `expires_at_us`, at most `limit`; returns their ids.
+
+        Those waited for their time, for a worker, for another attempt, or for other jobs; what runs goes on. Each fails
+        with JobExpired as its reason, without an attempt. With a whole its open parts are cancelled; the whole of a
+        part is told, as of any end. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
+    def forget_results(self, now_us: int, limit: int) -> int:
+        """Drop results that were to be kept for `result_ttl_us` only, at most those of `limit` jobs; returns of how many.
+
+        The job stays, succeeded and without a result. With that of a whole go those of its parts; until then a part
+        keeps its own, whatever its `result_ttl_us`. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        """Let no more jobs of these queues be claimed; returns those that were not paused before.
+
+        What is sent to them is kept, and what runs goes on. A claim that is on its way may still be taken.
+        """
+
+    @abstractmethod
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        """Let the jobs of these queues be claimed again; returns those that were paused."""
+
+    @abstractmethod
+    def paused_queues(self) -> dict[str, int]:
+        """The paused queues, each with the time at which it was paused."""
 
     @abstractmethod
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
@@ -225,8 +328,21 @@ class Store(ABC):
         return self.jobs([job_id]).get(job_id)
 
 
+MOST_NAMED = 10
+"""How many bad parts of a whole its failure names."""
+
+
+def failure_of_expired(expires_at_us: int) -> Failure:
+    """Why a job fails that has not begun in time."""
+    moment = as_datetime(expires_at_us).isoformat(timespec="seconds")
+    return Failure(EXPIRED, f"it had not begun by {moment}")
+
+
 def failure_of_whole(bad_parts: Mapping[int, Failure | None]) -> Failure:
-    """Why a whole fails: how many of its parts did, and why the first of them did (None: cancelled)."""
-    first = min(bad_parts)
-    reason = bad_parts[first] or "cancelled"
-    return Failure("treadle.errors.JobFailed", f"{len(bad_parts)} parts did not succeed; part {first}: {reason}")
+    """Why a whole fails: which of its parts did, counted from 0, and why the first of them did (None: cancelled)."""
+    numbers = sorted(bad_parts)
+    named = ", ".join(map(str, numbers[:MOST_NAMED]))
+    more = f" and {len(numbers) - MOST_NAMED} more" if len(numbers) > MOST_NAMED else ""
+    count = f"{len(numbers)} parts did not succeed ({named}{more})" if len(numbers) > 1 else "1 part did not succeed"
+    reason = bad_parts[numbers[0]] or "cancelled"
+    return Failure("treadle.errors.JobFailed", f"{count}; part {numbers[0]}: {reason}")

@@ -9,10 +9,12 @@ from weakref import WeakSet
 
 import msgspec
 
+from treadle.clock import US_PER_S
 from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
-from treadle.states import NOT_STARTED, State
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.states import NOT_STARTED, REDRIVEN, State
+from treadle.store import keys
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -23,9 +25,12 @@ class _Tables(msgspec.Struct):
     attempts: dict[str, tuple[Attempt, ...]] = {}
     messages: dict[str, tuple[Message, ...]] = {}
     workers: dict[str, WorkerRow] = {}
+    schedules: dict[str, ScheduleRow] = {}
+    paused: dict[str, int] = {}
+    item_s: dict[str, float] = {}
 
     def snapshot(self) -> "_Tables":
-        return _Tables(dict(self.jobs), dict(self.attempts), dict(self.messages), dict(self.workers))
+        return _Tables(*(dict(getattr(self, name)) for name in self.__struct_fields__))
 
 
 class MemoryStore(Store):
@@ -72,15 +77,40 @@ class MemoryStore(Store):
     def secret(self) -> str:
         return self._secret
 
+    def __str__(self) -> str:
+        return "this process's memory"
+
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        stand_ins: dict[str, Job] = {}
         with self.transaction():
-            for job in jobs:
-                if job.id in self._tables.jobs:
-                    raise StoreError(f"there is a job with the id {job.id!r} already")
-                start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
-                self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
+            for job in unique:
+                twin = self._twin(job)
+                if twin is None:
+                    self._keep(job)
+                else:
+                    stand_ins[job.id] = twin
+            stand_ins = keys.with_parts(stand_ins, others)
+            for job in others:
+                if job.id not in stand_ins:
+                    self._keep(job)
+        return stand_ins
+
+    def _twin(self, job: Job) -> Job | None:
+        """Who stands in for a job whose key is taken; None: it is to be kept."""
+        twin = self.unfinished(job.task, job.unique_key or "")
+        if twin is None or not twin.has_expired(job.enqueued_at_us):
+            return twin
+        self._expire([twin], job.enqueued_at_us)
+        return None
+
+    def _keep(self, job: Job) -> None:
+        if job.id in self._tables.jobs:
+            raise StoreError(f"there is a job with the id {job.id!r} already")
+        start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
+        self._tables.jobs[job.id] = msgspec.structs.replace(job, version=1, progress=start)
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
@@ -100,6 +130,45 @@ class MemoryStore(Store):
             self._change(job, state=State.CANCELLED, finished_at_us=now_us)
         elif job.state is State.RUNNING and job.cancel_requested_at_us is None:
             self._change(job, cancel_requested_at_us=now_us)
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        with self.transaction():
+            sent = [job for job in map(self._tables.jobs.get, sorted(set(ids))) if job and self._redrive(job, now_us)]
+        return {job.id for job in sent}
+
+    def _redrive(self, job: Job, now_us: int) -> bool:
+        parts = self._parts(job.id)
+        bad = [part for part in parts if part.state in REDRIVEN]
+        size = sum(part.size for part in parts if part in bad or part.result is not None)
+        is_whole = job.kind is not Kind.WHOLE or size == job.size
+        is_held = job.unique_key is not None and self.unfinished(job.task, job.unique_key) is not None
+        if job.state not in REDRIVEN or job.group_id is not None or not is_whole or is_held:
+            return False
+        for each in (*bad, job):
+            self._change(
+                each,
+                state=State.BLOCKED if each is job and bad else State.READY,
+                run_at_us=now_us,
+                max_attempts=max(each.max_attempts, each.attempt + 1),
+                crashes=0,
+                started_at_us=None,
+                finished_at_us=None,
+                cancel_requested_at_us=None,
+                expires_at_us=None,
+                redriven_at_us=now_us,
+                failure=None,
+                progress=Progress(),
+            )
+        if job.kind is Kind.WHOLE:
+            done = sum(part.size for part in parts if part not in bad)
+            self._change(self._tables.jobs[job.id], progress=Progress(done, job.size))
+        return True
+
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        def has_key(job: Job) -> bool:
+            return (job.task, job.unique_key) == (task, unique_key) and not job.state.is_finished
+
+        return next(iter(self._all(has_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         def is_wanted(job: Job) -> bool:
@@ -138,6 +207,10 @@ class MemoryStore(Store):
                 results[part.group_id or ""].append(part.result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        with self._lock:
+            return self._tables.item_s.get(task)
+
     def counts(self) -> dict[tuple[str, State], int]:
         counts: dict[tuple[str, State], int] = {}
         for job in self._all(lambda job: True):
@@ -154,6 +227,8 @@ class MemoryStore(Store):
 
         def may_run(job: Job) -> bool:
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
+            is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
+            is_wanted = is_wanted and not job.has_expired(now_us)
             return job.state is State.READY and is_wanted and (starts or job.max_crashes > 0)
 
         with self.transaction():
@@ -178,7 +253,7 @@ class MemoryStore(Store):
     def report(self, reports: Sequence[Report], now_us: int) -> None:
         with self.transaction():
             for report in reports:
-                for job in self._held(report.claim):
+                for job in self._tellers(report.claim):
                     kept = self._tables.messages.get(job.id, ())
                     new = [
                         Message(len(kept) + index, sent_at_us, msgspec.json.decode(body))
@@ -186,6 +261,10 @@ class MemoryStore(Store):
                     ]
                     self._tables.messages[job.id] = (*kept, *new)
                     self._change(job, progress=report.progress or job.progress)
+
+    def _tellers(self, claim: Claim) -> list[Job]:
+        """The job whose run may tell of itself: it holds it, or has made it succeed."""
+        return self._all(lambda job: job.claim == claim and job.state in (State.RUNNING, State.SUCCEEDED))
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         accepted = set()
@@ -235,6 +314,14 @@ class MemoryStore(Store):
             self._change(whole, state=State.FAILED, finished_at_us=now_us, failure=failure_of_whole(bad))
         else:
             self._change(whole, state=State.READY, run_at_us=now_us)
+            self._measure(parts)
+
+    def _measure(self, parts: list[Job]) -> None:
+        """How long an item of these parts took."""
+        runs = [(p, p.finished_at_us - p.started_at_us) for p in parts if p.finished_at_us and p.started_at_us]
+        if runs:
+            took_s = sum(run_us for _, run_us in runs) / US_PER_S
+            self._tables.item_s[parts[0].task] = took_s / sum(part.size for part, _ in runs)
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self.transaction():
@@ -284,12 +371,84 @@ class MemoryStore(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         with self.transaction():
             due = self._all(lambda job: job.state is State.SCHEDULED and job.run_at_us <= now_us)
+            due = sorted(due, key=lambda job: job.run_at_us)[:limit]
             for job in due:
                 self._change(job, state=State.READY)
             return len(due)
+
+    def schedules(self) -> list[ScheduleRow]:
+        with self._lock:
+            return sorted(self._tables.schedules.values(), key=lambda schedule: schedule.name)
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        with self.transaction():
+            for new in schedules:
+                old = self._tables.schedules.get(new.name, new)
+                is_same = (old.cron, old.timezone) == (new.cron, new.timezone)
+                seen_at_us = old.seen_at_us if is_same else max(old.seen_at_us, new.seen_at_us)
+                kept = msgspec.structs.replace(new, seen_at_us=seen_at_us, last_job_id=old.last_job_id)
+                self._tables.schedules[new.name] = kept
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        with self.transaction():
+            old = self._tables.schedules.get(name)
+            if old is None or old.seen_at_us != seen_at_us:
+                return False
+            moved = msgspec.structs.replace(old, seen_at_us=to_us, last_job_id=job_id or old.last_job_id)
+            self._tables.schedules[name] = moved
+            return True
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        with self.transaction():
+            for name in names:
+                self._tables.schedules.pop(name, None)
+
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        with self.transaction():
+            late = self._all(lambda job: job.has_expired(now_us))
+            late = sorted(late, key=lambda job: (job.expires_at_us or 0, job.id))[:limit]
+            self._expire(late, now_us)
+            return [job.id for job in late]
+
+    def _expire(self, late: Sequence[Job], now_us: int) -> None:
+        for job in late:
+            failure = failure_of_expired(job.expires_at_us or 0)
+            self._change(job, state=State.FAILED, finished_at_us=now_us, failure=failure)
+        for part in [part for job in late for part in self._parts(job.id)]:
+            self._cancel(part.id, now_us)
+        for job in late:
+            self._unblock(job.group_id, now_us)
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        def is_old(job: Job) -> bool:
+            is_kept_on = job.result is None or job.result_ttl_us is None or job.group_id is not None
+            return not is_kept_on and (job.finished_at_us or 0) + (job.result_ttl_us or 0) <= now_us
+
+        with self.transaction():
+            old = sorted(self._all(is_old), key=lambda job: (job.finished_at_us or 0) + (job.result_ttl_us or 0))[
+                :limit
+            ]
+            for job in [each for whole in old for each in (whole, *self._parts(whole.id))]:
+                if job.result is not None:
+                    self._change(job, result=None)
+            return len(old)
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self.transaction():
+            new = set(queues) - self._tables.paused.keys()
+            self._tables.paused |= dict.fromkeys(new, now_us)
+            return new
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self.transaction():
+            return {queue for queue in set(queues) if self._tables.paused.pop(queue, None) is not None}
+
+    def paused_queues(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._tables.paused)
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         def is_old(job: Job) -> bool:

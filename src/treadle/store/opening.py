@@ -29,7 +29,10 @@ def open_store(url: str, settings: Settings) -> Store:
     address = _postgres_address(url)
     from treadle.store.postgres import PostgresStore
 
-    return PostgresStore(address, listen=settings.postgres_listen, notify=settings.postgres_notify)
+    return PostgresStore(
+        address, listen=settings.postgres_listen, notify=settings.postgres_notify,
+        answer_timeout_s=settings.postgres_answer_timeout_s,
+    )  # fmt: skip
 
 
 def check_url(url: str) -> None:
@@ -46,6 +49,11 @@ def check_url(url: str) -> None:
         f"database_url {without_password(url)!r} is not known; use 'sqlite:///relative.sqlite3', 'sqlite:////absolute.sqlite3', "
         "'postgresql://user:password@host/database' or 'memory://'"
     )
+
+
+def is_memory(url: str) -> bool:
+    """Whether an address is that of this process's memory."""
+    return url.partition("://")[0] == "memory"
 
 
 def is_postgres(url: str | None) -> bool:

@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import psycopg
 
 from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
-from treadle.store import postgres_migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store import keys, postgres_migrate, queries, rows
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.postgres_address import Address, alive_folder
-from treadle.store.postgres_server import Connections, PostgresServer, Session
+from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
+from treadle.store.postgres_server import Connections, PostgresServer, Row, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
+from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 
 COPY_FROM = 500
 """From so many jobs on COPY is quicker than INSERT."""
 TRIES = 3
 """Two transactions that wait for each other: the server ends one, which is done again."""
+TRIES_FOR_KEYS = 10
+"""Who has a unique key may end between the insertion that it hindered and the look for it. Then the key is tried again."""
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -69,13 +74,59 @@ class PostgresVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        if unique:
+            return self._enqueue_unique(unique, others)
+        self._enqueue(jobs)
+        return {}
+
+    def _enqueue(self, jobs: Sequence[Job]) -> None:
         if len(jobs) == 1 and jobs[0].kind is not Kind.WHOLE:
             self._send("insert_job", **rows.job_values(jobs[0]))
         elif len(jobs) < COPY_FROM:
             self._send("insert_jobs", jobs=_listed(map(rows.job_values, jobs)))
         else:
             self._copy(jobs)
+
+    @_again_where_locked
+    def _enqueue_unique(self, unique: Sequence[Job], others: Sequence[Job]) -> dict[str, Job]:
+        with self._connections.writing() as session:
+            stand_ins = keys.with_parts(self._insert_unique(session, unique), others)
+            new = [job for job in others if job.id not in stand_ins]
+            if new:
+                self._enqueue(new)
+        return stand_ins
+
+    def _insert_unique(self, session: Session, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        stand_ins: dict[str, Job] = {}
+        late = jobs
+        for _ in range(TRIES_FOR_KEYS):
+            values = _listed(map(rows.job_values, late))
+            kept = {id_ for (id_,) in session.run(self._sql["insert_unique_jobs"], jobs=values)}
+            late = [job for job in late if job.id not in kept]
+            twins = self._twins(session, late) if late else {}
+            stand_ins.update({job.id: twins[_key(job)] for job in late if _key(job) in twins})
+            # Who had the key has ended since, or has expired: so it may be free now.
+            late = [job for job in late if _key(job) not in twins]
+            if not late:
+                return stand_ins
+        raise StoreLocked(f"jobs with the unique key {late[0].unique_key!r} begin and end all the time: try again")
+
+    def _twins(self, session: Session, jobs: Sequence[Job]) -> dict[tuple[str, str | None], Job]:
+        """The unfinished jobs with the keys of these, by task and key; those that have expired fail instead."""
+        found = session.run(self._sql["get_unique"], keys=_listed_keys(map(_key, jobs)))
+        now_us = max(job.enqueued_at_us for job in jobs)
+        twins = {_key(twin): twin for twin in map(rows.job_of, found)}
+        late = {key: twin for key, twin in twins.items() if twin.has_expired(now_us)}
+        if late:
+            ids = [twin.id for twin in late.values()]
+            session.run(self._sql["lock_parts"], ids=ids)
+            # Who is just failing them is waited for, unlike by the duty.
+            session.run(self._sql["lock_jobs"], ids=ids)
+            self._expire(session, [(t.id, t.kind is Kind.WHOLE, t.expires_at_us) for t in late.values()], now_us)
+        return {key: twin for key, twin in twins.items() if key not in late}
 
     def _copy(self, jobs: Sequence[Job]) -> None:
         wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
@@ -91,9 +142,44 @@ class PostgresVerbs(Store):
             parts, wholes = ([id_ for id_, is_whole in family if is_whole is wanted] for wanted in (False, True))
             met = session.run(self._sql["cancel"], ids=parts, now=now_us)
             if wholes:
-                met += session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                ended = session.run(self._sql["cancel"], ids=wholes, now=now_us)
+                # Somebody may have sent a whole once more since its open parts were looked for.
+                self._cancel_parts(session, [id_ for id_, _, state in ended if state == State.CANCELLED], now_us)
+                met += ended
             self._unblock(session, {group: now_us for _, group, state in met if state == State.CANCELLED})
         return {id_ for id_, _, _ in met} & set(ids)
+
+    def _cancel_parts(self, session: Session, wholes: Sequence[str], now_us: int) -> None:
+        family = session.run(self._sql["get_family"], ids=list(wholes)) if wholes else []
+        parts = [id_ for id_, is_whole in family if not is_whole]
+        if parts:
+            session.run(self._sql["cancel"], ids=parts, now=now_us)
+
+    @_again_where_locked
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        for _ in range(TRIES_FOR_KEYS):
+            try:
+                return self._redrive(ids, now_us)
+            except StoreError as error:
+                # Somebody has sent a job with the key of one of these meanwhile, which the next try sees.
+                if not isinstance(error.__cause__, psycopg.errors.UniqueViolation):
+                    raise
+        raise StoreLocked("jobs with the unique keys of these begin and end all the time: try again")
+
+    def _redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as session:
+            session.run(self._sql["lock_parts"], ids=list(ids))
+            for id_ in sorted(set(ids)):
+                if session.run(self._sql["redrive"], id=id_, now=now_us):
+                    sent.add(id_)
+                    session.run(self._sql["redrive_parts"], id=id_, now=now_us)
+                    session.run(self._sql["restart_progress"], id=id_)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        found = self._rows("get_unique", keys=_listed_keys([(task, unique_key)]))
+        return next(map(rows.job_of, found), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -121,6 +207,10 @@ class PostgresVerbs(Store):
             results[group_id].append(result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        found = self._value("get_meta", name=f"item_s:{task}")
+        return None if found is None else float(found)
+
     def counts(self) -> dict[tuple[str, State], int]:
         return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
 
@@ -129,19 +219,35 @@ class PostgresVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not (self.is_in_transaction() or self._value("is_work_ready", pool=pool)):
-            return []
-        claimed: list[Job] = []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        # Without a look in the worker's transaction: one trip more for each pool would make every commit wait.
+        is_ready, is_any_paused = True, False
+        if limit > 0 and not self.is_in_transaction():
+            is_ready, is_any_paused = self._rows("is_work_ready", pool=pool)[0]
+        if limit <= 0 or not is_ready:
+            return []
+        if not is_any_paused:
+            claimed = self._take(turns(queues, limit), limit, values)
+            if claimed is not None:
+                return claimed
+        shares = dict(self._rows("get_shares", pool=pool, starts=starts, now=now_us, limit=limit))
+        taken = self._take(turns_around_paused(queues, limit, shares), limit, values) or []
+        return taken if queues else sorted(taken, key=urgency)
+
+    def _take(self, planned: Sequence[Turn], limit: int, values: dict[str, Any]) -> list[Job] | None:
+        """What these turns give; None where a turn that is for all queues has met a paused one."""
+        claimed: list[Job] = []
         # Without a savepoint in the worker's transaction: a claim waits for nobody, so what it fails of has ended the
         # connection, and two trips more for each pool would make every commit wait.
         with self._connections.joined() as session:
-            for queue in queues or (None,):
-                if len(claimed) == limit:
-                    break
-                wanted = {**values, "limit": limit - len(claimed), **({} if queue is None else {"queue": queue})}
-                statement = self._sql["claim" if queue is None else "claim_in_queue"]
-                claimed += [rows.job_of(row) for row in session.run(statement, **wanted)]
+            for queue, most in planned:
+                wanted = min(most, limit - len(claimed))
+                if wanted > 0:
+                    statement, of_queue = ("claim", {}) if queue is None else ("claim_in_queue", {"queue": queue})
+                    found = session.run(self._sql[statement], **values, **of_queue, limit=wanted)
+                    if found and found[0][0] is None:
+                        return None
+                    claimed += map(rows.job_of, found)
         return claimed
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
@@ -150,8 +256,9 @@ class PostgresVerbs(Store):
 
     def report(self, reports: Sequence[Report], now_us: int) -> None:
         with self._connections.writing() as session:
-            held = self._held(session, [report.claim for report in reports])
-            accepted = [report for report in reports if report.claim in held]
+            claims = _listed(report.claim for report in reports)
+            tellers = {Claim(*row) for row in session.run(self._sql["lock_tellers"], claims=claims)}
+            accepted = [report for report in reports if report.claim in tellers]
             messages = _numbered_messages(accepted)
             if messages:
                 session.run(self._sql["insert_messages"], messages=_listed(messages))
@@ -162,10 +269,6 @@ class PostgresVerbs(Store):
             others = {report.claim.id for report in accepted} - newest.keys()
             if others:
                 session.run(self._sql["raise_versions"], ids=list(others))
-
-    def _held(self, session: Session, claims: Iterable[Claim]) -> set[Claim]:
-        """Those of these claims that hold, until the end of the transaction."""
-        return {Claim(*row) for row in session.run(self._sql["lock_claims"], claims=_listed(claims))}
 
     @_again_where_locked
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
@@ -209,14 +312,20 @@ class PostgresVerbs(Store):
         advances = [{"id": id_, "size": size} for id_, size in sorted((sizes or {}).items(), key=str) if size]
         if advances:
             session.run(self._sql["advance_wholes"], sizes=_listed(advances))
-        for (id_,) in session.run(self._sql["get_complete_wholes"], ids=ids):
-            bad = session.run(self._sql["get_bad_parts"], id=id_)
-            if bad:
-                failure = failure_of_whole({part: rows.failure_of(text) for part, text in bad})
-                values = {"id": id_, "now": ends_us[id_], "failure": rows.failure_json(failure)}
-                session.run(self._sql["fail_whole"], **values)
-            else:
-                session.run(self._sql["unblock"], id=id_, now=ends_us[id_])
+        complete = [id_ for (id_,) in session.run(self._sql["get_complete_wholes"], ids=ids)]
+        ready = [id_ for id_ in complete if self._end_whole(session, id_, ends_us[id_])]
+        if ready:
+            session.run(self._sql["measure_items"], ids=ready)
+
+    def _end_whole(self, session: Session, whole_id: str, now_us: int) -> bool:
+        """Make a whole whose parts have ended ready, or fail it; returns whether it is ready."""
+        bad = session.run(self._sql["get_bad_parts"], id=whole_id)
+        if not bad:
+            session.run(self._sql["unblock"], id=whole_id, now=now_us)
+            return True
+        failure = failure_of_whole({part: rows.failure_of(text) for part, text in bad})
+        session.run(self._sql["fail_whole"], id=whole_id, now=now_us, failure=rows.failure_json(failure))
+        return False
 
     @_again_where_locked
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
@@ -245,6 +354,7 @@ class PostgresVerbs(Store):
     @_again_where_locked
     def rescue(self, worker_ids: Sequence[str], now_us: int) -> list[Ending]:
         with self._connections.writing():
+            self._rows("lock_workers", worker_ids=list(worker_ids))
             held = [rows.job_of(row) for row in self._rows("lock_running_of", worker_ids=list(worker_ids))]
             self.release([job.claim for job in held if job.started_at_us is None], now_us)
             endings = [Ending.of_lost_worker(job, now_us) for job in held if job.started_at_us is not None]
@@ -252,15 +362,83 @@ class PostgresVerbs(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         if not self._value("is_promotion_due", now=now_us):
             return 0
         with self._connections.writing() as session:
-            return int(session.run(self._sql["promote"], now=now_us)[0][0])
+            return int(session.run(self._sql["promote"], now=now_us, limit=limit)[0][0])
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [rows.schedule_of(row) for row in self._rows("get_schedules")]
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        self._rows("keep_schedules", schedules=_listed(map(rows.schedule_values, schedules)))
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        return bool(self._rows("move_schedule", name=name, seen_at=seen_at_us, to=to_us, job_id=job_id))
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        self._rows("forget_schedules", names=list(names))
+
+    @_again_where_locked
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as session:
+            late = session.run(self._sql["get_expired"], now=now_us, limit=limit)
+            expired = self._expire(session, late, now_us)
+        return [id_ for id_, _, _ in late if id_ in expired]
+
+    def _expire(self, session: Session, late: Sequence[Row], now_us: int) -> set[str]:
+        """Fail those of these jobs that still wait, given as id, whether it is a whole, and when it had to begin."""
+        wholes = [id_ for id_, is_whole, _ in late if is_whole]
+        reasons = {id_: rows.failure_json(failure_of_expired(expires_at)) for id_, _, expires_at in late}
+        if wholes:
+            # First of all: what follows waits for nobody.
+            session.run(self._sql["lock_parts"], ids=wholes)
+        expired = self._fail_late(session, reasons.keys() - set(wholes), reasons, now_us)
+        if wholes:
+            expired |= self._fail_late(session, wholes, reasons, now_us)
+            self._cancel_parts(session, list(expired.keys() & set(wholes)), now_us)
+        self._unblock(session, dict.fromkeys(expired.values(), now_us))
+        return set(expired)
+
+    def _fail_late(
+        self, session: Session, ids: Iterable[str], reasons: Mapping[str, str | None], now_us: int
+    ) -> dict[str, str | None]:
+        """Fail those of these jobs that still wait; gives each with the whole that it is a part of."""
+        given = _listed({"id": id_, "failure": reasons[id_]} for id_ in ids)
+        return dict(session.run(self._sql["expire"], jobs=given, now=now_us))
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as session:
+            old = session.run(self._sql["forget_results"], now=now_us, limit=limit)
+            wholes = [id_ for id_, is_whole in old if is_whole]
+            if wholes:
+                session.run(self._sql["forget_part_results"], ids=wholes)
+        return len(old)
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as session:
+            return {name for (name,) in session.run(self._sql["pause"], names=list(queues), now=now_us)}
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self._connections.writing() as session:
+            return {name for (name,) in session.run(self._sql["resume"], names=list(queues))}
+
+    def paused_queues(self) -> dict[str, int]:
+        return dict(self._rows("get_paused_queues"))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         before = {"succeeded_before": succeeded_before_us, "failed_before": failed_before_us}
-        return int(self._value("prune", **before, limit=limit))
+        old = [id_ for (id_,) in self._rows("get_old", **before, limit=limit)]
+        if not old:
+            return 0
+        with self._connections.transaction() as session:
+            locked = [id_ for (id_,) in session.run(self._sql["lock_to_prune"], ids=old)]
+            return len(session.run(self._sql["prune"], **before, ids=locked))
 
     def upkeep(self) -> None:
         """Nothing: the server vacuums by itself, as the tables ask it to."""
@@ -280,19 +458,23 @@ class PostgresStore(PostgresVerbs):
     """Jobs in a PostgreSQL database whose tables we make."""
 
     def __init__(
-        self, address: Address, *, listen: bool = True, notify: bool = True, missing: str = "run `treadle migrate`"
-    ) -> None:
+        self, address: Address, *, listen: bool = True, notify: bool = True,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S, missing: str = "run `treadle migrate`",
+    ) -> None:  # fmt: skip
         """`listen`: hear of changes at once, on a connection of its own; `notify`: tell those who listen.
 
-        `missing`: what to do where the tables are missing, for the message.
+        `answer_timeout_s`: after so long without an answer the server counts as away. `missing`: what to do where the
+        tables are missing, for the message.
         """
-        self.server = PostgresServer(address, notify=notify, missing=missing)
+        self.server = PostgresServer(address, notify=notify, answer_timeout_s=answer_timeout_s, missing=missing)
         super().__init__(self.server)
         self._listener = Listener(self.server) if listen else None
         self.alive_folder: Path | None = alive_folder(address)
 
     def prepare(self) -> None:
         postgres_migrate.migrate(self.server)
+        # Who joins a transaction of the caller's compares it, and must not have to make it.
+        self.secret()
 
     def close(self) -> None:
         if self._listener is not None:
@@ -307,6 +489,14 @@ class PostgresStore(PostgresVerbs):
 
     def __str__(self) -> str:
         return self.server.where
+
+
+def _key(job: Job) -> tuple[str, str | None]:
+    return job.task, job.unique_key
+
+
+def _listed_keys(keys: Iterable[tuple[str, str | None]]) -> str:
+    return _listed({"task": task, "unique_key": unique_key} for task, unique_key in keys)
 
 
 def _listed(values: Any) -> str:

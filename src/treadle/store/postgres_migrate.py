@@ -5,6 +5,7 @@ from psycopg import errors
 from treadle.errors import StoreError
 from treadle.store import migrate as steps
 from treadle.store import queries
+from treadle.store.postgres_connection import patient
 from treadle.store.postgres_server import Connections, PostgresServer, Session
 
 DIALECT = "postgres"
@@ -24,7 +25,7 @@ def _apply_once(server: PostgresServer, step: steps.Migration) -> None:
     """Apply a step, unless another process was faster."""
     for _ in range(TRIES):
         try:
-            with server.transaction() as session:
+            with server.transaction() as session, patient(session.connection):
                 if _has_tables(session):
                     session.run(queries.load(DIALECT)["lock_schema"])
                     # Only now: until it had the lock, another process may have had it.

@@ -13,6 +13,7 @@ session of the parent.
 """
 
 import contextlib
+import math
 import os
 import select
 import threading
@@ -22,10 +23,12 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from treadle.clock import Clock, SystemClock
 from treadle.errors import StoreError
 from treadle.store.postgres_address import Address, shown
+from treadle.store.postgres_connection import ANSWER_TIMEOUT_S, ImpatientConnection
 from treadle.store.postgres_errors import NOT_REACHED, explained
 
 Row = tuple[Any, ...]
@@ -36,6 +39,9 @@ KEEPALIVE = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count
 """A connection whose other side has vanished is noticed after a minute."""
 MAX_IDLE = 10
 """Connections that are kept for the next use; what more are needed at once are closed after it."""
+SHORTEST_IDLE_S = 1.0
+"""A transaction may do nothing for so long, however short the time for an answer is: between two statements a process may
+have to wait for a core."""
 NOTIFY_EVERY_S = 0.02
 """How often a process tells of its commits at most: no longer than the first pause of who was told."""
 
@@ -50,8 +56,8 @@ class Session:
 
     def run(self, statement: str, /, **values: Any) -> list[Row]:
         """The rows that a statement gives."""
-        # A cursor of our own kind: a framework may have chosen another for its connection.
-        with explained(self._where, self._missing), psycopg.Cursor(self.connection) as cursor:
+        # A cursor and rows of our own kind: the owner of a connection may have chosen others.
+        with explained(self._where, self._missing), psycopg.Cursor(self.connection, row_factory=tuple_row) as cursor:
             cursor.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -82,11 +88,19 @@ class Session:
             raise
         self.run("RELEASE SAVEPOINT treadle")
 
+    @property
+    def _not_for_ever(self) -> str:
+        """Has the server end a transaction that we have given up: it would hold its locks as long as a proxy hangs."""
+        if not isinstance(self.connection, ImpatientConnection) or math.isinf(self.connection.answer_timeout_s):
+            return ""
+        limit_ms = math.ceil(max(self.connection.answer_timeout_s, SHORTEST_IDLE_S) * 1000)
+        return f"; SET LOCAL idle_in_transaction_session_timeout = {limit_ms}"
+
     @contextlib.contextmanager
     def begun(self) -> Iterator[None]:
         """A transaction, rolled back on error; else whoever asked for it commits."""
-        # Said each time: the database's own default may be another one.
-        self.run("BEGIN ISOLATION LEVEL READ COMMITTED")
+        # Said each time: the database's own defaults may be others.
+        self.run(f"BEGIN ISOLATION LEVEL READ COMMITTED{self._not_for_ever}")
         pid = os.getpid()
         try:
             yield
@@ -155,11 +169,16 @@ class PostgresServer:
         address: Address,
         *,
         notify: bool = True,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
         missing: str = "run `treadle migrate`",
         clock: Clock | None = None,
     ) -> None:
-        """`notify`: tell who listens; `missing`: what to do where the tables are missing, for the message."""
+        """`notify`: tell who listens; `missing`: what to do where the tables are missing, for the message.
+
+        A statement that has no answer after `answer_timeout_s` raises StoreUnavailable.
+        """
         self._address = address
+        self._answer_timeout_s = answer_timeout_s
         self.where = shown(address)
         self.missing = missing
         self.teller = Teller(clock or SystemClock(), is_on=notify)
@@ -263,7 +282,7 @@ class PostgresServer:
         else:
             connection.close()
 
-    def connect(self) -> Connection:
+    def connect(self) -> ImpatientConnection:
         """A new connection, which the caller closes. Raises StoreUnavailable."""
         with explained(self.where, self.missing, NOT_REACHED):
             # The address comes last: what a user has chosen stands.
@@ -271,7 +290,9 @@ class PostgresServer:
                 "connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVE, "application_name": "treadle",
                 "client_encoding": "UTF8", **self._address,
             }  # fmt: skip
-            return psycopg.connect(**chosen, autocommit=True, prepare_threshold=None)
+            connection = ImpatientConnection.connect(**chosen, autocommit=True, prepare_threshold=None)
+        connection.answer_timeout_s = self._answer_timeout_s
+        return connection
 
     def close(self) -> None:
         """Close the connections that nobody uses now."""

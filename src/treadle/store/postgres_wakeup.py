@@ -22,7 +22,8 @@ from treadle.store.postgres_server import CONNECT_TIMEOUT_S, Connection, Postgre
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 2.0
 """Between looks while nothing tells of a change; each pause is twice as long as the one before."""
-FOREVER_S = 3600.0
+ASK_EVERY_S = 30.0
+"""How often who listens asks whether the server is there: a proxy that hangs would keep silent for ever."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
 """Between tries to listen while the server is away."""
 
@@ -140,9 +141,17 @@ class _Hearing:
     def _listen(self, connection: Connection) -> None:
         with explained(self._server.where):
             while not self._is_stopped:
-                self._bell.heard(FOREVER_S, also=connection.fileno())
-                if list(connection.notifies(timeout=0)):
+                self._bell.heard(ASK_EVERY_S, also=connection.fileno())
+                if _was_told(connection) or self._is_stopped:
                     self._tell()
+                    continue
+                connection.execute("LISTEN treadle")  # Once more: any statement would do.
+                if _was_told(connection):  # While it was asked.
+                    self._tell()
+
+
+def _was_told(connection: Connection) -> bool:
+    return bool(list(connection.notifies(timeout=0)))
 
 
 class PostgresWakeup(Wakeup):

@@ -7,7 +7,7 @@ import msgspec
 
 from treadle.job import Attempt, Ending, Failure, Job, Kind, Message, OutcomeKind, Progress
 from treadle.states import State
-from treadle.store.contract import WorkerRow
+from treadle.store.contract import ScheduleRow, WorkerRow
 
 Row = tuple[Any, ...]
 
@@ -38,6 +38,10 @@ def job_values(job: Job) -> dict[str, Any]:
         "labels": _json(job.labels),
         "headers": _json(job.headers),
         "payload": job.payload,
+        "unique_key": job.unique_key,
+        "concurrency_key": job.concurrency_key,
+        "expires_at": job.expires_at_us,
+        "result_ttl": job.result_ttl_us,
     }
 
 
@@ -47,7 +51,8 @@ def job_of(row: Row) -> Job:
     (
         id_, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes,
         token, worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers,
-        payload, result, failure, timeout_s, memory_mb, cores, cancel_requested_at, version, *progress,
+        payload, result, failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key,
+        expires_at, result_ttl, redriven_at, version, *progress,
     ) = row  # fmt: skip
     return Job(
         id=id_,
@@ -71,6 +76,11 @@ def job_of(row: Row) -> Job:
         started_at_us=started_at,
         finished_at_us=finished_at,
         cancel_requested_at_us=cancel_requested_at,
+        unique_key=unique_key,
+        concurrency_key=concurrency_key,
+        expires_at_us=expires_at,
+        result_ttl_us=result_ttl,
+        redriven_at_us=redriven_at,
         group_id=group_id,
         part=part,
         size=size,
@@ -148,6 +158,21 @@ def worker_of(row: Row) -> WorkerRow:
     *columns, queues = row
     values = dict(zip(WorkerRow.__struct_fields__, columns, strict=False))
     return WorkerRow(**values, queues=msgspec.json.decode(queues, type=tuple[str, ...]))
+
+
+def schedule_values(schedule: ScheduleRow) -> dict[str, Any]:
+    """The parameters of `keep_schedule`."""
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "task": schedule.task,
+        "seen_at": schedule.seen_at_us,
+    }
+
+
+def schedule_of(row: Row) -> ScheduleRow:
+    return ScheduleRow(**dict(zip(ScheduleRow.__struct_fields__, row, strict=True)))
 
 
 def failure_of(text: str | None) -> Failure | None:

@@ -15,9 +15,10 @@ from treadle import codec
 from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
-from treadle.store import migrate, queries, rows
-from treadle.store.contract import Query, Store, Wakeup, WorkerRow, failure_of_whole
+from treadle.store import keys, migrate, queries, rows
+from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
+from treadle.store.turns import Turn, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -49,15 +50,39 @@ class SqliteVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> None:
-        with self._connections.writing() as connection:
-            try:
-                connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in jobs])
-            except (OverflowError, UnicodeEncodeError) as error:
-                raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
-            wholes = [{"id": job.id, "total": job.size} for job in jobs if job.kind is Kind.WHOLE]
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        unique, others = keys.split_unique(jobs)
+        stand_ins: dict[str, Job] = {}
+        with self._connections.writing() as connection, _refusing_what_cannot_be_kept():
+            if unique:
+                stand_ins = keys.with_parts(self._insert_unique(connection, unique), others)
+            new = [job for job in others if job.id not in stand_ins] if stand_ins else others
+            connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in new])
+            wholes = [job for job in jobs if job.kind is Kind.WHOLE and job.id not in stand_ins]
             if wholes:
-                connection.executemany(self._sql["insert_progress"], wholes)
+                totals = [{"id": job.id, "total": job.size} for job in wholes]
+                connection.executemany(self._sql["insert_progress"], totals)
+        return stand_ins
+
+    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+        late = [job for job in jobs if not self._insert_free(connection, job)]
+        # Nobody else writes meanwhile: who has the key is there still when it is looked for.
+        twins = [(job, self._twin(connection, job)) for job in late]
+        return {job.id: twin for job, twin in twins if twin is not None}
+
+    def _insert_free(self, connection: sqlite3.Connection, job: Job) -> bool:
+        """Keep a job if its key is free."""
+        return bool(connection.execute(self._sql["insert_unique_job"], rows.job_values(job)).rowcount)
+
+    def _twin(self, connection: sqlite3.Connection, job: Job) -> Job | None:
+        """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
+        twin = self.unfinished(job.task, job.unique_key or "")
+        if twin is not None and twin.has_expired(job.enqueued_at_us):
+            self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+            self._insert_free(connection, job)
+            return None
+        return twin
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -74,6 +99,20 @@ class SqliteVerbs(Store):
                 connection.execute(self._sql["request_cancel_of_parts"], {"id": id_, "now": now_us})
             self._unblock(connection, wholes - {None}, now_us)
         return cancelled | asked
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        sent = set()
+        with self._connections.writing() as connection:
+            for id_ in sorted(set(ids)):
+                values = {"id": id_, "now": now_us}
+                if connection.execute(self._sql["redrive"], values).rowcount:
+                    sent.add(id_)
+                    connection.execute(self._sql["redrive_parts"], values)
+                    connection.execute(self._sql["restart_progress"], values)
+        return sent
+
+    def unfinished(self, task: str, unique_key: str) -> Job | None:
+        return next(map(rows.job_of, self._rows("get_unique", task=task, unique_key=unique_key)), None)
 
     def cancel_requests(self, worker_id: str) -> list[Claim]:
         return [Claim(*row) for row in self._rows("get_cancel_requests", worker_id=worker_id)]
@@ -102,6 +141,10 @@ class SqliteVerbs(Store):
             results[group_id].append(result)
         return results
 
+    def item_s(self, task: str) -> float | None:
+        found = self._value("get_meta", name=f"item_s:{task}")
+        return None if found is None else float(found)
+
     def counts(self) -> dict[tuple[str, State], int]:
         return {(queue, State(state)): count for queue, state, count in self._rows("count_jobs")}
 
@@ -110,18 +153,27 @@ class SqliteVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        if limit <= 0 or not self._value("is_work_ready", pool=pool):
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        planned = self._turns(queues, limit, values) if limit > 0 else []
+        if not planned:
             return []
         claimed: list[Job] = []
-        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
         with self._connections.writing() as connection:
-            for queue in queues or (None,):
-                wanted = {**values, "queue": queue, "limit": limit - len(claimed)}
+            for queue, most in planned:
+                wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
                 statement = self._sql["claim" if queue is None else "claim_in_queue"]
                 found = [rows.job_of(row) for row in connection.execute(statement, wanted).fetchall()]
                 # RETURNING gives rows in the order in which it met them, not in that of the claim.
-                claimed += sorted(found, key=lambda job: (-job.priority, job.run_at_us, job.id))
-        return claimed
+                claimed += sorted(found, key=urgency)
+        return claimed if queues else sorted(claimed, key=urgency)
+
+    def _turns(self, queues: Sequence[str], limit: int, values: dict[str, Any]) -> list[Turn]:
+        """What to claim from; nothing where nothing is ready, so that the writer's lock is left to others."""
+        is_ready, is_any_paused = self._rows("is_work_ready", pool=values["pool"])[0]
+        if not (is_ready and is_any_paused):
+            return turns(queues, limit) if is_ready else []
+        shares = dict(self._rows("get_shares", limit=limit, **values))
+        return turns_around_paused(queues, limit, shares)
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         with self._connections.writing() as connection:
@@ -183,6 +235,8 @@ class SqliteVerbs(Store):
                 failure = failure_of_whole({part: rows.failure_of(text) for part, _, text in bad})
                 values["failure"] = rows.failure_json(failure)
             connection.execute(self._sql["fail_whole" if bad else "unblock"], values)
+            if not bad:
+                connection.execute(self._sql["measure_items"], values)
 
     def release(self, claims: Sequence[Claim], now_us: int) -> None:
         with self._connections.writing() as connection:
@@ -228,11 +282,66 @@ class SqliteVerbs(Store):
             self.deregister(worker_ids)
         return endings
 
-    def promote(self, now_us: int) -> int:
+    def promote(self, now_us: int, limit: int) -> int:
         if not self._value("is_promotion_due", now=now_us):
             return 0
         with self._connections.writing() as connection:
-            return connection.execute(self._sql["promote"], {"now": now_us}).rowcount
+            return connection.execute(self._sql["promote"], {"now": now_us, "limit": limit}).rowcount
+
+    def schedules(self) -> list[ScheduleRow]:
+        return [rows.schedule_of(row) for row in self._rows("get_schedules")]
+
+    def keep_schedules(self, schedules: Sequence[ScheduleRow]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["keep_schedule"], [rows.schedule_values(row) for row in schedules])
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        values = {"name": name, "seen_at": seen_at_us, "to": to_us, "job_id": job_id}
+        with self._connections.writing() as connection:
+            return connection.execute(self._sql["move_schedule"], values).rowcount == 1
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        with self._connections.writing() as connection:
+            connection.executemany(self._sql["forget_schedule"], [{"name": name} for name in names])
+
+    def expire(self, now_us: int, limit: int) -> list[str]:
+        if not self._value("is_any_expired", now=now_us):
+            return []
+        with self._connections.writing() as connection:
+            late = connection.execute(self._sql["get_expired"], {"now": now_us, "limit": limit}).fetchall()
+            self._expire(connection, late, now_us)
+        return [id_ for id_, _, _, _ in late]
+
+    def _expire(self, connection: sqlite3.Connection, late: Sequence[tuple[Any, ...]], now_us: int) -> None:
+        """Fail these jobs, given as id, kind, whole and when each had to begin."""
+        for id_, _, _, expires_at in late:
+            failure = rows.failure_json(failure_of_expired(expires_at))
+            connection.execute(self._sql["expire"], {"id": id_, "now": now_us, "failure": failure})
+        wholes = [{"id": id_, "now": now_us} for id_, kind, _, _ in late if kind == Kind.WHOLE]
+        connection.executemany(self._sql["cancel_parts"], wholes)
+        connection.executemany(self._sql["request_cancel_of_parts"], wholes)
+        self._unblock(connection, {group_id for _, _, group_id, _ in late} - {None}, now_us)
+
+    def forget_results(self, now_us: int, limit: int) -> int:
+        if not self._value("is_any_result_old", now=now_us):
+            return 0
+        with self._connections.writing() as connection:
+            old = connection.execute(self._sql["forget_results"], {"now": now_us, "limit": limit}).fetchall()
+            wholes = [{"id": id_} for id_, kind in old if kind == Kind.WHOLE]
+            connection.executemany(self._sql["forget_part_results"], wholes)
+        return len(old)
+
+    def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
+        with self._connections.writing() as connection:
+            pause = self._sql["pause"]
+            return {q for q in queues if connection.execute(pause, {"name": q, "now": now_us}).rowcount}
+
+    def resume(self, queues: Sequence[str]) -> set[str]:
+        with self._connections.writing() as connection:
+            return {q for q in queues if connection.execute(self._sql["resume"], {"name": q}).rowcount}
+
+    def paused_queues(self) -> dict[str, int]:
+        return dict(self._rows("get_paused_queues"))
 
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         with self._connections.writing() as connection:
@@ -257,6 +366,17 @@ class SqliteStore(SqliteVerbs):
         self.alive_folder = file.path.with_name(f"{file.path.name}-alive")
 
     def prepare(self) -> None:
+        if not self._is_prepared():
+            self._make_tables()
+
+    def _is_prepared(self) -> bool:
+        """Looked at without the writer's lock: this process may hold SQLite's own on another connection."""
+        with self.file.reading() as connection:
+            is_wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            is_newest = is_wal and schema_version(connection) == migrate.code_version("sqlite")
+            return is_newest and _find_meta(connection, "secret") is not None
+
+    def _make_tables(self) -> None:
         with self.file.locked() as connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchone()
             found = schema_version(connection)
@@ -265,6 +385,8 @@ class SqliteStore(SqliteVerbs):
                     with immediate(connection):
                         apply(connection, migration)
             check_schema(connection, str(self), self.file.missing)
+        # Who joins a transaction of the caller's compares it, and must not have to make it.
+        self.secret()
 
     def close(self) -> None:
         self.file.close()
@@ -280,6 +402,15 @@ class SqliteStore(SqliteVerbs):
 
     def __str__(self) -> str:
         return str(self.file.path)
+
+
+@contextmanager
+def _refusing_what_cannot_be_kept() -> Iterator[None]:
+    """Give what the driver cannot bind as an error of ours."""
+    try:
+        yield
+    except (OverflowError, UnicodeEncodeError) as error:
+        raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
 
 
 def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:
@@ -309,4 +440,8 @@ def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> No
 
 
 def _meta(connection: sqlite3.Connection, name: str) -> str:
-    return str(connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()[0])
+    return str(_find_meta(connection, name)[0])
+
+
+def _find_meta(connection: sqlite3.Connection, name: str) -> Any:
+    return connection.execute(queries.load("sqlite")["get_meta"], {"name": name}).fetchone()

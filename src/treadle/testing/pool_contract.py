@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 from treadle.errors import QueueFull
 from treadle.pools.contract import Pool, report
 
-PATIENCE_S = 20.0
+PATIENCE_S = 40.0
 """How long a test waits for what must come; only a broken pool makes it wait so long."""
 A_MOMENT_S = 0.1
 """How long a test looks whether something comes that must not."""

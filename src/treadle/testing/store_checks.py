@@ -1,6 +1,7 @@
 """What must be true of a row of a store: by itself, after the row before it, and beside what the model says."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from treadle.job import Attempt, Job, OutcomeKind
@@ -12,9 +13,15 @@ def check_alone(job: Job) -> None:
     """What holds of every row, whatever has happened."""
     assert (job.finished_at_us is not None) == job.state.is_finished, f"finished at a time, or not: {job}"
     assert (job.worker_id is not None) == (job.state is State.RUNNING), f"running under a worker, or not: {job}"
-    assert (job.result is not None) == (job.state is State.SUCCEEDED), f"a result and no success, or the reverse: {job}"
+    assert job.result is None or job.state is State.SUCCEEDED, f"a result and no success: {job}"
     assert (job.failure is not None) == (job.state is State.FAILED), f"a reason and no failure, or the reverse: {job}"
     assert job.token > 0 or job.state is not State.RUNNING, f"running without a token: {job}"
+
+
+def check_together(jobs: Iterable[Job]) -> None:
+    """What holds of all rows beside each other."""
+    unique = Counter((job.task, job.unique_key) for job in jobs if job.unique_key and not job.state.is_finished)
+    assert all(count == 1 for count in unique.values()), f"more than one unfinished job with one unique key: {unique}"
 
 
 def check_way(before: Job | None, job: Job) -> None:
@@ -37,7 +44,7 @@ def check_row(job: Job, attempts: Sequence[Attempt], expected: Row) -> None:
 
 def _told(job: Job) -> dict[str, Any]:
     names = (
-        "state", "run_at_us", "attempt", "crashes", "token", "worker_id", "started_at_us", "finished_at_us", "result",
+        "state", "run_at_us", "attempt", "max_attempts", "crashes", "redriven_at_us", "expires_at_us", "token", "worker_id", "started_at_us", "finished_at_us", "result",
         "progress",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

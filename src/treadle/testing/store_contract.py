@@ -24,10 +24,10 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
-from treadle.store.contract import Query, Store, WorkerRow
+from treadle.store.contract import Query, ScheduleRow, Store, WorkerRow
 
 NOW_US = 1_800_000_000_000_000
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """How long a test waits for what must come; only a broken store makes it wait so long."""
 
 ERROR = Failure("builtins.ValueError", "no such user", "Traceback …")
@@ -62,6 +62,7 @@ class StoreContract:
             task="reports.monthly", payload='{"args":[1,"é"],"kwargs":{}}', queue="mail", pool="threads", priority=-7,
             max_attempts=4, max_crashes=2, run_at_us=NOW_US + 5, enqueued_at_us=NOW_US + 3, alias="other",
             labels={"tenant": "acme"}, headers={"language": "de"}, timeout_s=1.5, memory_mb=256, cores=2,
+            unique_key="report:7", concurrency_key="acme", expires_at_us=NOW_US + 9, result_ttl_us=60_000_000,
         )  # fmt: skip
         with self.opened() as store:
             store.enqueue([sent])
@@ -147,6 +148,112 @@ class StoreContract:
                 assert other.secret() == store.secret() == store.secret()
             finally:
                 other.close()
+
+    # Unique keys
+
+    def test_a_job_whose_key_is_taken_is_not_kept(self) -> None:
+        """The unfinished job of its task with that key stands in for it, as it is."""
+        first, second = make_job(unique_key="report:7"), make_job(unique_key="report:7", payload='"new"')
+        with self.opened() as store:
+            assert store.enqueue([first]) == {}
+            assert store.enqueue([second]) == {second.id: read(store, first)}
+            assert found(store) == [first.id]
+
+    def test_a_key_belongs_to_its_task(self) -> None:
+        """Jobs of other tasks, with other keys, or without one are kept."""
+        jobs = [make_job(unique_key="a"), make_job(unique_key="b"), make_job(unique_key="a", task="b"), make_job()]
+        with self.opened() as store:
+            assert store.enqueue(jobs) == {}
+            assert store.enqueue([make_job()]) == {}
+            assert len(found(store)) == 5
+
+    def test_of_one_list_the_first_with_a_key_is_kept(self) -> None:
+        """It stands in for the others of that list."""
+        jobs = [make_job(unique_key=key) for key in ("b", "a", "b", "a", "b")]
+        with self.opened() as store:
+            stand_ins = store.enqueue([*jobs, make_job()])
+            wanted = {2: 0, 3: 1, 4: 0}
+            assert stand_ins == {jobs[late].id: read(store, jobs[first]) for late, first in wanted.items()}
+            assert len(found(store)) == 3
+
+    def test_a_key_is_taken_until_the_job_has_ended(self) -> None:
+        """Also while it runs and while it waits to be tried again or taken back; each end frees it."""
+        with self.opened() as store:
+            job = self._running(store, unique_key="k", max_attempts=2)
+            assert self._stands_in(store, job)
+            finish(store, job, Outcome.raised(ERROR, 1.0))
+            assert self._stands_in(store, job)
+            store.promote(NOW_US + 1_000_000, 9)
+            claim(store, 1, starts=False)
+            store.rescue(["worker"], NOW_US)
+            assert self._stands_in(store, job)
+
+    def test_every_end_frees_the_key(self) -> None:
+        """Success, failure and cancel."""
+        with self.opened() as store:
+            for outcome in (Outcome.succeeded("1"), Outcome.raised(ERROR, None), Outcome.cancelled()):
+                finish(store, self._running(store, unique_key="k"), outcome)
+            waiting, last = make_job(unique_key="k"), make_job(unique_key="k")
+            assert store.enqueue([waiting]) == {}
+            store.cancel([waiting.id], NOW_US)
+            assert store.enqueue([last]) == {}
+
+    def test_of_a_whole_that_is_not_kept_no_part_is(self) -> None:
+        """Who stands in for the whole stands in for its parts."""
+        first, second = make_job(unique_key="k"), make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED)
+        parts = [make_job(kind=Kind.PART, group_id=second.id, part=part) for part in range(2)]
+        with self.opened() as store:
+            store.enqueue([first])
+            stand_ins = store.enqueue([*parts, second])
+            assert stand_ins == dict.fromkeys(ids_of([*parts, second]), read(store, first))
+            assert found(store) == [first.id]
+
+    def test_a_whole_with_a_key_is_kept_with_its_parts(self) -> None:
+        """Its progress is counted like that of any other, and stands in with it."""
+        whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=2)
+        parts = [make_job(kind=Kind.PART, group_id=whole.id, part=part) for part in range(2)]
+        with self.opened() as store:
+            assert store.enqueue([*parts, whole]) == {}
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            assert self._stands_in(store, whole)
+            assert read(store, whole).progress == Progress(1, 2)
+
+    def test_a_list_with_keys_is_sent_together_or_not_at_all(self) -> None:
+        """Of a list with one bad job nothing is kept, and no key is taken."""
+        good, twice = make_job(unique_key="k"), make_job()
+        with self.opened() as store:
+            assert_refused(lambda: store.enqueue([good, twice, twice]))
+            assert store.enqueue([make_job(unique_key="k")]) == {}
+
+    def test_a_taken_key_fails_nothing_inside_a_transaction(self) -> None:
+        """What was done before and after it is kept, and a rollback frees the key."""
+        before, after = make_job(unique_key="k"), make_job()
+        with self.opened() as store:
+            with store.transaction():
+                store.enqueue([before])
+                assert self._stands_in(store, before)
+                store.enqueue([after])
+            assert set(found(store)) == {before.id, after.id}
+            try:
+                with store.transaction():
+                    store.enqueue([make_job(unique_key="other")])
+                    raise _Stopped
+            except _Stopped:
+                pass
+            assert store.enqueue([make_job(unique_key="other")]) == {}
+
+    def test_threads_that_send_one_key_at_once_get_one_job(self) -> None:
+        """Four senders, each with the keys in another order: one job for each key, and all are told of it."""
+        keys = [f"key {number}" for number in range(20)]
+        lists = [[make_job(unique_key=key) for key in order] for order in (keys, keys[::-1], keys[7:] + keys[:7], keys)]
+        with self.opened() as store:
+            with ThreadPoolExecutor(len(lists)) as threads:
+                answers = list(threads.map(store.enqueue, lists))
+            kept = {job.unique_key: job.id for job in store.find(Query(limit=1000))}
+            assert len(kept) == len(store.find(Query(limit=1000))) == len(keys)
+            for jobs, stand_ins in zip(lists, answers, strict=True):
+                told = {job.unique_key: stand_ins[job.id].id if job.id in stand_ins else job.id for job in jobs}
+                assert told == kept
 
     # Finding
 
@@ -302,6 +409,98 @@ class StoreContract:
                 shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
             assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
 
+    # Pausing
+
+    def test_the_jobs_of_a_paused_queue_wait(self) -> None:
+        """They are not claimed until the queue is resumed, whatever their priority; those of others are."""
+        urgent, plain, quiet = make_job(queue="mail", priority=9), make_job(), make_job(queue="other", priority=-9)
+        with self.opened() as store:
+            store.enqueue([urgent, plain, quiet])
+            assert store.pause(["mail"], NOW_US) == {"mail"}
+            assert ids_of(claim(store, 9)) == [plain.id, quiet.id]
+            assert claim(store, 9) == []
+            assert store.resume(["mail"]) == {"mail"}
+            assert ids_of(claim(store, 9)) == [urgent.id]
+
+    def test_a_worker_of_some_queues_leaves_the_paused_ones_alone(self) -> None:
+        """And serves the others in its order."""
+        jobs = {name: make_job(queue=name) for name in ("a", "b", "c", "d")}
+        with self.opened() as store:
+            store.enqueue(list(jobs.values()))
+            store.pause(["b", "d"], NOW_US)
+            assert ids_of(claim(store, 9, queues=["c", "b", "a"])) == [jobs["c"].id, jobs["a"].id]
+            assert claim(store, 9, queues=["b"]) == []
+
+    def test_beside_a_paused_queue_the_most_urgent_jobs_are_claimed_first(self) -> None:
+        """Over all queues that are not paused, and no more than asked for."""
+        jobs = [make_job(queue=f"queue {n % 3}", priority=n % 4, run_at_us=NOW_US - n) for n in range(12)]
+        expected = sorted(jobs, key=lambda job: (-job.priority, job.run_at_us))
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(queue="paused", priority=9)])
+            store.pause(["paused"], NOW_US)
+            claimed = [ids_of(claim(store, 5)) for _ in range(4)]
+            assert [len(some) for some in claimed] == [5, 5, 2, 0]
+            assert [id_ for some in claimed for id_ in some] == ids_of(expected)
+
+    def test_a_pause_holds_inside_a_transaction(self) -> None:
+        """A claim among other verbs finds the paused queue as any other claim does."""
+        job = make_job()
+        with self.opened() as store:
+            store.enqueue([job, make_job(queue="mail", priority=9)])
+            store.pause(["mail"], NOW_US)
+            with store.transaction():
+                assert ids_of(claim(store, 9)) == [job.id]
+                assert claim(store, 9) == []
+
+    def test_beside_a_paused_queue_the_same_jobs_may_be_claimed_as_always(self) -> None:
+        """Those of the pool, and without `starts` none that may run at most once."""
+        once, foreign = make_job(max_crashes=0), make_job(pool="threads")
+        with self.opened() as store:
+            store.enqueue([once, foreign])
+            store.pause(["mail"], NOW_US)
+            assert claim(store, 9, starts=False) == []
+            assert ids_of(claim(store, 9)) == [once.id]
+
+    def test_a_pause_does_not_touch_what_runs_or_is_sent(self) -> None:
+        """What runs goes on to its end, and what is sent is kept."""
+        with self.opened() as store:
+            job, sent = self._running(store), make_job()
+            store.pause(["default"], NOW_US)
+            store.enqueue([sent])
+            assert finish(store, job, Outcome.succeeded("1")) == {job.claim}
+            assert read(store, sent).state is State.READY
+
+    def test_paused_queues_are_told_with_their_times(self) -> None:
+        """A second pause changes nothing, and is told; so is a resume of what was not paused."""
+        with self.opened() as store:
+            assert store.paused_queues() == {}
+            assert store.pause(["a", "b", "a"], NOW_US) == {"a", "b"}
+            assert store.pause(["b", "c"], NOW_US + 1) == {"c"}
+            assert store.paused_queues() == {"a": NOW_US, "b": NOW_US, "c": NOW_US + 1}
+            assert store.resume(["b", "nobody"]) == {"b"}
+            assert store.resume(["b"]) == set()
+            assert store.paused_queues() == {"a": NOW_US, "c": NOW_US + 1}
+
+    def test_a_resume_wakes_who_waits(self) -> None:
+        """Else the jobs of the queue would wait for the next look."""
+        with self.opened() as store:
+            store.pause(["a"], NOW_US)
+            with store.wakeup() as wakeup:
+                wakeup.wait(0)
+                store.resume(["a"])
+                assert wakeup.wait(PATIENCE_S)
+
+    def test_claimers_at_once_beside_a_paused_queue_get_each_job_once(self) -> None:
+        """None is lost, and none is given twice."""
+        jobs = [make_job(queue=f"queue {n % 5}", priority=n % 3) for n in range(100)]
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(queue="paused")])
+            store.pause(["paused"], NOW_US)
+            with ThreadPoolExecutor(4) as threads:
+                shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
+            shares.append(_claim_all(store, "the last"))
+            assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
+
     # Scheduling
 
     def test_a_scheduled_job_waits_for_its_time(self) -> None:
@@ -310,10 +509,249 @@ class StoreContract:
         with self.opened() as store:
             store.enqueue([job])
             assert claim(store, 1) == []
-            assert store.promote(NOW_US + 9) == 0
-            assert store.promote(NOW_US + 10) == 1
-            assert store.promote(NOW_US + 10) == 0
+            assert store.promote(NOW_US + 9, 9) == 0
+            assert store.promote(NOW_US + 10, 9) == 1
+            assert store.promote(NOW_US + 10, 9) == 0
             assert ids_of(claim(store, 1)) == [job.id]
+
+    # Schedules
+
+    def test_a_schedule_goes_on_from_where_it_is(self) -> None:
+        """Who declares it again, as each worker does at its start, does not move the time that it was seen to."""
+        with self.opened() as store:
+            assert store.schedules() == []
+            store.keep_schedules([make_schedule("b"), make_schedule("a")])
+            store.keep_schedules([make_schedule("a", seen_at_us=NOW_US + 5, task="renamed")])
+            assert store.schedules() == [make_schedule("a", task="renamed"), make_schedule("b")]
+
+    def test_a_schedule_with_other_times_begins_anew(self) -> None:
+        """Where the cron text or the time zone has changed, from the time given."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a"), make_schedule("b")])
+            changed = [
+                make_schedule("a", seen_at_us=NOW_US + 5, cron="0 4 * * *"),
+                make_schedule("b", seen_at_us=NOW_US + 5, timezone="Asia/Tokyo"),
+            ]
+            store.keep_schedules(changed)
+            assert store.schedules() == changed
+
+    def test_a_schedule_with_other_times_does_not_go_back(self) -> None:
+        """What it was seen to under its old times is not seen to again, by whatever clock."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a", seen_at_us=NOW_US + 5)])
+            store.move_schedule("a", NOW_US + 5, NOW_US + 9, "job")
+            store.keep_schedules([make_schedule("a", cron="0 4 * * *")])
+            (kept,) = store.schedules()
+            assert (kept.cron, kept.seen_at_us, kept.last_job_id) == ("0 4 * * *", NOW_US + 9, "job")
+
+    def test_a_schedule_is_moved_from_where_it_is(self) -> None:
+        """Who has seen an older time moves nothing, and is told so; without a job the last one stays."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            assert not store.move_schedule("nobody", NOW_US, NOW_US + 1, "job")
+            assert store.move_schedule("a", NOW_US, NOW_US + 1, "job")
+            assert not store.move_schedule("a", NOW_US, NOW_US + 2, "late")
+            assert store.move_schedule("a", NOW_US + 1, NOW_US + 3)
+            assert store.schedules() == [make_schedule("a", seen_at_us=NOW_US + 3, last_job_id="job")]
+
+    def test_of_all_that_move_a_schedule_at_once_one_sends(self) -> None:
+        """The job is there once, whoever was first, and is the one that the schedule names."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            with ThreadPoolExecutor(4) as threads:
+                moved = list(threads.map(lambda _: _move_and_send(store), range(4)))
+            assert moved.count(True) == 1
+            assert found(store) == [store.schedules()[0].last_job_id]
+
+    def test_a_schedule_whose_job_was_not_sent_was_not_moved(self) -> None:
+        """Both are one transaction."""
+        job = make_job()
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a")])
+            try:
+                with store.transaction():
+                    store.move_schedule("a", NOW_US, NOW_US + 1, job.id)
+                    store.enqueue([job])
+                    raise _Stopped
+            except _Stopped:
+                pass
+            assert (found(store), store.schedules()) == ([], [make_schedule("a")])
+
+    def test_a_forgotten_schedule_is_gone(self) -> None:
+        """Others are left alone; an unknown name is no error."""
+        with self.opened() as store:
+            store.keep_schedules([make_schedule("a"), make_schedule("b")])
+            store.forget_schedules(["a", "nobody"])
+            assert store.schedules() == [make_schedule("b")]
+
+    def test_promoting_is_bounded_and_begins_with_the_earliest(self) -> None:
+        """At most `limit` jobs become ready at once."""
+        jobs = [make_job(state=State.SCHEDULED, run_at_us=NOW_US - age) for age in range(3)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.promote(NOW_US, 2) == 2
+            assert read(store, jobs[0]).state is State.SCHEDULED
+            assert store.promote(NOW_US, 2) == 1
+
+    # Expiring
+
+    def test_a_job_that_has_not_begun_in_time_fails(self) -> None:
+        """Whether it is ready or waits for its time; with the reason, and without an attempt."""
+        jobs = [make_job(expires_at_us=NOW_US + 5), make_job(state=State.SCHEDULED, expires_at_us=NOW_US + 5)]
+        with self.opened() as store:
+            store.enqueue([*jobs, make_job(), make_job(expires_at_us=NOW_US + 6)])
+            assert store.expire(NOW_US + 4, 9) == []
+            assert sorted(store.expire(NOW_US + 5, 9)) == sorted(ids_of(jobs))
+            assert store.expire(NOW_US + 5, 9) == []
+            row = read(store, jobs[0])
+            assert (row.state, row.finished_at_us, row.attempt) == (State.FAILED, NOW_US + 5, 0)
+            assert row.failure is not None
+            assert (row.failure.error_class, store.attempts(ids_of(jobs))) == ("treadle.errors.JobExpired", {})
+            assert row.version > 1
+
+    def test_a_job_that_has_expired_is_not_claimed(self) -> None:
+        """Also where nobody has failed it yet, in whatever way a claim comes to it."""
+        late, good = make_job(priority=9, expires_at_us=NOW_US), make_job(expires_at_us=NOW_US + 1)
+        with self.opened() as store:
+            store.enqueue([late])
+            assert claim(store, 9) == claim(store, 9, queues=["default"]) == []
+            store.enqueue([good, make_job(queue="other", priority=9, expires_at_us=NOW_US)])
+            store.pause(["paused"], NOW_US)
+            assert ids_of(claim(store, 1)) == [good.id]
+
+    def test_a_job_that_runs_does_not_expire(self) -> None:
+        """It has begun; but one that waits to be tried again fails, with the attempts that it had."""
+        with self.opened() as store:
+            job = self._running(store, max_attempts=2, expires_at_us=NOW_US + 5)
+            assert store.expire(NOW_US + 9, 9) == []
+            finish(store, job, Outcome.raised(ERROR, 60.0))
+            assert store.expire(NOW_US + 9, 9) == [job.id]
+            assert (read(store, job).state, len(store.attempts([job.id])[job.id])) == (State.FAILED, 1)
+
+    def test_the_whole_of_a_part_that_has_expired_is_told(self) -> None:
+        """It fails, as with any part that fails, once the others have ended."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, expires_at_us=NOW_US + 5)
+            (running,) = claim(store, 1)
+            assert len(store.expire(NOW_US + 5, 9)) == 1
+            assert read(store, whole).state is State.BLOCKED
+            finish(store, running, Outcome.succeeded("[]"))
+            row = read(store, whole)
+            assert row.failure is not None
+            assert "JobExpired" in row.failure.message
+
+    def test_a_whole_that_has_expired_ends_its_parts(self) -> None:
+        """Those that wait are cancelled, and those that run are asked to end: nobody needs them now."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=2, expires_at_us=NOW_US + 5)
+        parts = [make_job(kind=Kind.PART, group_id=whole.id, part=index) for index in range(2)]
+        with self.opened() as store:
+            store.enqueue([*parts, whole])
+            (running,) = claim(store, 1)
+            assert store.expire(NOW_US + 5, 9) == [whole.id]
+            assert store.cancel_requests("worker") == [running.claim]
+            finish(store, running, Outcome.cancelled())
+            row = read(store, whole)
+            assert row.failure is not None
+            assert row.failure.error_class == "treadle.errors.JobExpired"
+            assert {row.state for row in store.jobs(ids_of(parts)).values()} == {State.CANCELLED}
+
+    def test_a_whole_and_its_parts_that_expire_at_once_all_fail(self) -> None:
+        """Each for itself."""
+        whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
+        part = make_job(kind=Kind.PART, group_id=whole.id, expires_at_us=NOW_US)
+        with self.opened() as store:
+            store.enqueue([part, whole])
+            assert sorted(store.expire(NOW_US, 9)) == sorted([part.id, whole.id])
+            reasons = [row.failure.error_class for row in store.jobs([part.id, whole.id]).values() if row.failure]
+            assert reasons == ["treadle.errors.JobExpired"] * 2
+
+    def test_expiring_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` jobs fail at once."""
+        jobs = [make_job(expires_at_us=NOW_US - age) for age in range(3)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.expire(NOW_US, 2) == [jobs[2].id, jobs[1].id]
+            assert store.expire(NOW_US, 2) == [jobs[0].id]
+
+    def test_a_job_that_has_expired_frees_its_key(self) -> None:
+        """As any end does."""
+        with self.opened() as store:
+            store.enqueue([make_job(unique_key="k", expires_at_us=NOW_US)])
+            store.expire(NOW_US, 9)
+            assert store.unfinished("task", "k") is None
+            store.enqueue([make_job(unique_key="k")])
+
+    def test_a_job_that_has_expired_keeps_no_other_from_its_key(self) -> None:
+        """Also where nobody has failed it yet, as while no worker lives: what was sent in its place would be lost."""
+        whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
+        part = make_job(kind=Kind.PART, group_id=whole.id)
+        early, twins = (
+            [make_job(unique_key="k", enqueued_at_us=NOW_US + us) for us in (-1, 0)],
+            [make_job(unique_key="k")],
+        )
+        with self.opened() as store:
+            store.enqueue([part, whole])
+            assert store.enqueue(early[:1]).keys() == {early[0].id}
+            assert store.enqueue(early[1:]) == {}
+            assert store.enqueue(twins) == {twins[0].id: read(store, early[1])}
+            row = read(store, whole)
+            assert row.failure is not None
+            assert (row.finished_at_us, row.failure.error_class) == (NOW_US, "treadle.errors.JobExpired")
+            assert read(store, part).state is State.CANCELLED
+
+    def test_a_job_that_has_expired_while_it_runs_keeps_its_key(self) -> None:
+        """It has begun in time."""
+        with self.opened() as store:
+            job = self._running(store, unique_key="k", expires_at_us=NOW_US + 1)
+            assert store.enqueue([make_job(unique_key="k", enqueued_at_us=NOW_US + 9)]).popitem()[1].id == job.id
+
+    # Forgetting results
+
+    def test_a_result_is_kept_for_its_time_only(self) -> None:
+        """The job stays, succeeded and without a result; others keep theirs."""
+        with self.opened() as store:
+            job, other = self._running(store, result_ttl_us=5), self._running(store)
+            for each in (job, other):
+                finish(store, each, Outcome.succeeded("null"))
+            before = read(store, job)
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert store.forget_results(NOW_US + 5, 9) == 0
+            row = read(store, job)
+            assert (row.state, row.result, row.version > before.version) == (State.SUCCEEDED, None, True)
+            assert read(store, other).result == "null"
+
+    def test_the_results_of_parts_are_kept_until_that_of_their_whole_goes(self) -> None:
+        """The whole needs them until then, whatever the parts themselves say; after it nobody does."""
+        with self.opened() as store:
+            whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=1, result_ttl_us=5)
+            store.enqueue([make_job(kind=Kind.PART, group_id=whole.id, result_ttl_us=0), whole])
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            finish(store, claim(store, 1)[0], Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 4, 9) == 0
+            assert store.part_results([whole.id]) == {whole.id: ["[1]"]}
+            assert store.forget_results(NOW_US + 5, 9) == 1
+            assert (store.part_results([whole.id]), read(store, whole).result) == ({whole.id: []}, None)
+
+    def test_a_whole_that_failed_keeps_the_results_of_its_parts(self) -> None:
+        """It may be sent once more, and needs them then."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2, result_ttl_us=0)
+            good, bad = claim(store, 2)
+            finish(store, good, Outcome.succeeded("[1]"))
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert store.forget_results(NOW_US * 2, 9) == 0
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+
+    def test_forgetting_is_bounded_and_begins_with_the_oldest(self) -> None:
+        """At most `limit` results go at once."""
+        with self.opened() as store:
+            jobs = [self._running(store, result_ttl_us=10 - age) for age in range(3)]
+            for job in jobs:
+                finish(store, job, Outcome.succeeded("1"))
+            assert store.forget_results(NOW_US + 10, 2) == 2
+            assert [read(store, job).result for job in jobs] == ["1", None, None]
 
     # Reports
 
@@ -351,6 +789,17 @@ class StoreContract:
             store.report([Report(old, Progress(9), ((NOW_US, '"late"'),)), Report(old, None)], NOW_US)
             assert store.messages(job.id) == []
             assert read(store, job) == job
+
+    def test_reports_of_a_run_that_has_succeeded_are_kept(self) -> None:
+        """A run may write its end itself, before its worker has written what it told; another end is the end of it."""
+        with self.opened() as store:
+            one, other = self._running(store), self._running(store)
+            finish(store, one, Outcome.succeeded("1"))
+            finish(store, other, Outcome.raised(ERROR, None))
+            for job in (one, other):
+                store.report([Report(job.claim, Progress(4, 4), ((NOW_US, '"done"'),))], NOW_US)
+            assert (read(store, one).progress, len(store.messages(one.id))) == (Progress(4, 4), 1)
+            assert (read(store, other).progress, store.messages(other.id)) == (Progress(), [])
 
     def test_every_visible_change_raises_the_version(self) -> None:
         """State, progress and messages each make the version larger, so a reader can tell."""
@@ -399,11 +848,35 @@ class StoreContract:
             row = read(store, job)
             assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 1)
             assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
-            store.promote(NOW_US + 3_000_000)
+            store.promote(NOW_US + 3_000_000, 9)
             (again,) = claim(store, 1)
             assert (again.attempt, again.token) == (2, 2)
             finish(store, again, Outcome.succeeded("1"))
             assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["raised", "succeeded"]
+
+    def test_a_snoozed_job_waits_for_its_time_with_its_attempt_refunded(self) -> None:
+        """It may do so on its only attempt, as often as it likes; each run is kept, and is no failure."""
+        with self.opened() as store:
+            job = self._running(store)
+            for runs in (1, 2):
+                finish(store, job, Outcome.snoozed(3.0))
+                row = read(store, job)
+                assert (row.state, row.run_at_us, row.attempt) == (State.SCHEDULED, NOW_US + 3_000_000, 0)
+                assert (row.worker_id, row.started_at_us, row.failure) == (None, None, None)
+                assert [(a.outcome, a.failure) for a in store.attempts([job.id])[job.id]] == [("snoozed", None)] * runs
+                assert store.promote(NOW_US + 2_999_999, 9) == 0
+                store.promote(NOW_US + 3_000_000, 9)
+                (job,) = claim(store, 1)
+                assert (job.attempt, job.token) == (1, runs + 1)
+
+    def test_a_rejected_job_fails_whatever_attempts_are_left(self) -> None:
+        """With the reason, as the whole that waits for it is told."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1, max_attempts=5)
+            finish(store, claim(store, 1)[0], Outcome.rejected(ERROR))
+            assert (read(store, part).state, read(store, part).failure) == (State.FAILED, ERROR)
+            assert [a.outcome for a in store.attempts([part.id])[part.id]] == ["rejected"]
+            assert read(store, whole).state is State.FAILED
 
     def test_an_interrupted_job_is_ready_with_its_attempt_refunded(self) -> None:
         """An interrupt costs neither an attempt nor a crash."""
@@ -430,7 +903,7 @@ class StoreContract:
             job = self._running(store, max_attempts=2)
             finish(store, job, Outcome.timed_out(ERROR, 0.0))
             assert (read(store, job).state, read(store, job).attempt) == (State.SCHEDULED, 1)
-            store.promote(NOW_US)
+            store.promote(NOW_US, 9)
             (again,) = claim(store, 1)
             finish(store, again, Outcome.out_of_memory(ERROR, None))
             assert (read(store, job).state, read(store, job).failure) == (State.FAILED, ERROR)
@@ -474,7 +947,7 @@ class StoreContract:
             assert store.cancel([ready.id, scheduled.id, "nobody"], NOW_US + 1) == {ready.id, scheduled.id}
             assert {job.state for job in store.jobs([ready.id, scheduled.id]).values()} == {State.CANCELLED}
             assert read(store, ready).finished_at_us == NOW_US + 1
-            assert store.promote(NOW_US * 2) == 0
+            assert store.promote(NOW_US * 2, 9) == 0
             assert claim(store, 9) == []
 
     def test_a_job_that_has_ended_is_not_cancelled(self) -> None:
@@ -512,8 +985,8 @@ class StoreContract:
 
     def test_a_job_that_was_to_be_cancelled_does_not_run_again(self) -> None:
         """Whatever else its run ended in; what that was stays in the attempt."""
-        ends = [Outcome.raised(ERROR, 1.0), Outcome.timed_out(ERROR, 1.0), Outcome.interrupted(),
-                Outcome.crashed(ERROR), Outcome.unknown_task(ERROR)]  # fmt: skip
+        ends = [Outcome.raised(ERROR, 1.0), Outcome.timed_out(ERROR, 1.0), Outcome.snoozed(1.0),
+                Outcome.interrupted(), Outcome.crashed(ERROR), Outcome.unknown_task(ERROR)]  # fmt: skip
         with self.opened() as store:
             for outcome in ends:
                 job = self._running(store, max_attempts=5)
@@ -554,6 +1027,141 @@ class StoreContract:
             store.rescue(["worker"], NOW_US + 1)
             assert {row.state for row in store.jobs(ids_of(jobs)).values()} == {State.CANCELLED}
             assert claim(store, 9) == []
+
+    # Sending once more
+
+    def test_a_failed_job_is_sent_once_more(self) -> None:
+        """Under its id, with one attempt more where none is left; the earlier ones stay."""
+        with self.opened() as store:
+            job = self._running(store)
+            finish(store, job, Outcome.raised(ERROR, None))
+            failed = read(store, job)
+            assert store.redrive([job.id, "nobody"], NOW_US + 5) == {job.id}
+            row = read(store, job)
+            assert (row.state, row.run_at_us, row.redriven_at_us) == (State.READY, NOW_US + 5, NOW_US + 5)
+            assert (row.attempt, row.max_attempts, row.failure, row.finished_at_us) == (1, 2, None, None)
+            assert row.version > failed.version
+            (again,) = claim(store, 1)
+            assert (again.attempt, again.token) == (2, 2)
+            finish(store, again, Outcome.succeeded("1"))
+            assert [a.outcome for a in store.attempts([job.id])[job.id]] == ["raised", "succeeded"]
+
+    def test_what_was_held_against_a_job_is_forgotten_when_it_is_sent_once_more(self) -> None:
+        """Crashes, the wish to cancel it, its expiry, and how far it was."""
+        with self.opened() as store:
+            job = self._running(store, max_crashes=0, max_attempts=5, expires_at_us=NOW_US + 9)
+            store.report([Report(job.claim, Progress(1, 4, "reading"), ((NOW_US, '"a"'),))], NOW_US)
+            before = read(store, job)
+            store.cancel([job.id], NOW_US)
+            finish(store, job, Outcome.crashed(ERROR))
+            assert store.redrive([job.id], NOW_US) == {job.id}
+            row = read(store, job)
+            assert (row.crashes, row.attempt, row.max_attempts) == (0, 1, 5)
+            assert (row.cancel_requested_at_us, row.expires_at_us, row.progress) == (None, None, Progress())
+            assert row.version > before.version
+            assert len(store.messages(job.id)) == 1
+
+    def test_a_job_that_was_cancelled_before_it_ran_may_be_sent_once_more(self) -> None:
+        """It has all its attempts still."""
+        job = make_job(max_attempts=2)
+        with self.opened() as store:
+            store.enqueue([job])
+            store.cancel([job.id], NOW_US)
+            assert store.redrive([job.id], NOW_US) == {job.id}
+            assert (claim(store, 1)[0].id, read(store, job).max_attempts) == (job.id, 2)
+
+    def test_a_job_that_has_not_gone_wrong_is_not_sent_once_more(self) -> None:
+        """One that waits, runs, or has succeeded stays as it is."""
+        with self.opened() as store:
+            done = self._running(store)
+            finish(store, done, Outcome.succeeded("1"))
+            jobs = [done, self._running(store), make_job()]
+            store.enqueue(jobs[2:])
+            before = store.jobs(ids_of(jobs))
+            assert store.redrive(ids_of(jobs), NOW_US) == set()
+            assert store.jobs(ids_of(jobs)) == before
+
+    def test_a_late_end_of_a_job_that_was_sent_once_more_is_refused(self) -> None:
+        """It belongs to a run of before."""
+        with self.opened() as store:
+            old = self._running(store)
+            finish(store, old, Outcome.raised(ERROR, None))
+            store.redrive([old.id], NOW_US)
+            claim(store, 1)
+            assert finish(store, old, Outcome.succeeded('"late"')) == set()
+
+    def test_a_whole_is_sent_once_more_with_the_parts_that_did_not_succeed(self) -> None:
+        """It waits for them; the others keep their results, and count in its progress."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 3, size=5)
+            good, bad, unwanted = claim(store, 9)
+            store.cancel([unwanted.id], NOW_US)
+            for job, outcome in ((good, Outcome.succeeded("[1]")), (bad, Outcome.raised(ERROR, None))):
+                finish(store, job, outcome)
+            finish(store, unwanted, Outcome.cancelled())
+            assert store.redrive([whole.id], NOW_US + 5) == {whole.id}
+            assert (read(store, whole).state, read(store, whole).progress) == (State.BLOCKED, Progress(5, 15))
+            again = claim(store, 9)
+            assert sorted(ids_of(again)) == sorted([bad.id, unwanted.id])
+            for job in again:
+                finish(store, job, Outcome.succeeded(f"[{job.part}]"), at_us=NOW_US + 7)
+            assert (read(store, whole).state, read(store, whole).progress) == (State.READY, Progress(15, 15))
+            assert len(store.part_results([whole.id])[whole.id]) == 3
+
+    def test_a_whole_that_failed_by_itself_is_ready_at_once(self) -> None:
+        """Its parts have all succeeded, and do not run again; how far it was itself is forgotten."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 1)
+            finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
+            (run,) = claim(store, 1)
+            store.report([Report(run.claim, Progress(7, 9, "adding"))], NOW_US)
+            finish(store, run, Outcome.raised(ERROR, None))
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+            assert read(store, whole).progress == Progress(1, 1)
+            assert ids_of(claim(store, 9)) == [whole.id]
+
+    def test_a_part_is_not_sent_once_more_by_itself(self) -> None:
+        """Its whole would not hear of it."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            store.cancel([part.id], NOW_US)
+            assert store.redrive([part.id], NOW_US) == set()
+            assert store.redrive([part.id, whole.id], NOW_US) == {whole.id}
+
+    def test_a_whole_with_a_part_that_runs_is_not_sent_once_more(self) -> None:
+        """The part was asked to end, and would fail the whole again: once it has ended, the whole may be sent."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            (running,) = claim(store, 1)
+            store.cancel([whole.id], NOW_US)
+            assert store.redrive([whole.id], NOW_US) == set()
+            finish(store, running, Outcome.cancelled())
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+
+    def test_a_whole_with_a_part_that_is_gone_is_not_sent_once_more(self) -> None:
+        """It would run without the result of that part."""
+        with self.opened() as store:
+            whole, _ = self._group(store, 2)
+            good, bad = claim(store, 2)
+            finish(store, good, Outcome.succeeded("[1]"), at_us=NOW_US - 9)
+            finish(store, bad, Outcome.raised(ERROR, None))
+            assert store.prune(NOW_US, 0, 9) == 1
+            assert store.redrive([whole.id], NOW_US) == set()
+            assert read(store, whole).state is State.FAILED
+
+    def test_a_job_whose_unique_key_is_taken_is_not_sent_once_more(self) -> None:
+        """An unfinished job of its task has the key; of another task it does not matter, nor once that has ended."""
+        old, new = make_job(unique_key="k"), make_job(unique_key="k")
+        with self.opened() as store:
+            store.enqueue([old])
+            store.cancel([old.id], NOW_US)
+            store.enqueue([new, make_job(unique_key="k", task="other")])
+            with store.transaction():
+                assert store.redrive([old.id], NOW_US) == set()
+                assert (store.unfinished("task", "k"), store.unfinished("task", "j")) == (read(store, new), None)
+            store.cancel([new.id], NOW_US)
+            (sent,) = store.redrive([new.id, old.id], NOW_US)
+            assert store.unfinished("task", "k") == store.job(sent)
 
     # Wholes and their parts
 
@@ -597,7 +1205,32 @@ class StoreContract:
             row = read(store, whole)
             assert (row.state, row.finished_at_us) == (State.FAILED, NOW_US + 7)
             assert row.failure is not None
-            assert "part 1: ValueError: no such user" in row.failure.message
+            assert row.failure.message == "1 part did not succeed; part 1: ValueError: no such user"
+
+    def test_a_whole_names_the_parts_that_did_not_succeed(self) -> None:
+        """The first ten of them by number, and why the first did not; those that were cancelled are among them."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 14)
+            store.cancel([parts[3].id], NOW_US)
+            for job in claim(store, 14):
+                finish(store, job, Outcome.succeeded("[]") if job.part == 0 else Outcome.raised(ERROR, None))
+            failure = read(store, whole).failure
+        named = "13 parts did not succeed (1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 more); part 1: ValueError: no such user"
+        assert failure is not None
+        assert failure.message == named
+
+    def test_how_long_an_item_took_is_known_of_the_last_whole_that_succeeded(self) -> None:
+        """The time of all its parts, shared by their items; a whole that fails tells nothing."""
+        with self.opened() as store:
+            assert store.item_s("task") is None
+            for took_us, outcome in ((2_000_000, Outcome.succeeded("[]")), (9_000_000, Outcome.raised(ERROR, None))):
+                self._group(store, 2, size=5)
+                short, long = claim(store, 2)
+                finish(store, short, Outcome.succeeded("[]"), at_us=NOW_US + 1_000_000)
+                finish(store, long, outcome, at_us=NOW_US + took_us)
+                claim(store, 1)
+            assert abs((store.item_s("task") or 0) - 0.3) < 1e-9
+            assert store.item_s("other") is None
 
     def test_a_whole_waits_for_a_part_that_is_tried_again(self) -> None:
         """A part that will be tried again has not ended."""
@@ -721,6 +1354,18 @@ class StoreContract:
             assert store.rescue(["somebody else"], NOW_US) == []
             assert read(store, job) == job
 
+    def test_a_worker_that_was_forgotten_claims_nothing(self) -> None:
+        """Nobody would rescue what it claims, so it gets nothing until it has registered anew."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            store.register(make_worker("worker"))
+            store.rescue(["worker"], NOW_US)
+            claims = [
+                store.claim("worker", 1, NOW_US, pool="processes", queues=q, starts=True) for q in ((), ("default",))
+            ]
+            assert claims == [[], []]
+            assert len(claim(store, 1)) == 1
+
     def test_a_second_rescue_finds_nothing(self) -> None:
         """Any number of processes may rescue the same worker; one crash is counted."""
         with self.opened() as store:
@@ -838,6 +1483,11 @@ class StoreContract:
         store.enqueue([make_job(**fields)])
         return claim(store, 1)[0]
 
+    def _stands_in(self, store: Store, job: Job) -> bool:
+        """Whether this job is given for a new one with its key."""
+        new = make_job(unique_key=job.unique_key)
+        return store.enqueue([new]) == {new.id: read(store, job)}
+
     def _group(self, store: Store, parts: int, size: int = 1, **fields: Any) -> tuple[Job, list[Job]]:
         """A whole that was sent with its parts."""
         whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
@@ -863,6 +1513,11 @@ def make_worker(worker_id: str, started_at_us: int = NOW_US) -> WorkerRow:
     )  # fmt: skip
 
 
+def make_schedule(name: str, **fields: Any) -> ScheduleRow:
+    fields = {"cron": "0 3 * * *", "timezone": "UTC", "task": "task", "seen_at_us": NOW_US, **fields}
+    return ScheduleRow(name=name, **fields)
+
+
 def read(store: Store, job: Job) -> Job:
     """The job as it is now."""
     row = store.job(job.id)
@@ -874,6 +1529,9 @@ def claim(
     store: Store, limit: int, *, worker_id: str = "worker", pool: str = "processes", queues: Sequence[str] = (),
     starts: bool = True,
 ) -> list[Job]:  # fmt: skip
+    """What a worker gets, which is made known for it."""
+    if worker_id not in {worker.id for worker in store.workers()}:
+        store.register(make_worker(worker_id))
     return store.claim(worker_id, limit, NOW_US, pool=pool, queues=queues, starts=starts)
 
 
@@ -907,6 +1565,16 @@ def _claim_all(store: Store, worker_id: str) -> list[str]:
     while jobs := claim(store, 3, worker_id=worker_id):
         claimed += ids_of(jobs)
     return claimed
+
+
+def _move_and_send(store: Store) -> bool:
+    """What a worker does at a tick."""
+    job = make_job()
+    with store.transaction():
+        if not store.move_schedule("a", NOW_US, NOW_US + 1, job.id):
+            return False
+        store.enqueue([job])
+    return True
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from treadle.job import Ending, Job, Kind, Outcome, OutcomeKind, Progress, Repor
 from treadle.states import State
 from treadle.store.contract import Query, Store
 from treadle.testing.clock import ManualClock
-from treadle.testing.store_checks import check_alone, check_row, check_way
+from treadle.testing.store_checks import check_alone, check_row, check_together, check_way
 from treadle.testing.store_contract import ERROR, make_job, make_worker
 from treadle.testing.store_model import UNKNOWN_TASK_S, StoreModel
 
@@ -48,7 +48,11 @@ WORKERS = st.sampled_from(("ada", "bob"))
 QUEUES = st.sampled_from(("default", "mail"))
 SERVED = st.sampled_from(((), ("mail",), ("mail", "default")))
 LIMITS = st.integers(1, 3)
+EXPIRIES_S = st.sampled_from((None, None, 1, 7))
+RESULT_TTLS_US = st.sampled_from((None, 0, 6 * US_PER_S))
 AGES_US = st.sampled_from((0, 10 * US_PER_S))
+SAID = (Outcome.snoozed(0.0), Outcome.snoozed(5.0), Outcome.rejected(ERROR))
+"""What a task says itself of its job."""
 OUTCOMES = st.sampled_from(
     (
         Outcome.succeeded(""),
@@ -57,6 +61,7 @@ OUTCOMES = st.sampled_from(
         Outcome.raised(ERROR, 0.0),
         Outcome.timed_out(ERROR, 5.0),
         Outcome.out_of_memory(ERROR, None),
+        *SAID,
         Outcome.unfit(ERROR),
         Outcome.crashed(ERROR),
         Outcome.interrupted(),
@@ -65,10 +70,19 @@ OUTCOMES = st.sampled_from(
     )
 )
 OPTIONS = st.fixed_dictionaries(
-    {"max_attempts": st.integers(1, 2), "max_crashes": st.integers(0, 2), "priority": st.integers(-1, 1)}
+    {
+        "max_attempts": st.integers(1, 2),
+        "max_crashes": st.integers(0, 2),
+        "priority": st.integers(-1, 1),
+        "expires_s": EXPIRIES_S,
+        "result_ttl_us": RESULT_TTLS_US,
+    }
 )
+UNIQUE_KEYS = st.sampled_from((None, None, "a", "b"))
+KEEPING = st.fixed_dictionaries({"expires_s": EXPIRIES_S, "result_ttl_us": RESULT_TTLS_US})
 
-Runs = MultipleResults[Job]
+Jobs = MultipleResults[Job]
+Runs = Jobs
 
 
 def check_verbs(
@@ -103,32 +117,46 @@ class StoreMachine(RuleBasedStateMachine):
     # Sending
 
     @initialize(target=jobs, options=OPTIONS)
-    def begin(self, options: dict[str, Any]) -> Job:
+    def begin(self, options: dict[str, Any]) -> Jobs:
         """A job to begin with: without one nothing happens."""
         return self._send(self._job(**options))
 
     @rule(target=jobs, options=OPTIONS, queue=QUEUES)
-    def send(self, options: dict[str, Any], queue: str) -> Job:
+    def send(self, options: dict[str, Any], queue: str) -> Jobs:
         return self._send(self._job(queue=queue, **options))
 
-    @rule(target=jobs, options=OPTIONS, delay_s=st.integers(1, 5))
-    def send_for_later(self, options: dict[str, Any], delay_s: int) -> Job:
+    @rule(target=jobs, options=OPTIONS, delay_s=st.integers(1, 5), key=UNIQUE_KEYS)
+    def send_for_later(self, options: dict[str, Any], delay_s: int, key: str | None) -> Jobs:
         run_at_us = self.now_us + delay_s * US_PER_S
-        return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, **options))
+        return self._send(self._job(state=State.SCHEDULED, run_at_us=run_at_us, unique_key=key, **options))
 
-    @rule(target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2))
-    def send_map(self, options: dict[str, Any], parts: int, size: int) -> MultipleResults[Job]:
-        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size)
+    @rule(target=jobs, keys=st.lists(UNIQUE_KEYS, min_size=1, max_size=4))
+    def send_many(self, keys: Sequence[str | None]) -> Jobs:
+        """Some of them may have one key."""
+        return self._send(*(self._job(unique_key=key) for key in keys))
+
+    @rule(
+        target=jobs, options=OPTIONS, parts=st.integers(1, 3), size=st.integers(1, 2), keeping=KEEPING, key=UNIQUE_KEYS
+    )
+    def send_map(
+        self, options: dict[str, Any], parts: int, size: int, keeping: dict[str, Any], key: str | None
+    ) -> Jobs:
+        whole = self._job(kind=Kind.WHOLE, state=State.BLOCKED, size=parts * size, unique_key=key, **keeping)
         of_whole = {"kind": Kind.PART, "group_id": whole.id, "size": size, **options}
-        jobs = [self._job(part=part, **of_whole) for part in range(parts)]
-        self._send(*jobs, whole)
-        return multiple(whole, *jobs)
+        return self._send(whole, *(self._job(part=part, **of_whole) for part in range(parts)))
 
     @rule(one=jobs, other=jobs)
     def cancel(self, one: Job, other: Job) -> None:
         ids = [one.id, other.id]
         expected = self.model.cancel(ids, self.now_us)
         assert self.store.cancel(ids, self.now_us) == expected
+
+    @rule(one=jobs, other=jobs)
+    def redrive(self, one: Job, other: Job) -> None:
+        """Sent once more: also one that never ended, or a whole whose parts have ended in all ways, or are gone."""
+        ids = [one.id, other.id]
+        expected = self.model.redrive(ids, self.now_us)
+        assert self.store.redrive(ids, self.now_us) == expected
 
     # Working
 
@@ -148,6 +176,14 @@ class StoreMachine(RuleBasedStateMachine):
         one, other = self.at_once(lambda: self._claim(worker, limits[0]), lambda: self._claim(worker, limits[1]))
         claimed = sorted([*one, *other], key=lambda job: job.id)
         assert [job.claim for job in claimed] == sorted(expected, key=lambda claim: claim.id)
+        return self._remember(claimed)
+
+    @rule(target=runs, worker=WORKERS)
+    def claim_without_a_name(self, worker: str) -> Runs:
+        """By a worker that does not know yet whether a rescue has forgotten it: then it gets nothing."""
+        expected = self.model.claim(worker, 1, self.now_us, starts=True)
+        claimed = self._claim(worker, 1)
+        assert [job.claim for job in claimed] == expected
         return self._remember(claimed)
 
     @rule(worker=WORKERS, limit=LIMITS)
@@ -178,6 +214,14 @@ class StoreMachine(RuleBasedStateMachine):
         endings = [Ending.of(run, outcome, self.now_us, UNKNOWN_TASK_S) for run, outcome in ends]
         expected = {run.claim for run, outcome in ends if self.model.finish(run, outcome, self.now_us)}
         assert self.store.finish(endings) == expected
+
+    @precondition(lambda self: self.held)
+    @rule(outcome=st.sampled_from(SAID))
+    def end_as_the_task_says(self, outcome: Outcome) -> None:
+        """A run that holds snoozes or rejects its job: a snooze costs no attempt, a rejection is the end."""
+        run = self.held[0]
+        assert self.model.finish(run, outcome, self.now_us)
+        assert self.store.finish([Ending.of(run, outcome, self.now_us, UNKNOWN_TASK_S)]) == {run.claim}
 
     @precondition(lambda self: self.zombies)
     @rule(outcome=OUTCOMES, progress=st.booleans())
@@ -214,9 +258,36 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.rescue(worker, self.now_us)
         assert {rescued.job.id for rescued in self.store.rescue([worker], self.now_us)} == expected
 
+    @rule(target=runs, worker=WORKERS, heir=WORKERS)
+    def rescue_and_claim(self, worker: str, heir: str) -> Runs:
+        """What was taken back runs elsewhere at once, beside the run that it was taken from."""
+        self.rescue(worker)
+        self.every_job_is_as_it_should_be()
+        self._register(heir)
+        self.model.claim(heir, 2, self.now_us, starts=True)
+        return self._remember(self._claim(heir, 2))
+
     @rule()
     def promote(self) -> None:
-        assert self.store.promote(self.now_us) == self.model.promote(self.now_us)
+        assert self.store.promote(self.now_us, 1000) == self.model.promote(self.now_us)
+
+    @rule()
+    def expire(self) -> None:
+        """What has not begun in time fails, whoever waits for it, and whatever it waits for."""
+        assert set(self.store.expire(self.now_us, 1000)) == self.model.expire(self.now_us)
+
+    @rule()
+    def forget_results(self) -> None:
+        """A whole that has not ended needs those of its parts."""
+        assert self.store.forget_results(self.now_us, 1000) == self.model.forget_results(self.now_us)
+
+    @rule(queue=QUEUES)
+    def pause(self, queue: str) -> None:
+        assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
+
+    @rule(queue=QUEUES)
+    def resume(self, queue: str) -> None:
+        assert self.store.resume([queue]) == self.model.resume(queue)
 
     @rule(succeeded_us=AGES_US, failed_us=AGES_US, limit=st.sampled_from((1, 1000)))
     def prune(self, succeeded_us: int, failed_us: int, limit: int) -> None:
@@ -245,6 +316,7 @@ class StoreMachine(RuleBasedStateMachine):
     def every_job_is_as_it_should_be(self) -> None:
         found = {job.id: job for job in self.store.find(Query(limit=1_000_000))}
         assert found.keys() == self.model.rows.keys()
+        check_together(found.values())
         attempts = self.store.attempts(list(found))
         for id_, job in found.items():
             check_alone(job)
@@ -257,6 +329,10 @@ class StoreMachine(RuleBasedStateMachine):
     def counts_cover_every_job(self) -> None:
         rows = self.model.rows.values()
         assert self.store.counts() == Counter((row.sent.queue, row.state) for row in rows)
+
+    @invariant()
+    def paused_queues_are_known(self) -> None:
+        assert self.store.paused_queues() == self.model.paused
 
     @invariant()
     def workers_are_known_and_told_of_cancels(self) -> None:
@@ -283,6 +359,12 @@ class StoreMachine(RuleBasedStateMachine):
         return self.clock.now_us()
 
     @property
+    def held(self) -> list[Job]:
+        """Runs whose claim holds."""
+        claims = {row.claim for row in self.model.rows.values() if row.state is State.RUNNING}
+        return [run for run in self.claimed if run.claim in claims]
+
+    @property
     def zombies(self) -> list[Job]:
         """Runs whose job is run by another now."""
         rows = self.model.rows
@@ -294,14 +376,17 @@ class StoreMachine(RuleBasedStateMachine):
         with ThreadPoolExecutor(len(steps)) as threads:
             return [step.result() for step in [threads.submit(step) for step in steps]]
 
-    def _job(self, **fields: Any) -> Job:
-        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us}
+    def _job(self, *, expires_s: float | None = None, **fields: Any) -> Job:
+        expires_at_us = None if expires_s is None else self.now_us + round(expires_s * US_PER_S)
+        times = {"enqueued_at_us": self.now_us, "run_at_us": self.now_us, "expires_at_us": expires_at_us}
         return make_job(id=f"job-{next(self._numbers):04}", **{**times, **fields})
 
-    def _send(self, *jobs: Job) -> Job:
-        self.model.enqueue(jobs)
-        self.store.enqueue(jobs)
-        return jobs[0]
+    def _send(self, *jobs: Job) -> Jobs:
+        """Gives those of these jobs that are kept."""
+        expected = self.model.enqueue(jobs)
+        stand_ins = self.store.enqueue(jobs)
+        assert {id_: job.id for id_, job in stand_ins.items()} == expected
+        return multiple(*(job for job in jobs if job.id not in stand_ins))
 
     def _claim(self, worker: str, limit: int, *, queues: Sequence[str] = (), starts: bool = True) -> list[Job]:
         return self.store.claim(worker, limit, self.now_us, pool="processes", queues=queues, starts=starts)

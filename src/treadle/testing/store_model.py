@@ -6,6 +6,7 @@ a run is written down a second time, apart from `treadle.job.Ending`: what both 
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from treadle.clock import US_PER_S
 from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
@@ -13,6 +14,8 @@ from treadle.states import NOT_STARTED, State
 
 UNKNOWN_TASK_S = 3600.0
 """How long a job waits here for a worker that knows its task."""
+NOT_COUNTED = (OutcomeKind.UNKNOWN_TASK, OutcomeKind.SNOOZED)
+"""Runs after which a job waits, its attempt refunded."""
 
 
 @dataclass
@@ -23,6 +26,8 @@ class Row:
     state: State
     run_at_us: int
     progress: Progress
+    max_attempts: int
+    expires_at_us: int | None = None
     attempt: int = 0
     crashes: int = 0
     token: int = 0
@@ -32,6 +37,7 @@ class Row:
     is_unwanted: bool = False
     """Somebody has asked to cancel it while it ran."""
     result: str | None = None
+    redriven_at_us: int | None = None
     messages: int = 0
     outcomes: list[OutcomeKind] = field(default_factory=list)
     """How its accepted runs ended."""
@@ -39,6 +45,20 @@ class Row:
     @property
     def claim(self) -> Claim:
         return Claim(self.sent.id, self.token)
+
+    @property
+    def sent_at_us(self) -> int:
+        return self.redriven_at_us or self.sent.enqueued_at_us
+
+    def restart(self, now_us: int) -> None:
+        """Be sent once more, with the attempts that were."""
+        self.state, self.run_at_us, self.redriven_at_us = State.READY, now_us, now_us
+        self.max_attempts = max(self.max_attempts, self.attempt + 1)
+        self.crashes, self.started_at_us, self.finished_at_us = 0, None, None
+        self.is_unwanted, self.progress, self.expires_at_us = False, Progress(), None
+
+    def is_late(self, now_us: int) -> bool:
+        return self.expires_at_us is not None and self.expires_at_us <= now_us
 
     def leave(self, state: State, now_us: int) -> None:
         """Leave the worker, for a state that is not `running`."""
@@ -54,20 +74,49 @@ class StoreModel:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.workers: set[str] = set()
+        self.paused: dict[str, int] = {}
 
-    def enqueue(self, jobs: Iterable[Job]) -> None:
+    def enqueue(self, jobs: Iterable[Job]) -> dict[str, str]:
+        """Which job stands in for each that is not kept; wholes come before their parts."""
+        stand_ins: dict[str, str] = {}
         for job in jobs:
+            late = [row for row in self._all(partial(_is_twin, job)) if row.is_late(job.enqueued_at_us)]
+            self._expire([row for row in late if row.state in NOT_STARTED], job.enqueued_at_us)
+            twins = self._all(partial(_is_twin, job))
+            if twins or job.group_id in stand_ins:
+                stand_ins[job.id] = twins[0].sent.id if twins else stand_ins[job.group_id or ""]
+                continue
             start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
-            self.rows[job.id] = Row(job, job.state, job.run_at_us, start)
+            self.rows[job.id] = Row(job, job.state, job.run_at_us, start, job.max_attempts, job.expires_at_us)
+        return stand_ins
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
         parts = [part for row in wanted if row.state in NOT_STARTED for part in self._parts(row.sent.id)]
-        for row in (*wanted, *parts):
+        self.cancel_open([*wanted, *parts], now_us)
+        self._settle(wanted, now_us)
+        return {row.sent.id for row in wanted}
+
+    def cancel_open(self, rows: Sequence[Row], now_us: int) -> None:
+        for row in rows:
             if row.state in NOT_STARTED:
                 row.leave(State.CANCELLED, now_us)
             row.is_unwanted |= row.state is State.RUNNING
-        self._settle(wanted, now_us)
+
+    def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
+        wanted = self._all(lambda row: row.sent.id in ids and row.sent.group_id is None and _has_gone_wrong(row))
+        for row in wanted[:]:
+            parts = self._parts(row.sent.id)
+            bad = [part for part in parts if _has_gone_wrong(part)]
+            good = [part for part in parts if part.result is not None]
+            if row.sent.kind is Kind.WHOLE and sum(part.sent.size for part in (*bad, *good)) != row.sent.size:
+                wanted.remove(row)
+                continue
+            for each in (row, *bad):
+                each.restart(now_us)
+            if row.sent.kind is Kind.WHOLE:
+                row.progress = Progress(sum(part.sent.size for part in good), row.sent.size)
+                row.state = State.BLOCKED if bad else State.READY
         return {row.sent.id for row in wanted}
 
     def claim(
@@ -79,7 +128,8 @@ class StoreModel:
             )  # fmt: skip
 
         def may_run(row: Row) -> bool:
-            is_served = not queues or row.sent.queue in queues
+            is_served = (not queues or row.sent.queue in queues) and row.sent.queue not in self.paused
+            is_served = is_served and worker_id in self.workers and not row.is_late(now_us)
             return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
 
         claimed = sorted(self._all(may_run), key=urgency)[:limit]
@@ -95,7 +145,8 @@ class StoreModel:
             row.started_at_us = now_us
 
     def report(self, report: Report) -> None:
-        for row in self._held(report.claim):
+        may_tell = (State.RUNNING, State.SUCCEEDED)
+        for row in self._all(lambda row: row.claim == report.claim and row.state in may_tell):
             row.progress = report.progress or row.progress
             row.messages += len(report.messages)
 
@@ -135,6 +186,39 @@ class StoreModel:
             row.state = State.READY
         return len(due)
 
+    def expire(self, now_us: int) -> set[str]:
+        late = self._all(lambda row: row.state in NOT_STARTED and row.is_late(now_us))
+        self._expire(late, now_us)
+        return {row.sent.id for row in late}
+
+    def _expire(self, late: Sequence[Row], now_us: int) -> None:
+        for row in late:
+            row.leave(State.FAILED, now_us)
+        self.cancel_open([part for row in late for part in self._parts(row.sent.id)], now_us)
+        self._settle(late, now_us)
+
+    def forget_results(self, now_us: int) -> int:
+        """A result of None is that of a job whose result was forgotten."""
+
+        def is_old(row: Row) -> bool:
+            ttl_us = row.sent.result_ttl_us
+            is_kept_on = row.result is None or ttl_us is None or row.sent.group_id is not None
+            return not is_kept_on and (row.finished_at_us or 0) + (ttl_us or 0) <= now_us
+
+        old = self._all(is_old)
+        for row in old:
+            for each in (row, *self._parts(row.sent.id)):
+                each.result = None
+        return len(old)
+
+    def pause(self, queue: str, now_us: int) -> set[str]:
+        new = {queue} - self.paused.keys()
+        self.paused = {**dict.fromkeys(new, now_us), **self.paused}
+        return new
+
+    def resume(self, queue: str) -> set[str]:
+        return {queue} if self.paused.pop(queue, None) is not None else set()
+
     def old(self, succeeded_before_us: int, failed_before_us: int) -> dict[str, int]:
         """What may be pruned, and when it ended."""
 
@@ -154,7 +238,7 @@ class StoreModel:
         kind = outcome.kind
         state = _state_after(row, started_at_us, outcome, now_us)
         row.outcomes.append(kind)
-        row.attempt -= state is State.READY or (state, kind) == (State.SCHEDULED, OutcomeKind.UNKNOWN_TASK)
+        row.attempt -= state is State.READY or (state is State.SCHEDULED and kind in NOT_COUNTED)
         row.crashes += kind is OutcomeKind.CRASHED
         if row.is_unwanted and (not state.is_finished or kind in UNANSWERED):
             state = State.CANCELLED
@@ -194,6 +278,16 @@ class StoreModel:
         return [row for row in self.rows.values() if fits(row)]
 
 
+def _is_twin(job: Job, row: Row) -> bool:
+    """Whether the job of this row has the unique key of another."""
+    is_same = job.unique_key is not None and (job.task, job.unique_key) == (row.sent.task, row.sent.unique_key)
+    return is_same and not row.state.is_finished
+
+
+def _has_gone_wrong(row: Row) -> bool:
+    return row.state in (State.FAILED, State.CANCELLED)
+
+
 def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: int) -> State:
     """Where the end of a run leads, for a job that nobody wants to cancel."""
     match outcome.kind:
@@ -202,15 +296,17 @@ def _state_after(row: Row, started_at_us: int | None, outcome: Outcome, now_us: 
         case OutcomeKind.CANCELLED:
             return State.CANCELLED
         case OutcomeKind.RAISED | OutcomeKind.TIMED_OUT | OutcomeKind.OUT_OF_MEMORY:
-            is_tried_again = outcome.retry_after_s is not None and row.attempt < row.sent.max_attempts
+            is_tried_again = outcome.retry_after_s is not None and row.attempt < row.max_attempts
             return State.SCHEDULED if is_tried_again else State.FAILED
+        case OutcomeKind.SNOOZED:
+            return State.SCHEDULED
         case OutcomeKind.CRASHED:
             return State.READY if row.crashes < row.sent.max_crashes else State.FAILED
         case OutcomeKind.INTERRUPTED:
             may_have_run = row.sent.max_crashes == 0 and started_at_us is not None
             return State.FAILED if may_have_run else State.READY
         case OutcomeKind.UNKNOWN_TASK:
-            is_patient = now_us - row.sent.enqueued_at_us < UNKNOWN_TASK_S * US_PER_S
+            is_patient = now_us - row.sent_at_us < UNKNOWN_TASK_S * US_PER_S
             return State.SCHEDULED if is_patient else State.FAILED
         case _:
             return State.FAILED
@@ -220,4 +316,4 @@ def _wait_us(row: Row, outcome: Outcome, now_us: int) -> int:
     if outcome.kind is not OutcomeKind.UNKNOWN_TASK:
         return round((outcome.retry_after_s or 0) * US_PER_S)
     shortest_s, longest_s = REASK_UNKNOWN_TASK_S
-    return min(max(now_us - row.sent.enqueued_at_us, shortest_s * US_PER_S), longest_s * US_PER_S)
+    return min(max(now_us - row.sent_at_us, shortest_s * US_PER_S), longest_s * US_PER_S)

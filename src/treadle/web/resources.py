@@ -40,8 +40,10 @@ def status(job: JobHandle[Any], urls: Urls, if_none_match: str | None, *, debug:
 
 
 def result(job: JobHandle[Any], *, debug: bool = False) -> Answer:
-    """What the function returned: 200; 202 while there is none; 409 with the reason where there will be none."""
+    """What the function returned: 200; 202 while there is none; 409 with the reason where there will be none; 410 later."""
     headers = {"Cache-Control": "private, no-cache"}
+    if job.state is State.SUCCEEDED and job.row.result is None:
+        return problem(410, "The job has succeeded; what it returned was not kept any longer.")
     if job.state is State.SUCCEEDED:
         return _json(200, codec.plain(job.row.result or "null"), headers)
     if job.state.is_finished:

@@ -12,6 +12,7 @@ from typing import Any
 from treadle.clock import Clock
 from treadle.events import Event, JobEnded, LateResultRefused, MessagesDropped
 from treadle.job import Claim, Ending, Job, Outcome, Progress, Report
+from treadle.states import State
 from treadle.store.contract import Store
 
 REPORT_INTERVAL_S = 0.1
@@ -116,7 +117,7 @@ class Committer:
             news, self._news = self._news, _News()
         try:
             with self._store.transaction():
-                accepted = self._write(news)
+                ended = self._write(news)
                 yield
         except BaseException:
             self._take_back(news)
@@ -124,19 +125,34 @@ class Committer:
         self._last_write_s = self._clock.monotonic_s()
         if news.dropped:
             self._announce(MessagesDropped(self._worker_id, news.dropped))
-        self._tell(news.endings, accepted)
+        self._tell(news.endings, ended)
 
-    def _write(self, news: _News) -> set[Claim]:
+    def _write(self, news: _News) -> dict[Claim, Outcome]:
+        """Returns what runs have ended in, for the store."""
         # Reports before endings: they are accepted only while the claim holds.
         if news.progress:
             self._store.report(news.reports(), self._clock.now_us())
-        ended = {ending.job.claim for ending in news.endings}
-        started = [(claim, at_us) for claim, at_us in news.started.items() if claim not in ended]
+        ending = {ending.job.claim for ending in news.endings}
+        started = [(claim, at_us) for claim, at_us in news.started.items() if claim not in ending]
         if started:
             self._store.mark_started(started)
         if news.released:
             self._store.release(news.released, self._clock.now_us())
-        return self._store.finish(news.endings) if news.endings else set()
+        return self._finish(news.endings) if news.endings else {}
+
+    def _finish(self, endings: list[Ending]) -> dict[Claim, Outcome]:
+        accepted = self._store.finish(endings)
+        # The first ending of a claim counts.
+        ended = {ending.job.claim: ending.outcome for ending in reversed(endings) if ending.job.claim in accepted}
+        refused = [ending.job.id for ending in endings if ending.job.claim not in accepted]
+        if refused:
+            # Only a run itself makes its job succeed under its claim: in a transaction of its own, or in one of ours of
+            # which we were not told that it was kept.
+            rows = self._store.jobs(refused).values()
+            ended |= {
+                row.claim: Outcome.succeeded(row.result or "null") for row in rows if row.state is State.SUCCEEDED
+            }
+        return ended
 
     def _take_back(self, news: _News) -> None:
         with self._lock:
@@ -151,9 +167,10 @@ class Committer:
                 news.progress[claim] = progress or news.progress.get(claim)
                 news.messages.setdefault(claim, []).extend(newer.messages.get(claim, ()))
 
-    def _tell(self, endings: list[Ending], accepted: set[Claim]) -> None:
+    def _tell(self, endings: list[Ending], ended: dict[Claim, Outcome]) -> None:
         for ending in endings:
-            if ending.job.claim in accepted:
-                self._announce(JobEnded(ending.job, ending.outcome, self._worker_id))
+            outcome = ended.get(ending.job.claim)
+            if outcome is not None:
+                self._announce(JobEnded(ending.job, outcome, self._worker_id))
             else:
                 self._announce(LateResultRefused(ending.job, self._worker_id))

@@ -18,11 +18,12 @@ import msgspec
 
 from treadle.backoff import BackoffRule
 from treadle.clock import Clock, SystemClock
-from treadle.errors import MemoryLimitExceeded, PayloadError, TaskTimeout, UnknownTask
+from treadle.errors import MemoryLimitExceeded, PayloadError, Reject, Retry, Snooze, TaskTimeout, UnknownTask
 from treadle.job import Attempt, Claim, Failure, Job, Kind, Outcome
 from treadle.pools.contract import report
 from treadle.pools.inline import run_coroutine
 from treadle.task import Context, Options, Registry, Task
+from treadle.worker import completion
 
 MAX_TRACEBACK_CHARACTERS = 32_000
 GATHER = "treadle.gather"
@@ -54,9 +55,16 @@ class Runner:
     """How the jobs of one application are run; the integrations refine what surrounds a call."""
 
     def __init__(
-        self, registry: Registry, *, max_result_bytes: int = 16 * 1024 * 1024, clock: Clock | None = None
+        self,
+        registry: Registry,
+        *,
+        max_result_bytes: int = 16 * 1024 * 1024,
+        clock: Clock | None = None,
+        notify: bool = True,
     ) -> None:
+        """`notify`: whether a run that completes its job tells who listens, on PostgreSQL."""
         self.registry = registry
+        self._notify = notify
         self._max_result_bytes = max_result_bytes
         self._clock = clock or SystemClock()
 
@@ -68,7 +76,7 @@ class Runner:
             self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [self.call(task, context, args, kwargs) for args, kwargs in calls]
-            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+            recording.outcome = self.answer(task, work.job, values)
         return recording.outcome
 
     async def arun(self, work: Work) -> Outcome:
@@ -79,29 +87,37 @@ class Runner:
             self.begins(task, work)
             with self.surroundings(task, work), self.context(task, work) as context:
                 values = [await self.acall(task, context, args, kwargs) for args, kwargs in calls]
-            recording.outcome = Outcome.succeeded(self.encode(task, work.job, values))
+            recording.outcome = self.answer(task, work.job, values)
         return recording.outcome
 
     def outcome_of_limit(self, job: Job, error: TaskTimeout | MemoryLimitExceeded) -> Outcome:
         """The outcome of a run that its pool has killed for passing a limit: an error like one that it raised.
 
-        The back-off rule is asked here, in the worker's process: that of the run is gone.
+        Whether it is tried again, and when, is asked here, in the worker's process: that of the run is gone.
         """
-        retry_after_s = self.retry_after_s(self._backoff_of(job), job, error)
+        retry_after_s = self.retry_after_s(self._options_of(job), job, error)
         make = Outcome.timed_out if isinstance(error, TaskTimeout) else Outcome.out_of_memory
         return make(failure_of(error), retry_after_s)
 
-    def _backoff_of(self, job: Job) -> BackoffRule:
+    def _options_of(self, job: Job) -> Options:
         try:
-            return self.find(job).settings.backoff
+            return self.find(job).settings
         except Exception:
             # Its module may be importable in children only; the row says that attempts are left all the same.
-            return Options().backoff
+            return Options()
 
-    def retry_after_s(self, backoff: BackoffRule, job: Job, error: BaseException) -> float | None:
+    def retry_after_s(self, options: Options, job: Job, error: BaseException) -> float | None:
         """How long to wait before the next attempt; None: there is none."""
-        if job.attempt >= job.max_attempts or not isinstance(error, Exception):
+        has_left = job.attempt < job.max_attempts
+        if not isinstance(error, Retry):
+            return self._backoff_s(options.backoff, job, error) if has_left and options.retries(error) else None
+        reason = reason_of(error)
+        if not has_left:
+            reason.add_note(f"the task asked for another attempt, and none is left: max_attempts is {job.max_attempts}")
             return None
+        return self._backoff_s(options.backoff, job, reason) if error.after_s is None else error.after_s
+
+    def _backoff_s(self, backoff: BackoffRule, job: Job, error: BaseException) -> float | None:
         try:
             answer = backoff(error, job)
             wait_s = math.inf if answer is None else float(answer)
@@ -138,7 +154,14 @@ class Runner:
     @contextmanager
     def context(self, task: Task[Any, Any], work: Work) -> Iterator[Context]:
         """What a function that takes a context is given; what it has not delivered yet goes at the end."""
-        context = Context(work.job, report, self._clock, lambda: work.job.claim in cancelled_here)
+        job = completion.as_started(work.job, self._clock.now_us())
+
+        def complete(connection: Any, value: Any) -> None:
+            completion.refuse_one_of_many(job)
+            result = self.encode(task, job, [value])
+            completion.complete(job, result, connection, self._clock.now_us(), notify=self._notify)
+
+        context = Context(job, report, self._clock, lambda: job.claim in cancelled_here, complete)
         try:
             yield context
         finally:
@@ -157,8 +180,12 @@ class Runner:
             args = (context, *args)
         return task.function(*args, **kwargs)
 
+    def answer(self, task: Task[Any, Any], job: Job, values: list[Any]) -> Outcome:
+        """What the function has answered. Raises PayloadError: the attempt fails, and nothing half is kept."""
+        return completion.completed(job) or Outcome.succeeded(self.encode(task, job, values))
+
     def encode(self, task: Task[Any, Any], job: Job, values: list[Any]) -> str:
-        """Raises PayloadError: the attempt fails, and nothing half is kept."""
+        """The result of a job from what its calls have returned. Raises PayloadError."""
         encoded = [task.encode_result(value, self._max_result_bytes) for value in values]
         return f"[{','.join(encoded)}]" if job.kind is Kind.PART else encoded[0]
 
@@ -185,6 +212,7 @@ class _Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        has_completed = completion.forget(self.work.job)
         if isinstance(error, KeyboardInterrupt):
             return False
         if error is not None:
@@ -195,6 +223,9 @@ class _Recording:
             except Exception:
                 # Who listens must not change how the run has ended.
                 logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
+        if has_completed and error is None:
+            # To the worker what is true unless it was committed, which only the store can tell.
+            self.outcome = self._outcome_of(completion.not_committed(self.work.job))
         return True
 
     def _outcome_of(self, error: BaseException) -> Outcome:
@@ -203,21 +234,31 @@ class _Recording:
                 return Outcome.unknown_task(failure_of(error))
             case _Unfit():
                 return Outcome.unfit(Failure("treadle.errors.PayloadError", str(error)))
+            case Snooze():
+                return Outcome.snoozed(error.after_s)
+            case Reject():
+                return Outcome.rejected(failure_of(error))
             case _:
                 # Asked first: a rule that fails leaves a note on the error.
                 retry_after_s = self._retry_after_s(error)
-                return Outcome.raised(failure_of(error), retry_after_s)
+                return Outcome.raised(failure_of(reason_of(error)), retry_after_s)
 
     def _retry_after_s(self, error: BaseException) -> float | None:
         if self.task is None:
             return None
-        return self.runner.retry_after_s(self.task.settings.backoff, self.work.job, error)
+        return self.runner.retry_after_s(self.task.settings, self.work.job, error)
 
 
 def whole_payload(part_results: Sequence[str]) -> str:
     """The payload of a whole: one argument, the list of all results in order. The JSON is joined unread."""
     inner = [result[1:-1] for result in part_results]
     return f'{{"args":[[{",".join(text for text in inner if text)}]],"kwargs":{{}}}}'
+
+
+def reason_of(error: BaseException) -> BaseException:
+    """What is kept of an error: of a Retry the error that it was raised from, if any."""
+    cause = error.__cause__ if isinstance(error, Retry) else None
+    return error if cause is None else cause
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -12,33 +12,30 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
-from typing import Any
+from concurrent.futures import wait
 
 import msgspec
 
 from treadle.clock import US_PER_S, Clock
-from treadle.errors import MemoryLimitExceeded, PoolBroken, PoolError, StoreError, TaskTimeout, WorkerCrashed
+from treadle.errors import StoreError
 from treadle.events import (
     Event,
-    JobStarted,
-    StuckJobEnded,
     WorkerDraining,
     WorkerQuiet,
     WorkerStarted,
     WorkerStopped,
 )
-from treadle.job import Job, Kind, Outcome
+from treadle.job import Job, Kind
 from treadle.pools import current
 from treadle.settings import Settings
 from treadle.states import State
 from treadle.store.contract import Query, Store, WorkerRow
-from treadle.worker import execution
 from treadle.worker.alive import AliveFolder, HeldLock
 from treadle.worker.committer import Committer
-from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, whole_payload
+from treadle.worker.execution import Runner, Work, whole_payload
+from treadle.worker.flights import Flights
 from treadle.worker.outage import Outage, Pauses
-from treadle.worker.places import Flight, Place, Rate
+from treadle.worker.places import Place, Rate
 from treadle.worker.standing import Standing, duty_of
 from treadle.worker.stuck import StuckWatch
 from treadle.worker.upkeep import Duty, Upkeep
@@ -80,7 +77,6 @@ class Worker:
         """
         self.id = f"{socket.gethostname()[:40]}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._store = store
-        self._runner = runner
         self._settings = settings
         self._make_places = make_places
         self._alive = alive
@@ -102,14 +98,24 @@ class Worker:
         self._outage = Outage(self.id, clock, announce)
         self._pauses = Pauses(lambda: (self._is_quiet, self._is_stopping, self._is_urgent, self._is_leaving))
         self._is_unsure = False
-        self._telling = threading.Lock()
         self._fatal: BaseException | None = None
         self._lock: HeldLock | None = None
         self._upkeep: Upkeep | None = None
         self._wakeup = store.wakeup()
+        self._flights = Flights(
+            self.id, self._places, runner, self._committer, clock, announce,
+            wake=self._wakeup.wake, on_broken=self._stop_for,
+        )  # fmt: skip
 
     def run(self) -> None:
-        """Work until `stop` is called. Raises PoolBroken where child processes cannot be started."""
+        """Work until `stop` is called.
+
+        Raises PoolBroken where child processes cannot be started, and StoreError inside a transaction.
+        """
+        if self._store.is_in_transaction():
+            raise StoreError(
+                "a worker cannot run inside a transaction: nobody would see what it does, and it would wait for itself"
+            )
         current.loop_threads.add(threading.get_ident())
         try:
             self._run()
@@ -146,13 +152,18 @@ class Worker:
         self._is_leaving = True
         self.stop(at_once=True)
 
+    def _stop_for(self, error: BaseException) -> None:
+        """Stop, and raise this at the end: what runs may end, and nothing more could."""
+        self._fatal = error
+        self._is_stopping = True
+
     # The life of a worker
 
     def _begin(self) -> None:
         if self._alive is not None:
             self._lock = self._alive.claim(self.id)
         fds = (self._lock.fd,) if self._lock else ()
-        self._places = {place.name: place for place in self._make_places(fds)}
+        self._places.update({place.name: place for place in self._make_places(fds)})
         row = self._row()
         duties = self._own_duties()
         self._upkeep = Upkeep(
@@ -175,7 +186,7 @@ class Worker:
         return Standing(
             doing="stopping" if self._is_stopping else "quiet" if self._is_quiet else "working",
             slots={place.name: place.slots for place in places},
-            running=self._running,
+            running=len(self._flights),
             stuck=sum(place.stuck for place in places),
         )
 
@@ -214,29 +225,29 @@ class Worker:
             self._give_back_unknown()
         self._claimed += self._exchange()
         self._start_claimed()
-        self._give_back()
+        self._flights.give_back(GIVE_BACK_AFTER_S)
 
     def _keep_quiet(self) -> None:
         """Let what runs go on and claim no more, until somebody stops the worker."""
         if self._is_stopping:
             return
-        self._announce(WorkerQuiet(self.id, self._running))
+        self._announce(WorkerQuiet(self.id, len(self._flights)))
         self._release_waiting()
         while not self._is_stopping:
             self._let_run_on(LOOK_EVERY_S)
 
     def _drain(self) -> None:
         """Wait for what runs, as long as the settings say; then interrupt it."""
-        self._announce(WorkerDraining(self.id, self._running))
+        self._announce(WorkerDraining(self.id, len(self._flights)))
         self._release_waiting()
         deadline_s = self._clock.monotonic_s() + self._drain_s
-        while self._is_flying and not self._is_urgent and (self._must_wait or self._clock.monotonic_s() < deadline_s):
+        while self._flights and not self._is_urgent and (self._must_wait or self._clock.monotonic_s() < deadline_s):
             self._let_run_on(DRAIN_LOOK_EVERY_S)
-        self._interrupt()
+        self._flights.interrupt()
         self._deliver()
 
     def _release_waiting(self) -> None:
-        self._give_back(at_once=True)
+        self._flights.give_back(0)
         while self._claimed:
             self._committer.add_release(self._claimed.popleft())
 
@@ -267,10 +278,7 @@ class Worker:
         if self._is_settled:
             self._leave()
             return
-        for place in self._places.values():
-            for flight in tuple(place.flights.values()):
-                if flight.future is not None:
-                    flight.pool.kill(flight.future)
+        self._flights.kill()
         self._stop_parts()
         if self._lock is not None:
             self._lock.release(remove=False)
@@ -297,9 +305,7 @@ class Worker:
 
     def _give_back_unknown(self) -> None:
         """Release what the store says is ours and we were never told of: a claim's answer was lost on the way."""
-        with self._telling:
-            held = {claim for place in self._places.values() for claim in tuple(place.flights)}
-        held |= {job.claim for job in self._claimed}
+        held = self._flights.claims | {job.claim for job in self._claimed}
         # Whatever else we knew of before has ended, and is written now.
         self._flush()
         running = self._store.find(Query(state=State.RUNNING, limit=EVERY_RUNNING_JOB))
@@ -354,33 +360,7 @@ class Worker:
             # Looked at before it is taken off: if the store fails now, the job is started next time.
             work = self._work_of(self._claimed[0])
             self._claimed.popleft()
-            self._start(work)
-
-    def _start(self, work: Work) -> None:
-        job = work.job
-        place = self._places[job.pool]
-        flight = Flight(job, self._clock.monotonic_s(), place.pool)
-        place.flights[job.claim] = flight
-        flight.future = future = self._call(flight, work)
-        future.add_done_callback(lambda future: self._on_done(place, flight, future))
-
-    def _call(self, flight: Flight, work: Work) -> "Future[Any]":
-        try:
-            return flight.pool.call(
-                self._runner.arun if work.job.pool == "coroutines" else self._runner.run,
-                (work,),
-                **work.job.limits,
-                on_started=lambda: self._on_started(flight),
-                on_progress=lambda value: self._on_report(flight, value),
-            )
-        except (PoolBroken, RuntimeError) as error:
-            refused: Future[Any] = Future()
-            refused.set_exception(error)
-        except ValueError as error:
-            # A limit that the pool cannot keep, as more cores than there are slots: it would not next time, either.
-            refused = Future()
-            refused.set_result(Outcome.unfit(failure_of(error)))
-        return refused
+            self._flights.start(work)
 
     def _work_of(self, job: Job) -> Work:
         """What the run is given beside the row: it cannot look into the store itself."""
@@ -390,93 +370,24 @@ class Worker:
         earlier = self._store.attempts([job.id]).get(job.id, []) if job.token > 1 else []
         return Work(job, tuple(earlier))
 
-    def _give_back(self, *, at_once: bool = False) -> None:
-        """Return the prefetched jobs that no child will have soon."""
-        before_s = self._clock.monotonic_s() - (0 if at_once else GIVE_BACK_AFTER_S)
-        for place in self._places.values():
-            for flight in place.waiting_since(before_s):
-                if flight.future is not None:
-                    flight.pool.cancel_waiting(flight.future)
-
-    def _interrupt(self) -> None:
-        """End what still runs, with its attempt refunded."""
-        for place in self._places.values():
-            for flight in tuple(place.flights.values()):
-                # Whoever takes the flight out of the table tells of its end.
-                if place.flights.pop(flight.job.claim, None) is None or flight.future is None:
-                    continue
-                if self._has_not_begun(place, flight):
-                    self._committer.add_release(flight.row)
-                    continue
-                # A thread cannot be killed: it ends with this process, which is ending now.
-                flight.pool.kill(flight.future)
-                self._committer.add_ending(flight.row, Outcome.interrupted())
-        # Only when the old runs are over may the store offer their jobs again; a killed future is done a little before
-        # its process is.
-        for place in self._places.values():
-            place.shutdown()
-
-    def _has_not_begun(self, place: Place, flight: Flight) -> bool:
-        """Whether it is certain that the function has not run, nor will."""
-        if flight.has_started or flight.future is None:
-            return False
-        if flight.job.max_crashes == 0 and not flight.is_prefetched:
-            # A pool may tell of a start a moment late. Who may run once at most does not run on a guess.
-            return False
-        return flight.pool.cancel_waiting(flight.future)
-
     def _end_cancelled(self) -> None:
         """End the runs that somebody has asked to cancel."""
-        if not self._is_flying:
-            return
-        for claim in self._store.cancel_requests(self.id):
-            for place in self._places.values():
-                flight = place.flights.get(claim)
-                if flight is not None:
-                    self._cancel(place, flight)
-
-    def _cancel(self, place: Place, flight: Flight) -> None:
-        flight.cancel_requested_at_us = flight.cancel_requested_at_us or self._clock.now_us()
-        claim = flight.job.claim
-        if flight.pool.in_process:
-            execution.cancelled_here.add(claim)
-            if claim not in place.flights:
-                execution.cancelled_here.discard(claim)
-        if flight.future is None or flight.is_killed or flight.pool.cancel_waiting(flight.future):
-            return
-        # Before the kill, whose end is told while it goes on: it runs, though its start may not be told yet.
-        flight.is_killed = True
-        # Once: a coroutine that cleans up must not be cancelled again. A thread is asked each time, in vain.
-        flight.is_killed = flight.pool.kill(flight.future)
+        for claim in self._store.cancel_requests(self.id) if self._flights else ():
+            self._flights.cancel(claim)
 
     def _end_void(self) -> None:
-        """End the runs that others have taken back from us: their results are refused, and new runs may begin."""
-        flights = [(place, f) for place in self._places.values() for f in tuple(place.flights.values())]
-        rows = self._store.jobs([flight.job.id for _, flight in flights])
-        for place, flight in flights:
-            row = rows.get(flight.job.id)
-            if row is None or row.state is not State.RUNNING or row.claim != flight.job.claim:
-                self._cancel(place, flight)
-
-    @property
-    def _is_settled(self) -> bool:
-        """Whether nothing is held that the store does not know of."""
-        return not self._is_flying and not self._claimed and self._committer.due_in_s() is None
+        """End the runs that others have taken back from us."""
+        self._flights.cancel_void(self._store.jobs)
 
     @property
     def _must_wait(self) -> bool:
         """Whether something runs that cannot be killed, in a process that will live on: nobody may run it beside."""
-        return self._kind == "embedded" and any(
-            f.pool.in_process for p in self._places.values() for f in tuple(p.flights.values())
-        )
+        return self._kind == "embedded" and self._flights.any_in_process
 
     @property
-    def _running(self) -> int:
-        return sum(len(place.flights) for place in self._places.values())
-
-    @property
-    def _is_flying(self) -> bool:
-        return any(place.flights for place in self._places.values())
+    def _is_settled(self) -> bool:
+        """Whether nothing is held that the store does not know of."""
+        return not self._flights and not self._claimed and self._committer.due_in_s() is None
 
     def _patience_s(self) -> float:
         due_s = self._news_due_in_s
@@ -486,78 +397,3 @@ class Worker:
     def _news_due_in_s(self) -> float | None:
         may_wait = any(place.has_waiting for place in self._places.values())
         return self._committer.due_in_s(may_wait=may_wait)
-
-    # Called by the pools, in their threads
-
-    def _on_started(self, flight: Flight) -> None:
-        if flight.has_started:
-            return
-        flight.thread_id = threading.get_ident()
-        flight.handed_over_s = self._clock.monotonic_s()
-        flight.has_started = True
-        # A claim stamps the start of as many jobs as there are free slots, but one that takes up several may
-        # have to wait for them: until this correction its row says that it runs, and a worker that died then
-        # would have it count a crash that it did not suffer.
-        if flight.is_prefetched or (flight.job.cores or 1) > 1:
-            flight.job = msgspec.structs.replace(flight.job, started_at_us=self._clock.now_us())
-            self._committer.add_started(flight.job, flight.job.started_at_us or 0)
-        self._announce(JobStarted(flight.job, self.id))
-
-    def _on_report(self, flight: Flight, value: Any) -> None:
-        self._committer.add_report(flight.job, value)
-        self._wakeup.wake()
-
-    def _on_done(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
-        if flight.job.claim in place.flights:
-            self._hand_over(place, flight, future)
-        # Only now: until it is out of the table somebody may still put it here.
-        execution.cancelled_here.discard(flight.job.claim)
-
-    def _hand_over(self, place: Place, flight: Flight, future: "Future[Any]") -> None:
-        was_released = future.cancelled() and not (flight.has_started or flight.is_killed)
-        outcome = None if was_released else self._outcome_of(flight.row, future)
-        # At each moment a run is in the table, or the committer knows of its end.
-        with self._telling:
-            if place.flights.pop(flight.job.claim, None) is None:
-                return  # It was interrupted, and nobody waits for its end.
-            is_first = self._tell(flight, outcome)
-        if flight.is_stuck:
-            self._announce(StuckJobEnded(flight.job, self.id, self._clock.monotonic_s() - flight.handed_over_s))
-        if outcome is not None:
-            place.measure(self._clock.monotonic_s() - flight.handed_over_s)
-        if is_first or not place.has_waiting:
-            # The loop knows of the batch otherwise, and will write it in time.
-            self._wakeup.wake()
-
-    def _tell(self, flight: Flight, outcome: Outcome | None) -> bool:
-        if outcome is None:
-            return self._committer.add_release(flight.row)
-        return self._committer.add_ending(flight.row, outcome)
-
-    def _outcome_of(self, job: Job, future: "Future[Any]") -> Outcome:
-        is_wanted = job.cancel_requested_at_us is None
-        error = CancelledError() if future.cancelled() else future.exception()
-        match error:
-            case None:
-                outcome: Outcome = future.result()
-                return outcome if is_wanted or not _was_ended(outcome) else Outcome.cancelled()
-            case PoolBroken():
-                self._fatal = error
-                self._is_stopping = True
-                return Outcome.interrupted()
-            case CancelledError():
-                return Outcome.interrupted() if is_wanted else Outcome.cancelled()
-            case TaskTimeout() | MemoryLimitExceeded():
-                return self._runner.outcome_of_limit(job, error)
-            case WorkerCrashed():
-                return Outcome.crashed(failure_of(error))
-            case BrokenExecutor() if not isinstance(error, PoolError):
-                # An executor of the user's, whose process has died under this run, or under another beside it.
-                return Outcome.crashed(failure_of(error))
-            case _:
-                return Outcome.raised(failure_of(error), None)
-
-
-def _was_ended(outcome: Outcome) -> bool:
-    """Whether a function was ended from outside, in the worker's own process."""
-    return outcome.failure is not None and outcome.failure.error_class == CANCELLED_ERROR

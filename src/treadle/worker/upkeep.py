@@ -11,15 +11,20 @@ import msgspec
 
 from treadle.clock import US_PER_S, Clock
 from treadle.errors import StoreError
-from treadle.events import DutyFailed, Event, JobsRescued, LeaseLost
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, LeaseLost
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.worker.alive import AliveFolder
 from treadle.worker.outage import Outage
 
 PROMOTE_EVERY_S = 0.25
+PROMOTE_AT_ONCE = 1000
 RESCUE_EVERY_S = 0.5
 STORE_UPKEEP_EVERY_S = 1.0
+EXPIRE_EVERY_S = 1.0
+EXPIRE_AT_ONCE = 1000
+FORGET_EVERY_S = 10.0
+FORGET_AT_ONCE = 1000
 PRUNE_EVERY_S = 60.0
 PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
@@ -61,13 +66,16 @@ class Upkeep:
         self._outage = outage or Outage(worker.id, clock, announce)
         self._on_lease_lost = on_lease_lost
         self._told: dict[str, str] = {}
+        self._next_beat_s = clock.monotonic_s() + settings.heartbeat_s
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._duties = (
             Duty("heartbeat", settings.heartbeat_s, self.heartbeat),
             Duty("promote", PROMOTE_EVERY_S, self.promote),
+            Duty("expire", EXPIRE_EVERY_S, self.expire),
             Duty("rescue", RESCUE_EVERY_S, self.rescue),
             Duty("store upkeep", STORE_UPKEEP_EVERY_S, store.upkeep),
+            Duty("forget results", FORGET_EVERY_S, self.forget_results),
             Duty("prune", PRUNE_EVERY_S, self.prune),
             *also,
         )
@@ -114,6 +122,7 @@ class Upkeep:
 
     def heartbeat(self) -> None:
         now_us = self._clock.now_us()
+        self._next_beat_s = self._clock.monotonic_s() + self._settings.heartbeat_s
         lease_until_us = now_us + round(self._settings.lease_s * US_PER_S)
         if not self._store.heartbeat(self._worker.id, now_us, lease_until_us):
             # Somebody took us for dead: our claims are void by now, but we are here.
@@ -123,16 +132,40 @@ class Upkeep:
             self._on_lease_lost()
 
     def promote(self) -> None:
-        self._store.promote(self._clock.now_us())
+        """Make the jobs ready whose time has come, in batches: others must come to write in between."""
+        while self._may_go_on():
+            if self._store.promote(self._clock.now_us(), PROMOTE_AT_ONCE) < PROMOTE_AT_ONCE:
+                break
+
+    def expire(self) -> None:
+        """Fail the jobs that have not begun in time, in batches."""
+        while self._may_go_on():
+            expired = self._store.expire(self._clock.now_us(), EXPIRE_AT_ONCE)
+            if expired:
+                self._announce(JobsExpired(tuple(expired)))
+            if len(expired) < EXPIRE_AT_ONCE:
+                break
 
     def rescue(self) -> None:
         rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)
+
+    def forget_results(self) -> None:
+        """Drop the results that were kept long enough, in batches."""
+        while self._may_go_on():
+            if self._store.forget_results(self._clock.now_us(), FORGET_AT_ONCE) < FORGET_AT_ONCE:
+                break
 
     def prune(self) -> None:
         now_us = self._clock.now_us()
         succeeded_us = now_us - round(self._settings.keep_succeeded_s * US_PER_S)
         failed_us = now_us - round(self._settings.keep_failed_s * US_PER_S)
-        prune_finished(self._store, succeeded_us, failed_us, self._stopped.is_set)
+        prune_finished(self._store, succeeded_us, failed_us, lambda: not self._may_go_on())
+
+    def _may_go_on(self) -> bool:
+        """Asked before each batch of a duty: there may be so many of them that the lease would end meanwhile."""
+        if self._clock.monotonic_s() >= self._next_beat_s:
+            self.heartbeat()
+        return not self._stopped.is_set()
 
 
 def prune_finished(

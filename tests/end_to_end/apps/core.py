@@ -14,3 +14,6 @@ hold_or_tell = app.task(tasks.hold_or_tell)
 compute_for_ever = app.task(tasks.compute_for_ever)
 crash = app.task(max_crashes=2)(tasks.crash)
 hold_gil = app.task(pool="threads")(tasks.hold_gil)
+
+if os.environ.get("SCHEDULED"):
+    app.schedule("* * * * * *", string_length.bind("each second"), name="each second")

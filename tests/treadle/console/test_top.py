@@ -45,6 +45,14 @@ def test_what_runs_is_shown_with_its_progress(app: Treadle, gate: Gate) -> None:
     assert (shown[0], shown[3:]) == (job.id, ["50%", job.task, "half"])
 
 
+def test_a_paused_queue_is_marked(app: Treadle) -> None:
+    """Also where it has no jobs."""
+    app.send_function(apps.string_length, "abc")
+    app.pause("mail")
+    default, mail = Pictures(app).next()[3:5]
+    assert (default.endswith("paused"), mail.split()[0], mail.endswith("  paused")) == (False, "mail", True)
+
+
 def test_rates_are_those_since_the_picture_before(app: Treadle) -> None:
     """Jobs a second that were sent, and that ended."""
     clock = ManualClock()

@@ -13,7 +13,7 @@ from treadle import Treadle
 from treadle.console.verbs import add_verbs
 from treadle.errors import JobNotFound
 from treadle.job import new_id
-from treadle.store.contract import WorkerRow
+from treadle.store.contract import ScheduleRow, WorkerRow
 
 NOW_US = 4_000_000_000_000_000
 """In the year 2096: a lease of then holds today."""
@@ -119,6 +119,14 @@ def test_a_job_is_shown_with_all_that_is_known(app: Treadle) -> None:
     assert '"args":["no such user"]' in "\n".join(run(app, "job", failed.id, "--payload")[1])
 
 
+def test_a_job_whose_result_is_gone_is_shown_so(app: Treadle) -> None:
+    """It has succeeded all the same."""
+    job = app.send_function(apps.string_length.options(result_ttl_s=60), "abc")
+    app.run_pending()
+    app.store.forget_results(2**62, 9)
+    assert "result        gone: it was not kept any longer" in run(app, "job", job.id)[1]
+
+
 def test_a_job_that_is_not_there_is_an_error(app: Treadle) -> None:
     """Of ours, so that each command says it in one line."""
     with pytest.raises(JobNotFound):
@@ -135,6 +143,40 @@ def test_jobs_are_cancelled(app: Treadle) -> None:
     lines = [f"{waiting.id} is cancelled", f"{ended.id} has ended already: cancelled"]
     assert run(app, "cancel", waiting.id, ended.id) == (0, lines)
     assert run(app, "cancel", "nobody") == (1, ["there is no job 'nobody'"])
+
+
+def test_jobs_are_retried(app: Treadle) -> None:
+    """A line for each; the status tells whether all could be."""
+    job, other = app.send_function(apps.total, [1]), app.send_function(apps.total, [2])
+    job.cancel()
+    assert run(app, "retry", job.id) == (0, [f"{job.id} is ready"])
+    status, lines = run(app, "retry", other.id, "nobody")
+    assert (status, len(lines)) == (1, 2)
+    assert "it is ready, and only a job that failed or was cancelled can be" in lines[0]
+
+
+def test_jobs_are_retried_by_state_and_task(app: Treadle) -> None:
+    """The newest, as many as are wanted; of a map the whole."""
+    jobs = [app.send_function(apps.total, [1]) for _ in range(3)]
+    whole = app.send_map(apps.upper, ["a", "b"], parts=2)
+    for job in (*jobs, whole):
+        job.cancel()
+    lines = [f"{job.id} is ready" for job in jobs[1:]]
+    assert run(app, "retry", "--state", "cancelled", "--task", "tests.apps.total", "--limit", "2") == (0, lines)
+    assert run(app, "retry", "--state", "cancelled")[1] == [f"{jobs[0].id} is ready", f"{whole.id} is blocked"]
+    assert run(app, "retry", "--state", "cancelled") == (0, ["no job fits"])
+    assert run(app, "retry") == run(app, "retry", whole.id, "--state", "failed") == (2, ["give ids, or --state"])
+
+
+def test_queues_are_paused_and_resumed(app: Treadle) -> None:
+    """A line for each; `status` marks them, also one without jobs."""
+    app.send_function(apps.total.options(queue="mail"), [1])
+    said = "is paused: its jobs wait until `resume`, and what runs goes on"
+    assert run(app, "pause", "mail", "empty") == (0, [f"mail {said}", f"empty {said}"])
+    assert run(app, "status")[1][1:] == ["queue   empty  paused", "queue   mail  paused  ready 1"]
+    assert json.loads(run(app, "status", "--json")[1][0])["paused"] == ["empty", "mail"]
+    assert run(app, "resume", "mail", "other") == (0, ["mail is resumed", "other was not paused"])
+    assert list(app.paused()) == ["empty"]
 
 
 def test_finished_jobs_are_deleted(app: Treadle) -> None:
@@ -156,6 +198,7 @@ def test_finished_jobs_are_deleted(app: Treadle) -> None:
         ["jobs", "--label", "acme"],
         ["jobs", "--state", "done"],
         ["cancel"],
+        ["pause"],
     ],
     ids=" ".join,
 )
@@ -164,3 +207,41 @@ def test_wrong_words_are_answered_with_the_usage(app: Treadle, words: list[str])
     with pytest.raises(SystemExit) as caught:
         run(app, *words)
     assert caught.value.code == 2
+
+
+# Schedules
+
+
+def test_status_tells_the_schedules(app: Treadle) -> None:
+    """When each comes next and was last sent, and which of them the code declares no longer."""
+    app.schedule("0 3 * * *", apps.by_name, timezone="Asia/Tokyo", name="nightly")
+    row = {"cron": "0 3 * * *", "task": "tests.by_name", "seen_at_us": NOW_US}
+    app.store.keep_schedules([
+        ScheduleRow(name="nightly", timezone="Asia/Tokyo", **row), ScheduleRow(name="old", timezone="UTC", **row)
+    ])  # fmt: skip
+    app.store.move_schedule("nightly", NOW_US, NOW_US + 60_000_000, "some-job")
+    day = "2096-10"
+    assert run(app, "status")[1][1:] == [
+        f"schedule  nightly  0 3 * * *  Asia/Tokyo  next {day}-03T03:00:00+09:00  last {day}-02T16:07:40+09:00 as some-job",
+        "schedule  old  0 3 * * *  UTC  the code declares it no longer",
+    ]
+    shown = json.loads(run(app, "status", "--json")[1][0])["schedules"]
+    assert [(each["name"], each["last_job_id"], each["next_at"] is None) for each in shown] == [
+        ("nightly", "some-job", False), ("old", None, True),
+    ]  # fmt: skip
+
+
+def test_status_tells_a_schedule_that_no_worker_has_seen(app: Treadle) -> None:
+    """It begins with the next one."""
+    app.schedule("0 3 * * *", apps.by_name, name="nightly")
+    assert "03:00:00+00:00" in run(app, "status")[1][1]
+
+
+def test_prune_forgets_the_schedules_that_are_no_longer_declared(app: Treadle) -> None:
+    """Where it is asked to; those of the code stay."""
+    app.schedule("0 3 * * *", apps.by_name, name="nightly")
+    row = {"cron": "0 3 * * *", "timezone": "UTC", "task": "tests.by_name", "seen_at_us": NOW_US}
+    app.store.keep_schedules([ScheduleRow(name="nightly", **row), ScheduleRow(name="old", **row)])
+    assert run(app, "prune")[1] == ["0 jobs deleted"]
+    assert run(app, "prune", "--schedules")[1] == ["0 jobs deleted", "1 schedules forgotten"]
+    assert [row.name for row in app.store.schedules()] == ["nightly"]

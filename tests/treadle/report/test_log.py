@@ -59,6 +59,22 @@ LINES = [
         "INFO",
         "job 7 (reports.monthly) raised on attempt 2 of 3, and is tried again in 1.0 s: ValueError: bad",
     ),
+    (facts.JobEnded(JOB, Outcome.snoozed(60), "w"), "DEBUG", "job 7 (reports.monthly) snoozes for 60.0 s"),
+    (
+        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.snoozed(60), "w"),
+        "INFO",
+        "job 7 (reports.monthly) was cancelled while it ran",
+    ),
+    (
+        facts.JobEnded(RETRIED, Outcome.rejected(ERROR), "w"),
+        "WARNING",
+        "job 7 (reports.monthly) was rejected on attempt 2: bad",
+    ),
+    (
+        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.rejected(ERROR), "w"),
+        "WARNING",
+        "job 7 (reports.monthly) was rejected on attempt 2: bad",
+    ),
     (facts.JobEnded(JOB, Outcome.cancelled(), "w"), "INFO", "job 7 (reports.monthly) was cancelled while it ran"),
     (
         facts.JobEnded(msgspec.structs.replace(RETRIED, cancel_requested_at_us=1), Outcome.raised(ERROR, 1), "w"),
@@ -71,11 +87,23 @@ LINES = [
         "job 7 waits: no task is named 'a' here",
     ),
     (
+        facts.NobodyServes("mail"),
+        "WARNING",
+        "no live worker serves the queue 'mail', so what is sent there waits: start one, as with `treadle worker run`",
+    ),
+    (
         facts.LateResultRefused(JOB, "w"),
         "WARNING",
         "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
     ),
     (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
+    (facts.JobsExpired(("7", "8")), "WARNING", "2 jobs have failed, which had not begun in time: 7, 8"),
+    (
+        facts.QueuePaused("mail"),
+        "WARNING",
+        "queue mail is paused: its jobs wait until it is resumed, and what runs goes on",
+    ),
+    (facts.QueueResumed("mail"), "INFO", "queue mail is resumed"),
     (facts.WorkerStarted("w", "process", {"processes": 2}), "INFO", "worker w (process) takes jobs: 2 processes"),
     (facts.WorkerDraining("w", 3), "INFO", "worker w takes no more jobs and waits for 3"),
     (
@@ -179,3 +207,11 @@ def test_lines_may_be_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert about.items() <= ended.items()
     assert (away["level"], away["error"]) == ("ERROR", "locked")
     assert "ZeroDivisionError: by zero" in raised["traceback"]
+
+
+def test_a_line_names_a_few_of_many(caplog: pytest.LogCaptureFixture) -> None:
+    """A thousand ids are no line for a person."""
+    events = Events()
+    log_events(events)
+    events.announce(facts.JobsExpired(tuple(map(str, range(1000)))))
+    assert caplog.messages == ["1000 jobs have failed, which had not begun in time: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]

@@ -14,13 +14,14 @@ CREATE TABLE treadle_attempt (
 
 CREATE TABLE treadle_job (
     id TEXT PRIMARY KEY NOT NULL CHECK (length(id) BETWEEN 1 AND 63),
-    kind TEXT NOT NULL CHECK (kind IN ('call', 'part', 'whole')),
+    kind TEXT NOT NULL CHECK (kind = 'call' OR kind = 'part' OR kind = 'whole'),
     task TEXT NOT NULL,
     queue TEXT NOT NULL,
     pool TEXT NOT NULL,
     priority INTEGER NOT NULL CHECK (priority BETWEEN -100 AND 100),
     state TEXT NOT NULL
-        CHECK (state IN ('blocked', 'scheduled', 'ready', 'running', 'succeeded', 'failed', 'cancelled')),
+        CHECK (state = 'ready' OR state = 'running' OR state = 'succeeded' OR state = 'scheduled' OR state = 'blocked'
+               OR state = 'failed' OR state = 'cancelled'),
     run_at INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
     max_attempts INTEGER NOT NULL,
@@ -40,8 +41,8 @@ CREATE TABLE treadle_job (
     payload TEXT NOT NULL,
     result TEXT,
     failure TEXT,
-    version INTEGER NOT NULL, timeout_s REAL, memory_mb REAL, cores INTEGER, cancel_requested_at INTEGER,
-    CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    version INTEGER NOT NULL, timeout_s REAL, memory_mb REAL, cores INTEGER, cancel_requested_at INTEGER, unique_key TEXT, concurrency_key TEXT, expires_at INTEGER, result_ttl INTEGER, redriven_at INTEGER,
+    CHECK ((state = 'succeeded' OR state = 'failed' OR state = 'cancelled') = (finished_at IS NOT NULL)),
     CHECK ((state = 'running') = (worker_id IS NOT NULL)),
     CHECK (state <> 'running' OR token > 0),
     CHECK (state = 'succeeded' OR result IS NULL)
@@ -60,12 +61,26 @@ CREATE TABLE treadle_meta (
     value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE treadle_paused_queue (
+    name TEXT PRIMARY KEY NOT NULL,
+    paused_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE treadle_progress (
     job_id TEXT PRIMARY KEY NOT NULL REFERENCES treadle_job (id) ON DELETE CASCADE,
     done REAL NOT NULL,
     total REAL,
     message TEXT NOT NULL,
     version INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE treadle_schedule (
+    name TEXT PRIMARY KEY NOT NULL,
+    cron TEXT NOT NULL,
+    timezone TEXT NOT NULL,
+    task TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    last_job_id TEXT
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE treadle_worker (
@@ -79,6 +94,11 @@ CREATE TABLE treadle_worker (
     lease_until INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE UNIQUE INDEX treadle_job_exclusive ON treadle_job (concurrency_key)
+    WHERE concurrency_key IS NOT NULL AND state = 'running';
+
+CREATE INDEX treadle_job_expiring ON treadle_job (expires_at) WHERE expires_at IS NOT NULL AND finished_at IS NULL;
+
 CREATE INDEX treadle_job_finished ON treadle_job (finished_at) WHERE finished_at IS NOT NULL;
 
 CREATE INDEX treadle_job_group ON treadle_job (group_id, part) WHERE group_id IS NOT NULL;
@@ -89,9 +109,18 @@ CREATE INDEX treadle_job_ready ON treadle_job (pool, priority DESC, run_at, id) 
 
 CREATE INDEX treadle_job_ready_in_queue ON treadle_job (queue, pool, priority DESC, run_at, id) WHERE state = 'ready';
 
+CREATE INDEX treadle_job_ready_with_key ON treadle_job (pool, concurrency_key, priority DESC, run_at, id)
+    WHERE concurrency_key IS NOT NULL AND state = 'ready';
+
+CREATE INDEX treadle_job_result_expiring ON treadle_job (finished_at + result_ttl)
+    WHERE result_ttl IS NOT NULL AND result IS NOT NULL;
+
 CREATE INDEX treadle_job_running ON treadle_job (worker_id) WHERE state = 'running';
 
 CREATE INDEX treadle_job_scheduled ON treadle_job (run_at) WHERE state = 'scheduled';
 
 CREATE INDEX treadle_job_to_cancel ON treadle_job (worker_id) WHERE state = 'running' AND cancel_requested_at IS NOT NULL;
+
+CREATE UNIQUE INDEX treadle_job_unique ON treadle_job (task, unique_key)
+    WHERE unique_key IS NOT NULL AND finished_at IS NULL;
 

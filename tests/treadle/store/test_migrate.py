@@ -13,10 +13,12 @@ GOLDEN = """
 treadle_attempt: job_id token number worker_id started_at ended_at outcome error_class error_message error_traceback
 treadle_job: id kind task queue pool priority state run_at attempt max_attempts crashes max_crashes token worker_id \
 enqueued_at started_at finished_at group_id part size alias labels headers payload result failure version \
-timeout_s memory_mb cores cancel_requested_at
+timeout_s memory_mb cores cancel_requested_at unique_key concurrency_key expires_at result_ttl redriven_at
 treadle_message: job_id number sent_at body
 treadle_meta: name value
+treadle_paused_queue: name paused_at
 treadle_progress: job_id done total message version
+treadle_schedule: name cron timezone task seen_at last_job_id
 treadle_worker: id host pid kind queues started_at last_seen_at lease_until
 """
 

@@ -4,7 +4,7 @@ import contextlib
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import pytest
 from tests import apps
 from tests.helpers import PATIENCE_S, eventually, jobs_app, python, working
 
-from treadle.errors import StoreError, StoreUnavailable
-from treadle.job import Failure, Outcome, Progress, Report
+from treadle.errors import StoreError, StoreLocked, StoreUnavailable
+from treadle.job import Failure, Job, Kind, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
-from treadle.store.postgres import PostgresStore
+from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
 from treadle.store.postgres_address import parse
+from treadle.store.postgres_server import Session
 from treadle.testing.store_contract import (
     NOW_US,
     StoreContract,
@@ -92,6 +93,7 @@ def raw(store: PostgresStore, postgres_url: str) -> Iterator["psycopg.Connection
         "UPDATE treadle_job SET id = '' WHERE state = 'ready'",
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
+        "UPDATE treadle_job SET unique_key = 'k'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(
@@ -203,6 +205,104 @@ def test_a_whole_is_cancelled_while_its_parts_end(store: PostgresStore, postgres
     assert len(store.cancel_requests("worker")) == 1
 
 
+def test_what_is_sent_once_more_while_old_jobs_are_pruned_stays_whole(store: PostgresStore, postgres_url: str) -> None:
+    """A part that had succeeded is kept, although its whole had ended when the pruning looked."""
+    whole, _ = StoreContract()._group(store, 2)
+    good, bad = claim(store, 2)
+    finish(store, good, Outcome.succeeded("[1]"))
+    finish(store, bad, Outcome.raised(Failure("E", "no"), None))
+    pruned: list[int] = []
+    with _other(postgres_url) as other:
+        with store.transaction():
+            assert store.redrive([whole.id], NOW_US) == {whole.id}
+            thread = _started(lambda: pruned.append(other.prune(NOW_US + 1, NOW_US + 1, 9)))
+            eventually(lambda: not thread.is_alive() or _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert pruned == [0]
+    assert len(store.part_results([whole.id])[whole.id]) == 1
+
+
+def test_a_key_that_is_taken_while_a_job_is_sent_once_more_is_seen(store: PostgresStore, postgres_url: str) -> None:
+    """Who sends another meanwhile wins; the caller's transaction goes on."""
+    old, new, more = make_job(unique_key="k"), make_job(unique_key="k"), make_job()
+    store.enqueue([old])
+    store.cancel([old.id], NOW_US)
+    sent: list[object] = []
+
+    def redrive(other: PostgresStore) -> None:
+        with other.transaction():
+            sent.append(other.redrive([old.id], NOW_US))
+            other.enqueue([more])
+
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.enqueue([new])
+            thread = _started(lambda: redrive(other))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+    assert store.job(more.id) is not None
+
+
+def test_keys_that_are_taken_one_after_the_other_while_jobs_are_sent_once_more_are_seen(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """However often somebody is quicker."""
+    old = [make_job(id=f"job-{key}", unique_key=key) for key in "ab"]
+    store.enqueue(old)
+    store.cancel([job.id for job in old], NOW_US)
+    sent: list[object] = []
+    with _other(postgres_url) as second, _other(postgres_url) as third:
+        with second.transaction():
+            second.enqueue([make_job(unique_key="b")])
+            with store.transaction():
+                store.enqueue([make_job(unique_key="a")])
+                thread = _started(lambda: sent.append(third.redrive([job.id for job in old], NOW_US)))
+                eventually(lambda: _waits_for_a_lock(postgres_url))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert sent == [set()]
+
+
+def test_the_parts_of_a_whole_that_is_sent_once_more_while_it_is_cancelled_are_cancelled_too(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Whoever comes first: a cancelled whole leaves no part that runs for nothing."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED)
+    part, held = make_job(kind=Kind.PART, group_id=whole.id), make_job()
+    store.enqueue([part, whole, held])
+    store.cancel([whole.id], NOW_US)
+    with _other(postgres_url) as other:
+        with store.transaction():
+            store.cancel([held.id], NOW_US)
+            # It has seen no open part of the whole when it waits for the other job.
+            thread = _started(lambda: other.cancel([held.id, whole.id], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            with _other(postgres_url) as third:
+                assert third.redrive([whole.id], NOW_US) == {whole.id}
+        thread.join(PATIENCE_S)
+    assert {row.state for row in store.jobs([whole.id, part.id]).values()} == {State.CANCELLED}
+
+
+def test_who_waits_for_the_parts_of_an_expired_whole_holds_no_other_job(
+    store: PostgresStore, postgres_url: str
+) -> None:
+    """Else who holds such a part, and waits for the other job, would wait for ever."""
+    whole = make_job(kind=Kind.WHOLE, state=State.BLOCKED, expires_at_us=NOW_US)
+    part, late = make_job(kind=Kind.PART, group_id=whole.id), make_job(expires_at_us=NOW_US)
+    store.enqueue([part, whole, late])
+    with _other(postgres_url) as other, psycopg.connect(postgres_url) as raw:
+        with store.transaction():
+            store.cancel([part.id], NOW_US)
+            thread = _started(lambda: other.expire(NOW_US, 9))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            free = raw.execute("SELECT id FROM treadle_job WHERE id = %s FOR UPDATE SKIP LOCKED", [late.id]).fetchall()
+            raw.rollback()
+        thread.join(PATIENCE_S)
+    assert free == [(late.id,)]
+    assert read(store, late).state is State.FAILED
+
+
 def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url: str) -> None:
     """The second one waits for the first, and finds nothing."""
     store.register(make_worker("worker"))
@@ -217,6 +317,85 @@ def test_two_rescuers_at_once_count_one_crash(store: PostgresStore, postgres_url
         thread.join(PATIENCE_S)
     assert found_by_other == [[]]
     assert read(store, job).crashes == 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False], ids=["commit", "rollback"])
+def test_a_key_that_somebody_just_takes_is_waited_for(store: PostgresStore, postgres_url: str, is_kept: bool) -> None:
+    """Whoever commits first has it; the other one gets that job, or, after a rollback, its own."""
+    first, second = make_job(unique_key="k"), make_job(unique_key="k")
+    stand_ins: dict[str, Job] = {}
+    with _other(postgres_url) as other:
+        with contextlib.suppress(KeyError), store.transaction():
+            store.enqueue([first])
+            thread = _started(lambda: stand_ins.update(other.enqueue([second])))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+            if not is_kept:
+                raise KeyError
+        thread.join(PATIENCE_S)
+    assert {id_: job.id for id_, job in stand_ins.items()} == ({second.id: first.id} if is_kept else {})
+    assert found(store) == [first.id if is_kept else second.id]
+
+
+class Hindered(PostgresStore):
+    """Who has a key ends each time before it is looked for, and another may take the key after that."""
+
+    end: Callable[[], object]
+    take: Callable[[], object] = staticmethod(lambda: None)
+
+    def _twins(self, session: Session, jobs: Sequence[Job]) -> Any:
+        self.end()
+        twins = super()._twins(session, jobs)
+        self.take()
+        return twins
+
+
+@pytest.fixture
+def hindered(store: PostgresStore, postgres_url: str) -> Iterator[Hindered]:
+    """Another opening of a store that has a job with the key `k`."""
+    store.enqueue([make_job(unique_key="k")])
+    hindered = Hindered(parse(postgres_url))
+    hindered.end = lambda: store.cancel(found(store, state=State.READY), NOW_US)
+    yield hindered
+    hindered.close()
+
+
+def test_a_key_that_is_freed_meanwhile_is_tried_again(store: PostgresStore, hindered: Hindered) -> None:
+    """Between the insertion that the key hindered and the look for who has it: the new job is kept."""
+    new = make_job(unique_key="k")
+    assert hindered.enqueue([new]) == {}
+    assert found(store, state=State.READY) == [new.id]
+
+
+def test_a_key_that_is_taken_and_freed_all_the_time_is_told(store: PostgresStore, hindered: Hindered) -> None:
+    """There is an end to the tries, and nothing is kept."""
+    new = make_job(unique_key="k")
+    hindered.take = lambda: store.enqueue([make_job(unique_key="k")])
+    with pytest.raises(StoreLocked, match="jobs with the unique key 'k' begin and end all the time: try again"):
+        hindered.enqueue([make_job(), new])
+    assert store.job(new.id) is None
+    assert len(found(store, limit=1000)) == TRIES * TRIES_FOR_KEYS + 1
+
+
+def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:
+    """A worker that is taken for dead while it claims: the claim is taken back with the rest, and not forgotten."""
+    store.register(make_worker("worker"))
+    store.enqueue([make_job()])
+    with _other(postgres_url) as other:
+        with store.transaction():
+            (job,) = claim(store, 1)
+            thread = _started(lambda: other.rescue(["worker"], NOW_US))
+            eventually(lambda: _waits_for_a_lock(postgres_url))
+        thread.join(PATIENCE_S)
+    assert (read(store, job).state, read(store, job).crashes, store.workers()) == (State.READY, 1, [])
+
+
+def test_a_claim_does_not_wait_for_a_rescue(store: PostgresStore, postgres_url: str) -> None:
+    """A worker that is just being rescued gets nothing, at once."""
+    store.register(make_worker("worker"))
+    store.enqueue([make_job()])
+    with _other(postgres_url) as other, other.transaction():
+        other.rescue(["worker"], NOW_US)
+        assert store.claim("worker", 1, NOW_US, pool="processes", starts=True) == []
 
 
 @contextlib.contextmanager

@@ -18,20 +18,24 @@ from treadle.testing.store_contract import make_job
 STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
-LISTS = {"ids": ["a", "b"], "worker_ids": ["a"]}
-JSON = dict.fromkeys(["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes"], "[]")
+LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"]}
+JSON = dict.fromkeys(
+    ["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules", "keys"], "[]"
+)
 VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
-    "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
+    "of_task": "t", "unique_key": "k", "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
+    "seen_at": 1, "to": 2, "job_id": None,
 }  # fmt: skip
 
 FILL = """
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, token,
-    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload)
+    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, unique_key)
 SELECT state || n, 'part', 't', 'queue ' || n %% 5, 'processes', 0, state, n, 1, 3, 1, CASE state WHEN 'running' THEN 'w' || n END,
-    n, n, CASE state WHEN 'succeeded' THEN n END, 'g' || n / 10, n %% 10, 1, 'default', '{}'::jsonb, '{}', '{}'
+    n, n, CASE state WHEN 'succeeded' THEN n END, 'g' || n / 10, n %% 10, 1, 'default', '{}'::jsonb, '{}', '{}',
+    CASE n %% 3 WHEN 0 THEN state || n END
 FROM unnest(ARRAY['succeeded', 'ready', 'running', 'scheduled']) AS state,
      generate_series(1, CASE state WHEN 'succeeded' THEN %(finished)s ELSE %(live)s END) AS n
 """
@@ -91,23 +95,35 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("claim", "treadle_job_ready"),
         ("claim_in_queue", "treadle_job_ready_in_queue"),
         ("is_work_ready", "treadle_job_ready"),
+        ("get_shares", "treadle_job_ready_in_queue"),
         ("promote", "treadle_job_scheduled"),
         ("is_promotion_due", "treadle_job_scheduled"),
         ("lock_running_of", "treadle_job_running"),
         ("deregister_workers", "treadle_job_running"),
         ("get_complete_wholes", "treadle_job_group_open"),
         ("get_bad_parts", "treadle_job_group"),
+        ("measure_items", "treadle_job_group"),
         ("get_part_results", "treadle_job_group"),
         ("get_family", "treadle_job_group_open"),
         ("get_cancel_requests", "treadle_job_to_cancel"),
-        ("prune", "treadle_job_finished"),
+        ("get_unique", "treadle_job_unique"),
+        ("insert_unique_jobs", "treadle_job_unique"),
+        ("is_any_result_old", "treadle_job_result_expiring"),
+        ("forget_results", "treadle_job_result_expiring"),
+        ("forget_part_results", "treadle_job_group"),
+        ("is_any_expired", "treadle_job_expiring"),
+        ("get_expired", "treadle_job_expiring"),
+        ("redrive", "treadle_job_group"),
+        ("redrive", "treadle_job_unique"),
+        ("lock_parts", "treadle_job_group"),
+        ("get_old", "treadle_job_finished"),
     ],
 )
 def test_a_hot_statement_uses_its_partial_index(
     connection: "psycopg.Connection[tuple[Any, ...]]", name: str, index: str
 ) -> None:
     """So it costs what the backlog costs, whatever is kept of finished jobs."""
-    assert re.search(rf"(using|on) {index}\b", plan(connection, name)), plan(connection, name)
+    assert re.search(rf"(using|on|Conflict Arbiter Indexes:) {index}\b", plan(connection, name)), plan(connection, name)
 
 
 @pytest.mark.parametrize("name", ["claim", "claim_in_queue"])
@@ -121,7 +137,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 
 @pytest.mark.parametrize("name", [
-    "finish", "release", "mark_started", "lock_claims", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes",
+    "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "expire", "lock_to_prune", "prune",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

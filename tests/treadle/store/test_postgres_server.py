@@ -1,5 +1,6 @@
 """One PostgreSQL database: its connections, its transactions, and the errors it can give."""
 
+import select
 import threading
 import traceback
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.helpers import PATIENCE_S, python
+from tests.helpers import PATIENCE_S, eventually, python
 
 from treadle.errors import (
     SchemaMissing,
@@ -54,6 +55,23 @@ def test_an_error_rolls_back(server: PostgresServer) -> None:
         session.run("INSERT INTO treadle_meta VALUES ('a', 'b')")
         raise KeyboardInterrupt
     assert server.run("SELECT value FROM treadle_meta WHERE name = 'a'") == []
+
+
+def test_a_short_time_for_an_answer_ends_no_transaction_that_works(postgres_url: str) -> None:
+    """The server would end what is idle between two statements for a millisecond."""
+    server = PostgresServer(parse(postgres_url), answer_timeout_s=0.0001)
+    with server.transaction() as session:
+        assert session.run("SHOW idle_in_transaction_session_timeout") == [("1s",)]
+    server.close()
+
+
+def test_a_transaction_that_was_idle_for_too_long_is_told_as_that(server: PostgresServer) -> None:
+    """Nothing of it is kept, and the next one has a new connection."""
+    with pytest.raises(StoreUnavailable, match=r"nothing of this transaction was kept.*postgres_answer_timeout_s"):
+        with server.transaction() as session:
+            session.run("SET LOCAL idle_in_transaction_session_timeout = 1")
+            assert eventually(lambda: select.select([session.connection], [], [], 0)[0])
+    assert server.run("SELECT 1") == [(1,)]
 
 
 def test_transactions_are_read_committed(server: PostgresServer, postgres_url: str) -> None:

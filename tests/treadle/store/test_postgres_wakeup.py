@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
+from tests import postgres
 from tests.helpers import PATIENCE_S, eventually, open_files, python
+from tests.proxy import Proxy
 
+from treadle.store import postgres_wakeup
 from treadle.store.postgres import PostgresStore
 from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import NOTIFY_EVERY_S
@@ -54,7 +57,7 @@ def test_what_changes_a_job_is_told(store: PostgresStore, verb: str) -> None:
     verbs: dict[str, Callable[[], object]] = {
         "enqueue one": lambda: store.enqueue([make_job()]),
         "enqueue many": lambda: store.enqueue([make_job() for _ in range(600)]),
-        "promote": lambda: store.promote(2**60),
+        "promote": lambda: store.promote(2**60, 9),
         "finish in a transaction": lambda: _cancel_in_transaction(store),
     }
     with Patient(store) as wakeup:
@@ -153,6 +156,30 @@ def test_a_lost_connection_is_made_anew(store: PostgresStore, postgres_url: str)
         assert wakeup.wait(PATIENCE_S / 2)
 
 
+def test_a_connection_that_is_silent_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy hangs: nothing comes by that connection any more, and nothing says so."""
+    monkeypatch.setattr(postgres_wakeup, "ASK_EVERY_S", 0.1)
+    with postgres.a_server() as own, Proxy(own.folder / ".s.PGSQL.5432") as proxy:
+        address = parse(f"postgresql://treadle@127.0.0.1:{proxy.port}/postgres?sslmode=disable")
+        store = PostgresStore(address, answer_timeout_s=0.3)
+        store.prepare()
+        with Patient(store) as wakeup:
+            proxy.hang()
+            assert wakeup.wait(PATIENCE_S / 2)
+        store.close()
+
+
+def test_a_server_that_answers_is_listened_to_on_one_connection(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be asked wakes nobody, and what is told meanwhile is heard."""
+    monkeypatch.setattr(postgres_wakeup, "ASK_EVERY_S", 0.001)
+    with Patient(store) as wakeup:
+        assert not wakeup.wait(0.2)
+        store.enqueue([make_job()])
+        assert wakeup.wait(PATIENCE_S / 2)
+
+
 def _end_listening_session(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
     statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'LISTEN treadle'"
     assert eventually(lambda: connection.execute(statement).fetchall())
@@ -229,5 +256,5 @@ def test_a_signal_handler_may_wake(store: PostgresStore) -> None:
 
 def test_a_promotion_of_nothing_takes_nobodys_turn_to_tell(store: PostgresStore) -> None:
     """A worker promotes four times a second; the end of a job that comes next is told all the same."""
-    assert store.promote(0) == 0
+    assert store.promote(0, 9) == 0
     assert store.server.teller.may_tell()

@@ -20,11 +20,11 @@ FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes,
     max_crashes, token, worker_id, enqueued_at, finished_at, group_id, part, size, alias, labels, headers, payload,
-    version, cancel_requested_at)
-SELECT :state || n, 'part', 't', 'queue ' || n % 5, 'processes', 0, :state, n, 1, 1, 0, 3, 1,
-    CASE :state WHEN 'running' THEN 'w' || n % 4 END, n, CASE :state WHEN 'succeeded' THEN n END,
-    'g' || n / 10, n % 10, 1, 'default', '{}', '{}', '{}', 1,
-    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END FROM numbers
+    version, cancel_requested_at, unique_key)
+SELECT :state || n, 'part', 't', 'queue ' || (n % 5), 'processes', 0, :state, n, 1, 1, 0, 3, 1,
+    CASE :state WHEN 'running' THEN 'w' || (n % 4) END, n, CASE :state WHEN 'succeeded' THEN n END,
+    'g' || (n / 1000), n % 10, 1, 'default', '{}', '{}', '{}', 1,
+    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END, CASE n % 3 WHEN 0 THEN :state || n END FROM numbers
 """
 
 
@@ -77,15 +77,26 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("claim", "treadle_job_ready (pool=?)"),
         ("claim_in_queue", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
         ("is_work_ready", "treadle_job_ready (pool=?)"),
+        ("get_shares", "treadle_job_ready_in_queue (queue>?)"),
+        ("get_shares", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
         ("promote", "treadle_job_scheduled (run_at<?)"),
         ("is_promotion_due", "treadle_job_scheduled (run_at<?)"),
         ("get_running_of", "treadle_job_running (worker_id=?)"),
         ("has_open_parts", "treadle_job_group_open (group_id=?)"),
         ("get_bad_parts", "treadle_job_group (group_id=?)"),
+        ("measure_items", "treadle_job_group (group_id=?)"),
         ("get_part_results", "treadle_job_group (group_id=?)"),
         ("cancel_parts", "treadle_job_group"),
         ("request_cancel_of_parts", "treadle_job_group"),
         ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),
+        ("get_unique", "treadle_job_unique (task=? AND unique_key=?)"),
+        ("is_any_result_old", "treadle_job_result_expiring (<expr><?)"),
+        ("forget_results", "treadle_job_result_expiring (<expr><?)"),
+        ("forget_part_results", "treadle_job_group (group_id=?)"),
+        ("is_any_expired", "treadle_job_expiring (expires_at<?)"),
+        ("get_expired", "treadle_job_expiring (expires_at<?)"),
+        ("redrive", "treadle_job_group (group_id=?)"),
+        ("redrive", "treadle_job_unique (task=? AND unique_key=?)"),
         ("prune", "treadle_job_finished (finished_at>? AND finished_at<?)"),
     ],
 )
@@ -102,11 +113,26 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
 
 @pytest.mark.parametrize("name", [
     "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
-    "get_jobs", "report_progress",
+    "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress", "expire",
 ])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
     """Never by a look at every job."""
     assert "SCAN treadle_job" not in plan(connection, name)
+
+
+@pytest.mark.parametrize("name", ["claim", "claim_in_queue"])
+def test_a_claim_is_guarded_where_the_queue_was_paused_after_the_look(name: str) -> None:
+    """The look before it sees a moment ago."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in migrate.migrations("sqlite"):
+        apply(connection, migration)
+    connection.execute(FILL, {"state": "ready", "count": 1})
+    connection.execute("INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'process', '[]', 1, 1, 1)")
+    values = {**_values(name), "worker_id": "w", "queue": "queue 1", "pool": "processes"}
+    connection.execute("INSERT INTO treadle_paused_queue VALUES ('queue 1', 1)")
+    assert connection.execute(STATEMENTS[name], values).fetchall() == []
+    connection.execute("DELETE FROM treadle_paused_queue")
+    assert len(connection.execute(STATEMENTS[name], values).fetchall()) == 1
 
 
 def test_fragments_are_put_in_their_places() -> None:

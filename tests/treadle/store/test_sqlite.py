@@ -8,13 +8,13 @@ import pytest
 from tests.helpers import python
 
 from treadle.errors import SchemaMissing, SchemaTooNew, StoreError
-from treadle.job import Progress, Report
+from treadle.job import Outcome, OutcomeKind, Progress, Report
 from treadle.store import migrate
 from treadle.store import sqlite as sqlite_store
 from treadle.store.contract import Store
 from treadle.store.sqlite import SqliteStore
 from treadle.store.sqlite_file import SqliteFile
-from treadle.testing.store_contract import NOW_US, StoreContract, claim, found, make_job, read
+from treadle.testing.store_contract import ERROR, NOW_US, StoreContract, claim, finish, found, make_job, read
 
 
 class TestSqliteStore(StoreContract):
@@ -101,6 +101,7 @@ def test_the_alive_folder_stands_beside_the_file(store: SqliteStore, path: Path)
         "UPDATE treadle_job SET run_at = 'soon'",
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
+        "UPDATE treadle_job SET unique_key = 'k'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(raw: sqlite3.Connection, statement: str) -> None:
@@ -136,6 +137,15 @@ def test_a_damaged_row_does_not_hold_up_the_others(store: SqliteStore, raw: sqli
     good = make_job()
     store.enqueue([good])
     assert good.id in [job.id for job in claim(store, 5)]
+
+
+def test_an_attempt_of_a_newer_version_can_be_read(store: SqliteStore, raw: sqlite3.Connection) -> None:
+    """It may have ended in a way that this one has no word for; its error is told all the same."""
+    store.enqueue([make_job(priority=9)])
+    (job,) = claim(store, 1)
+    finish(store, job, Outcome.raised(ERROR, None))
+    raw.execute("UPDATE treadle_attempt SET outcome = 'teleported'")
+    assert [(a.outcome, a.failure) for a in store.attempts([job.id])[job.id]] == [(OutcomeKind.OTHER, ERROR)]
 
 
 def test_a_constraint_that_fails_is_a_store_error(store: SqliteStore) -> None:

@@ -7,10 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import Phase, settings
 
-from treadle.job import Job
+from treadle.errors import StoreError
+from treadle.job import Claim, Ending, Job, OutcomeKind
+from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.memory import MemoryStore
 from treadle.store.sqlite import SqliteStore
@@ -35,6 +38,30 @@ class WithoutTokens(SqliteStore):
         super().__init__(file)
         statements = {name: self._sql[name] for name in self._sql}
         self._sql = {**statements, "finish": statements["finish"].replace("AND token = :token", "")}
+
+
+class CountsSnoozes(MemoryStore):
+    """Broken: a snooze costs an attempt."""
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        return super().finish([_counted(ending) for ending in endings])
+
+
+class RetriesRejected(MemoryStore):
+    """Broken: a job that its task has rejected is tried again."""
+
+    def finish(self, endings: Sequence[Ending]) -> set[Claim]:
+        return super().finish([_tried_again(ending) for ending in endings])
+
+
+def _counted(ending: Ending) -> Ending:
+    is_snoozed = ending.outcome.kind is OutcomeKind.SNOOZED
+    return msgspec.structs.replace(ending, attempt=ending.job.attempt) if is_snoozed else ending
+
+
+def _tried_again(ending: Ending) -> Ending:
+    is_rejected = ending.outcome.kind is OutcomeKind.REJECTED
+    return msgspec.structs.replace(ending, state=State.SCHEDULED, failure=None) if is_rejected else ending
 
 
 class LooksFirst(SqliteStore):
@@ -94,9 +121,16 @@ def test_the_store_in_a_sqlite_file_passes(make):
 
 
 def test_a_store_that_does_not_check_tokens_is_caught(make):
-    """A run whose job was taken back, and given to another, must not end it."""
-    with pytest.raises(AssertionError):
+    """A run whose job was taken back, and given to another, must not end it; the tables may be the first to notice."""
+    with pytest.raises((AssertionError, StoreError)):
         check_verbs(make(WithoutTokens), TO_CATCH)
+
+
+@pytest.mark.parametrize("broken", [CountsSnoozes, RetriesRejected])
+def test_a_store_that_ends_a_run_otherwise_than_its_task_said_is_caught(broken):
+    """A snooze is refunded, a rejection is final."""
+    with pytest.raises(AssertionError):
+        check_verbs(broken, TO_CATCH)
 
 
 def test_a_store_whose_claims_are_not_immediate_is_caught(make):

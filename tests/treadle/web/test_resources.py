@@ -8,6 +8,7 @@ from tests import apps
 
 from treadle.app import Treadle
 from treadle.job import Ending, Outcome, Progress, Report
+from treadle.testing import store_contract
 from treadle.web import resources
 
 URLS = {"status": "/jobs/x", "result": "/jobs/x/result"}
@@ -24,7 +25,7 @@ def body(answer):
 
 def claim(app):
     """What a worker does before it runs a job."""
-    return app.store.claim("worker", 1, 0, pool="processes", starts=True)[0].claim
+    return store_contract.claim(app.store, 1)[0].claim
 
 
 def ran(app, task, *args):
@@ -67,7 +68,7 @@ def test_status_says_when_to_look_again(app, end, again):
 def test_status_of_a_running_job_tells_that_it_is_to_end(app):
     """Who follows a job that was cancelled while it runs sees that at once, under a new ETag, and then its end."""
     job = app.send_function(apps.string_length, "abc")
-    claimed = app.store.claim("worker", 1, 0, pool="processes", starts=True)[0]
+    (claimed,) = store_contract.claim(app.store, 1)
     seen = resources.status(job.refresh(), URLS, None).headers["ETag"]
     job.cancel()
     answer = resources.status(job.refresh(), URLS, seen)
@@ -129,6 +130,15 @@ def test_result_may_be_null(app):
     """A function that returned None has the result null."""
     answer = resources.result(ran(app, apps.append_line, os.devnull, "a line"))
     assert (answer.status, answer.body) == (200, b"null")
+
+
+def test_result_that_was_not_kept_is_gone(app):
+    """410 as a problem: asking again is no use, and it is no null."""
+    job = ran(app, apps.string_length.options(result_ttl_s=60), "abc")
+    app.store.forget_results(2**62, 9)
+    answer = resources.result(job.refresh())
+    assert (answer.status, answer.headers["Content-Type"]) == (410, "application/problem+json")
+    assert body(answer)["title"] == "The job has succeeded; what it returned was not kept any longer."
 
 
 def test_result_before_the_end_says_when_to_ask_again(app):

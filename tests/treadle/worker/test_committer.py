@@ -126,6 +126,15 @@ def test_a_refused_ending_is_announced(scene: Scene) -> None:
     assert scene.events == [LateResultRefused(job, "worker")]
 
 
+def test_a_job_that_its_run_has_ended_itself_has_succeeded(scene: Scene) -> None:
+    """Whatever else is told of the run: that it was not committed, or that its process died."""
+    job = scene.running()
+    scene.store.finish([Ending.succeed(job, Outcome.succeeded("7"), 5)])
+    scene.committer.add_ending(job, Outcome.crashed(ERROR))
+    scene.write()
+    assert scene.events == [JobEnded(job, Outcome.succeeded("7"), "worker")]
+
+
 def test_nothing_is_lost_while_the_store_is_away(scene: Scene) -> None:
     """News are kept, in order, and written when it is back."""
     job, later = scene.running(), scene.running()

@@ -77,6 +77,77 @@ def test_a_back_off_that_fails_does_not_hide_the_error() -> None:
     assert "its back-off rule raised RuntimeError('the rule is broken')" in outcome.failure.traceback
 
 
+def test_a_retry_with_a_time_asks_no_rule() -> None:
+    """Neither the back-off, which is broken here, nor `give_up_on`; it is an attempt like any that raised."""
+    outcome = run(apps.ask_again, 2.5)
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.RAISED, 2.5)
+    assert failure(outcome) == ("treadle.errors.Retry", "the task asked for another attempt after 2.5 s")
+    assert run(apps.ask_again, 0).retry_after_s == 0
+
+
+def test_a_retry_keeps_what_it_was_raised_from() -> None:
+    """The error is the reason; that it is tried again is not."""
+    outcome = run(apps.ask_again_because, 2.5)
+    assert (failure(outcome), outcome.retry_after_s) == (("builtins.ConnectionError", "busy"), 2.5)
+    assert outcome.failure is not None
+    assert "in ask_again_because" in outcome.failure.traceback
+
+
+def test_a_retry_without_a_time_asks_the_back_off() -> None:
+    """Which is given the cause; `retry_on` has no say."""
+    outcome = run(apps.ask_again_some_time)
+    assert (failure(outcome), outcome.retry_after_s) == (("builtins.ConnectionError", "busy"), 7)
+
+
+@pytest.mark.parametrize("task", [apps.ask_again, apps.ask_again_because], ids=lambda it: it.name)
+def test_a_retry_on_the_last_attempt_is_the_end(task: Any) -> None:
+    """The traceback says that no attempt was left."""
+    outcome = run(task, 2.5, attempt=3)
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.RAISED, None)
+    assert outcome.failure is not None
+    assert "asked for another attempt, and none is left: max_attempts is 3" in outcome.failure.traceback
+
+
+def test_a_snooze_is_an_outcome_of_its_own() -> None:
+    """It has a time and no reason, on the last attempt as on any, of a coroutine as of a function."""
+    assert run(apps.snooze, 30) == run(apps.snooze, 30, attempt=9) == Outcome.snoozed(30)
+    assert asyncio.run(RUNNER.arun(Work(job_of(apps.snooze_soon, 30)))) == Outcome.snoozed(30)
+    assert RUNNER.run(Work(job_of(apps.snooze_soon, 30))) == Outcome.snoozed(30)
+
+
+def test_a_rejection_keeps_its_reason() -> None:
+    """And where it comes from."""
+    outcome = run(apps.reject, "no such account")
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.REJECTED, None)
+    assert failure(outcome) == ("treadle.errors.Reject", "no such account")
+    assert outcome.failure is not None
+    assert "ValueError: not found" in outcome.failure.traceback
+
+
+def test_a_part_of_a_map_may_raise_them_too() -> None:
+    """For all its items: a part is one run."""
+    items = codec.encode({"items": [1, -2, 3]})
+    outcome = run(apps.reject_negative, 1, kind=Kind.PART, payload=items)
+    assert (outcome.kind, failure(outcome)[1]) == (OutcomeKind.REJECTED, "-2 is negative")
+    assert run(apps.snooze, 1, kind=Kind.PART, payload=items).kind is OutcomeKind.SNOOZED
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"), [("OSError", 5), ("ConnectionResetError", None), ("ValueError", None), ("SystemExit", None)]
+)
+def test_the_classes_of_a_task_decide_what_is_tried_again(error: str, wait_s: float | None) -> None:
+    """Those of `retry_on` and no others; `give_up_on` has the last word."""
+    outcome = run(apps.fail_with, error)
+    assert (outcome.kind, outcome.retry_after_s) == (OutcomeKind.RAISED, wait_s)
+
+
+def test_the_classes_of_a_task_decide_on_limits_too() -> None:
+    """In the worker's process."""
+    job = job_of(apps.fail_with, "OSError")
+    assert RUNNER.outcome_of_limit(job, TaskTimeout("after 5 s")).retry_after_s == 5
+    assert RUNNER.outcome_of_limit(job, MemoryLimitExceeded("grew by 9 MB")).retry_after_s is None
+
+
 def test_a_limit_that_was_passed_asks_the_back_off() -> None:
     """As an error does; with the kind that it is."""
     outcome = RUNNER.outcome_of_limit(job_of(apps.fail_and_wait, attempt=2), TaskTimeout("after 5 s"))

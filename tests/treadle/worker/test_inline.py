@@ -2,6 +2,10 @@
 
 import os
 import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests import apps
@@ -53,6 +57,29 @@ def test_a_retry_waits_for_its_time(app: Treadle, clock: ManualClock) -> None:
     assert [again.id for again in app.run_pending()] == [job.id]
 
 
+def test_a_snooze_waits_for_its_time(app: Treadle, clock: ManualClock) -> None:
+    """As often as it likes, on its only attempt."""
+    job = app.send_function(apps.snooze, 60)
+    for _ in range(3):
+        assert [(ran.state, ran.error) for ran in app.run_pending()] == [(State.SCHEDULED, None)]
+        assert app.run_pending() == []
+        clock.advance(60)
+    assert [(attempt.outcome, attempt.failure) for attempt in job.attempts] == [("snoozed", None)] * 3
+
+
+def test_a_rejection_fails_the_job_and_not_the_test(app: Treadle) -> None:
+    """With its reason."""
+    app.send_function(apps.reject, "no such account")
+    (job,) = app.run_pending()
+    assert (job.state, str(job.error)) == (State.FAILED, "treadle.errors.Reject: no such account")
+
+
+def test_a_snooze_leaves_the_send_alone_in_the_immediate_mode(clock: ManualClock) -> None:
+    """The job waits, also where it is to run again at once: nothing goes round for ever inside a send."""
+    app = Treadle(registry=apps.app.registry, mode="immediate", clock=clock)
+    assert app.send_function(apps.snooze, 0).refresh().state is State.SCHEDULED
+
+
 def test_a_job_that_ran_twice_is_told_once(app: Treadle, tmp_path: object) -> None:
     """As it ended."""
     app.send_function(apps.fail_until, f"{tmp_path}/runs", 2)
@@ -61,6 +88,31 @@ def test_a_job_that_ran_twice_is_told_once(app: Treadle, tmp_path: object) -> No
     eventually_ran = app.run_pending()
     assert len(eventually_ran) <= 1
     assert job.refresh().state is State.SUCCEEDED
+
+
+class _Meanwhile(ManualClock):
+    """Has something else happen between two readings of the time."""
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        super().__init__()
+        self._steps = iter((lambda: None, step))
+
+    def now_us(self) -> int:
+        next(self._steps, lambda: None)()
+        return super().now_us()
+
+
+def test_a_run_that_ends_meanwhile_takes_nothing_from_another(tmp_path: Path) -> None:
+    """As in two threads of a site in the mode `immediate`: each is known to the store by itself."""
+    url = f"sqlite:///{tmp_path}/jobs.sqlite3"
+    other = Treadle(url, registry=apps.app.registry, mode="collect", clock=ManualClock())
+    clock = _Meanwhile(other.run_pending)
+    clock.advance(1)
+    app = Treadle(url, registry=apps.app.registry, mode="collect", clock=clock)
+    with closing(app), closing(other):
+        job = app.job(other.send_function(apps.upper.options(run_after=timedelta(seconds=1)), "a").id)
+        app.run_pending()
+        assert job.refresh().state is State.SUCCEEDED
 
 
 def test_reports_are_kept(app: Treadle) -> None:

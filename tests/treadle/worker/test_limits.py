@@ -91,7 +91,7 @@ class CommandedPool(Pool):
 class CommandedTreadle(Treadle):
     """An application whose worker has such a pool for `processes`."""
 
-    def _make_places(self, *args: Any) -> list[Place]:
+    def make_places(self, *args: Any) -> list[Place]:
         self.commanded = CommandedPool()
         self.place = Place("processes", SLOTS, lambda: self.commanded)
         return [self.place]
@@ -110,7 +110,7 @@ def commanded(tmp_path: Path) -> CommandedTreadle:
 def make_commanded(folder: Path, **options: Any) -> CommandedTreadle:
     url = f"sqlite:///{folder / 'jobs.sqlite3'}"
     app = CommandedTreadle(url, registry=apps.app.registry, app="tests.apps:app", concurrency=SLOTS, **options)
-    app._make_places()
+    app.make_places()
     return app
 
 
@@ -276,7 +276,7 @@ def test_what_runs_is_never_given_back(commanded: CommandedTreadle) -> None:
         pool.tells_late = True
         jobs = [commanded.send_function(apps.string_length, "ab") for _ in range(SLOTS + 1)]
         eventually(lambda: len(pool.running) == len(jobs))
-        worker._give_back(at_once=True)
+        worker._flights.give_back(0)
         assert not any(future.cancelled() for future in pool.running)
 
 

@@ -11,6 +11,7 @@ from tests import apps
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, jobs_app, python, running, working
 
 from treadle import JobFailed, JobHandle, PoolBroken, State, Treadle
+from treadle.errors import StoreError
 from treadle.events import (
     Event,
     JobEnded,
@@ -151,6 +152,62 @@ def test_a_bad_back_off_harms_only_its_job(app: Treadle, task: Any) -> None:
         assert app.send_function(apps.string_length, "abc").result(PATIENCE_S) == 3
         eventually(lambda: job.refresh().state is not State.RUNNING)
         assert outcomes(job) == ["raised"]
+
+
+# What a task raises to say what becomes of its job
+
+
+@pytest.mark.parametrize(
+    "task",
+    [apps.step_in_process, apps.step_in_thread, apps.step_soon, apps.step_inline],
+    ids=lambda task: task.settings.pool,
+)
+def test_a_task_retries_and_snoozes_in_every_pool(app: Treadle, tmp_path: Path, task: Any) -> None:
+    """A retry is an attempt; a snooze is none, also after the last but one was used up."""
+    with working(app):
+        job = app.send_function(task, str(tmp_path / "runs"))
+        assert job.result(PATIENCE_S) == 4
+    assert outcomes(job) == ["raised", "snoozed", "snoozed", "succeeded"]
+    assert [attempt.number for attempt in job.attempts] == [1, 2, 2, 2]
+    assert job.refresh().row.attempt == 2
+
+
+def test_a_rejected_job_fails_at_once(app: Treadle) -> None:
+    """With its reason, whatever attempts are left, and the worker's log says so in one line."""
+    events = listen(app)
+    with working(app):
+        job = app.send_function(apps.reject, "no such account")
+        with pytest.raises(JobFailed, match=r"failed: treadle\.errors\.Reject: no such account"):
+            job.result(PATIENCE_S)
+    assert outcomes(job) == ["rejected"]
+    assert [event.outcome.kind for event in events if isinstance(event, JobEnded)] == [OutcomeKind.REJECTED]
+
+
+def test_a_part_of_a_map_that_snoozes_holds_up_its_whole(app: Treadle, gate: Gate) -> None:
+    """Which has its result in the end; no part has used its only attempt up."""
+    with working(app):
+        job = app.send_map(apps.snooze_until_open, [str(gate.path)] * 2, parts=2)
+        eventually(lambda: any(part.attempts for part in app.jobs(state="scheduled", task=apps.snooze_until_open.name)))
+        assert job.refresh().state is State.BLOCKED
+        gate.open()
+        assert job.result(PATIENCE_S) == [1, 1]
+
+
+def test_a_part_of_a_map_that_is_rejected_fails_its_whole(app: Treadle) -> None:
+    """Which names it, with the reason."""
+    with working(app):
+        job = ended(app.send_map(apps.reject_negative, [1, -2, 3], parts=3))
+    assert job.state is State.FAILED
+    assert "part 1: treadle.errors.Reject: -2 is negative" in str(job.error)
+
+
+def test_a_job_that_snoozes_for_ever_can_be_cancelled(app: Treadle, tmp_path: Path) -> None:
+    """Whether it waits or runs at that moment."""
+    with working(app):
+        job = app.send_function(apps.snooze_until_open, str(tmp_path / "never"))
+        eventually(lambda: len(job.attempts) > 2)
+        assert job.cancel()
+        assert ended(job).state is State.CANCELLED
 
 
 # Crashes
@@ -400,10 +457,10 @@ def test_a_map_over_dataclasses_rebuilds_them(app: Treadle) -> None:
 
 
 def test_a_failing_part_fails_the_whole_and_is_named(app: Treadle) -> None:
-    """With the reason of the first one."""
+    """With its reason."""
     with working(app):
         job = app.send_map(apps.fail_if_negative, [1, 2, -3, 4], parts=4)
-        with pytest.raises(JobFailed, match=r"1 parts did not succeed; part 2: ValueError: -3 is negative"):
+        with pytest.raises(JobFailed, match=r"1 part did not succeed; part 2: ValueError: -3 is negative"):
             job.result(PATIENCE_S)
     assert job.refresh().progress.done == 3
 
@@ -626,3 +683,10 @@ def test_an_embedded_worker_waits_for_what_it_cannot_kill(app: Treadle, gate: Ga
         gate.open()
         assert job.result(PATIENCE_S) == "open"
     assert outcomes(job) == ["succeeded"]
+
+
+def test_a_worker_does_not_run_inside_a_transaction(tmp_path: Path) -> None:
+    """Its heartbeat would wait for the transaction, and the transaction for its end."""
+    app = jobs_app(tmp_path)
+    with app.transaction(), pytest.raises(StoreError, match="cannot run inside a transaction"):
+        app.worker().run()

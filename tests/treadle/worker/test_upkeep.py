@@ -1,6 +1,7 @@
 """The duties of a worker."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests.helpers import PATIENCE_S
 
 from treadle import settings
 from treadle.clock import US_PER_S
-from treadle.events import DutyFailed, Event, JobsRescued
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued
 from treadle.job import Outcome
 from treadle.states import State
 from treadle.store.contract import WorkerRow
@@ -17,7 +18,7 @@ from treadle.store.memory import MemoryStore
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import claim, ending, make_job, read
 from treadle.worker.alive import AliveFolder
-from treadle.worker.upkeep import PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
+from treadle.worker.upkeep import EXPIRE_AT_ONCE, FORGET_AT_ONCE, PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
 
 LEASE_S, BEAT_S, DAY_S = 10, 3, 86_400
 
@@ -30,12 +31,13 @@ class Scene:
         self.store = MemoryStore()
         self.alive = AliveFolder(tmp_path / "alive")
         self.events: list[Event] = []
+        self.announce: Callable[[Event], None] = self.events.append
         self.upkeep = self.make()
         self.store.register(self.worker("me"))
 
     def make(self, *also: Duty) -> Upkeep:
         chosen = settings.make({"lease_s": LEASE_S, "heartbeat_s": BEAT_S})
-        return Upkeep(self.worker("me"), self.store, self.alive, chosen, self.clock, self.events.append, also)
+        return Upkeep(self.worker("me"), self.store, self.alive, chosen, self.clock, self.announce, also)
 
     def worker(self, name: str) -> WorkerRow:
         now_us = self.clock.now_us()
@@ -65,6 +67,41 @@ def test_a_worker_that_was_taken_for_dead_registers_again(scene: Scene) -> None:
     (worker,) = scene.store.workers()
     assert worker.lease_until_us == scene.clock.now_us() + LEASE_S * US_PER_S
     assert worker.last_seen_at_us == scene.clock.now_us()
+
+
+def test_jobs_that_have_not_begun_in_time_fail(scene: Scene) -> None:
+    """However many they are; and it is announced, in batches."""
+    now_us = scene.clock.now_us()
+    jobs = [make_job(expires_at_us=now_us + US_PER_S) for _ in range(EXPIRE_AT_ONCE + 1)]
+    scene.store.enqueue(jobs)
+    scene.upkeep.expire()
+    assert scene.events == []
+    scene.clock.advance(1)
+    scene.upkeep.expire()
+    told = [event.job_ids for event in scene.events if isinstance(event, JobsExpired)]
+    assert [len(ids) for ids in told] == [EXPIRE_AT_ONCE, 1]
+    assert {id_ for ids in told for id_ in ids} == {job.id for job in jobs}
+    assert {state for _, state in scene.store.counts()} == {State.FAILED}
+
+
+def test_the_lease_is_prolonged_between_the_batches_of_a_duty(scene: Scene) -> None:
+    """However many there are, and however long they take: nobody takes the worker for dead meanwhile."""
+    scene.store.enqueue([make_job(expires_at_us=scene.clock.now_us()) for _ in range(EXPIRE_AT_ONCE + 1)])
+    scene.announce = lambda event: scene.clock.advance(LEASE_S)
+    scene.make().expire()
+    assert scene.store.workers()[0].lease_until_us == scene.clock.now_us()
+
+
+def test_results_are_dropped_when_they_were_kept_long_enough(scene: Scene) -> None:
+    """However many they are."""
+    scene.store.enqueue([make_job(result_ttl_us=US_PER_S) for _ in range(FORGET_AT_ONCE + 1)])
+    jobs = claim(scene.store, FORGET_AT_ONCE + 1)
+    scene.store.finish([ending(job, Outcome.succeeded("1"), scene.clock.now_us()) for job in jobs])
+    scene.upkeep.forget_results()
+    assert read(scene.store, jobs[0]).result == "1"
+    scene.clock.advance(1)
+    scene.upkeep.forget_results()
+    assert {row.result for row in scene.store.jobs([job.id for job in jobs]).values()} == {None}
 
 
 def test_due_jobs_are_promoted(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from treadle.pools.processes.arena import Arena, Part, Segment
 from treadle.pools.processes.functions import Function
 from treadle.pools.processes.future import LightFuture
 from treadle.pools.processes.pickling import Parcel
-from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, RawTask
+from treadle.pools.processes.wire import TELLS_MEMORY, TELLS_START, WANTS_REPORTS, RawTask
 
 if TYPE_CHECKING:
     from treadle.pools.processes.member import Member
@@ -92,6 +92,8 @@ class Call(LightFuture):
     def on_wire(self, parts: tuple[Part, ...] = ()) -> RawTask:
         """A WireTask, as a plain tuple: those pickle in a third of the time."""
         flags = TELLS_START if self.on_started or self.is_limited else 0
+        if self.limits.memory_mb is not None:
+            flags |= TELLS_MEMORY
         if self.on_progress:
             flags |= WANTS_REPORTS
         if self.segment is None:

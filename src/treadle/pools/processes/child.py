@@ -24,7 +24,7 @@ from treadle.pools.processes import mappings, pickling, surroundings
 from treadle.pools.processes.arena import Segment, packed_size
 from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
-from treadle.pools.processes.wire import TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
+from treadle.pools.processes.wire import TELLS_MEMORY, TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
 from treadle.task import Task
 
 SPIN_S = 100e-6
@@ -147,7 +147,7 @@ class Child:
         lent = mappings.Lent(task.segment) if task.segment else None
         self._has_forked = False
         if task.flags & TELLS_START:
-            self._channel.send(Kind.STARTED, pickle.dumps(surroundings.own_memory_mb("self")))
+            self._channel.send(Kind.STARTED, _memory() if task.flags & TELLS_MEMORY else b"")
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
@@ -232,6 +232,10 @@ def _pack_result(value: Any, function: Any) -> pickling.Parcel:
         if not isinstance(value, Found):
             raise
         return pickling.pack_value(value.up_to_what_cannot_travel(error), what)
+
+
+def _memory() -> bytes:
+    return pickle.dumps(surroundings.own_memory_mb("self"))
 
 
 def _flush_output() -> None:

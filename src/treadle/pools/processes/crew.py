@@ -377,7 +377,7 @@ class Crew:
     def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
         if call.is_limited:
-            self._watch.begin(call, member, pickling.load(memory_mb))
+            self._watch.begin(call, member, pickling.load(memory_mb) if memory_mb else 0.0)
         if call.on_started is not None:
             news.append((endings.start, call.on_started, None, -1))
 

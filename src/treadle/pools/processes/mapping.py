@@ -151,6 +151,9 @@ class MapRun:
 
     def _fly(self) -> None:
         """Send chunks until enough are in flight."""
+        if self._is_abandoned:
+            # Before the lock: a chunk that `abandon` cancels comes here, in a thread that may hold the crew's.
+            return
         with self._lock:
             self._flying = deque(chunk for chunk in self._flying if not chunk.call.done())
             while self._may_cut and len(self._flying) < self._in_flight:

@@ -48,7 +48,7 @@ class ProcessPool(Pool, Executor):
         preload: Iterable[str] = (),
         max_queue: int | None = None,
         when_full: WhenFull = "raise",
-        nice: int = 5,
+        nice: int = 10,
         recycle_after_tasks: int | None = None,
         recycle_over_rss_mb: float | None = None,
         idle_timeout_s: float | None = 60.0,
@@ -64,7 +64,7 @@ class ProcessPool(Pool, Executor):
         `max_queue`: how many calls may wait; when so many do, `when_full` says whether a further one
         raises QueueFull, waits for room, or runs in the caller (QueueFull where it has limits, which cannot be
         kept there). `nice`: how much the children stand back
-        behind this process, 0 to 19. A child is replaced after `recycle_after_tasks` calls, or when it
+        behind this process, 0 to 19; unless it is 0 they take longer turns too (see `turns.py`). A child is replaced after `recycle_after_tasks` calls, or when it
         has more than `recycle_over_rss_mb` MB in memory, and leaves after `idle_timeout_s` seconds
         without work (None: never). `python`: their interpreter, where `sys.executable` is not one.
         `held_fds`: descriptors that each child keeps open as long as it lives.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from treadle.locate import import_here, load_target
+from treadle.pools.processes import turns
 from treadle.pools.processes.wire import MAY_FAIL
 
 PR_SET_PDEATHSIG = 1
@@ -85,6 +86,8 @@ def outlive_parent() -> None:
 def stand_back(nice: int) -> None:
     """Behind the owner for the processor, before it for the kernel's choice when memory runs out."""
     os.nice(nice)
+    if nice:
+        turns.take_long_turns()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 

@@ -10,6 +10,8 @@ TELLS_START = 1
 """Flag of a task: a frame tells when it starts."""
 WANTS_REPORTS = 2
 """Flag of a task: somebody listens to what it reports."""
+TELLS_MEMORY = 4
+"""Flag of a task that tells its start: and what its process has in memory then, which takes longer than many a task."""
 
 MAY_FAIL = "?"
 """The end of a preloaded module's name: where its import fails, children start without it."""

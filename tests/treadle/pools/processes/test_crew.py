@@ -79,7 +79,8 @@ from treadle import ProcessPool
 
 pool = ProcessPool(1)
 gate = Path(sys.argv[1])
-results = pool.map(functions.wait_for, ["/", str(gate), *["/"] * 100])
+# More than one chunk could hold, so that there is always another to send.
+results = pool.map(functions.wait_for, ["/", str(gate), *["/"] * 200_000])
 next(results)
 (run,) = pool._crew.maps
 is_sending, is_locked, send = threading.Event(), threading.Event(), run._send

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests import apps, functions
@@ -113,10 +114,11 @@ def test_children_do_not_share_their_random_numbers(gate: Gate) -> None:
         assert len({pool.submit(functions.draw).result(PATIENCE_S) for _ in range(4)}) == 4
 
 
-def test_children_stand_back_behind_their_owner() -> None:
-    """By the niceness given."""
-    with ProcessPool(1, nice=7) as pool:
-        assert pool.submit(functions.niceness).result(PATIENCE_S) == min(19, os.nice(0) + 7)
+@pytest.mark.parametrize(("options", "niceness"), [({}, 10), ({"nice": 7}, 7)], ids=["default", "given"])
+def test_children_stand_back_behind_their_owner(options: dict[str, Any], niceness: int) -> None:
+    """By 10, or by the niceness given."""
+    with ProcessPool(1, **options) as pool:
+        assert pool.submit(functions.niceness).result(PATIENCE_S) == min(19, os.nice(0) + niceness)
 
 
 def test_what_a_function_prints_is_seen(capfd: pytest.CaptureFixture[str]) -> None:

@@ -180,11 +180,13 @@ def test_shared_arrays_leave_no_file_behind() -> None:
     with ProcessPool(1) as pool:
         pool.submit(np.sum, pool.share(np.ones(1000))).result(PATIENCE_S)
         gc.collect()
-        before = len(open_files()), shared_memory()
+        before, memory_before = len(open_files()), shared_memory()
         for number in range(20):
             assert pool.submit(np.sum, pool.share(np.ones(1000) * number)).result(PATIENCE_S) == number * 1000
         gc.collect()
-        assert (len(open_files()), shared_memory()) == before
+        # Fewer, where something of an earlier test has gone meanwhile.
+        assert len(open_files()) <= before
+        assert shared_memory() == memory_before
 
 
 def test_a_timeout_is_kept_although_many_arrays_are_dropped(monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:

@@ -8,16 +8,25 @@
 -- fragment: inserting
 -- Makes new jobs, and the progress of the wholes among them.
 WITH inserted AS (
-    INSERT INTO treadle_job ({sent})
-    SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-           enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload
-    FROM json_to_recordset(%(jobs)s::json) AS sent (
-        id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
-        max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
-        cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
-        headers text, payload text)
+    {insertions}
     RETURNING id, kind, size
-), counted AS (
+), {counted}
+
+-- fragment: insertions
+-- New jobs, inserted in the order in which they are given.
+INSERT INTO treadle_job ({sent})
+SELECT id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
+       enqueued_at, group_id, part, size, alias, labels::jsonb, headers, payload, unique_key, concurrency_key,
+       expires_at, result_ttl
+FROM json_to_recordset(%(jobs)s::json) AS sent (
+    id text, kind text, task text, queue text, pool text, priority integer, state text, run_at bigint,
+    max_attempts integer, max_crashes integer, timeout_s double precision, memory_mb double precision,
+    cores integer, enqueued_at bigint, group_id text, part integer, size integer, alias text, labels text,
+    headers text, payload text, unique_key text, concurrency_key text, expires_at bigint, result_ttl bigint)
+
+-- fragment: counted
+-- Makes the progress of the wholes among those `inserted`.
+counted AS (
     INSERT INTO treadle_progress (job_id, done, total, message, version)
     SELECT id, 0, size, '', 0 FROM inserted WHERE kind = 'whole'
 )
@@ -27,10 +36,18 @@ WITH inserted AS (
 INSERT INTO treadle_job ({sent})
 VALUES (%(id)s, %(kind)s, %(task)s, %(queue)s, %(pool)s, %(priority)s, %(state)s, %(run_at)s, %(max_attempts)s,
         %(max_crashes)s, %(timeout_s)s, %(memory_mb)s, %(cores)s, %(enqueued_at)s, %(group_id)s, %(part)s, %(size)s,
-        %(alias)s, %(labels)s, %(headers)s, %(payload)s)
+        %(alias)s, %(labels)s, %(headers)s, %(payload)s, %(unique_key)s, %(concurrency_key)s, %(expires_at)s,
+        %(result_ttl)s)
+
+-- fragment: claimer
+-- The worker that claims, held until the end of the transaction so that no rescue can forget it meanwhile; nothing if it
+-- is not known, or just being rescued: nobody would rescue what it claims now.
+claimer AS MATERIALIZED (
+    SELECT id FROM treadle_worker WHERE id = %(worker_id)s FOR KEY SHARE SKIP LOCKED
+)
 
 -- fragment: taken
--- Makes the jobs `chosen` running, and gives them in the order of the claim.
+-- Makes the jobs `chosen` running.
 taken AS (
     UPDATE treadle_job AS job
     SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
@@ -38,24 +55,44 @@ taken AS (
     FROM chosen WHERE job.id = chosen.id
     RETURNING job.*
 )
-SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
+
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > %(now)s)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
+run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
 
 -- fragment: fits
 -- Whether a job is one that a query asks for.
 (%(state)s::text IS NULL OR job.state = %(state)s) AND (%(task)s::text IS NULL OR job.task = %(task)s)
 AND (%(queue)s::text IS NULL OR job.queue = %(queue)s) AND job.labels @> %(labels)s::jsonb
 
+-- fragment: is_old
+-- Whether a job is one that may be deleted. A part stays until its whole has ended.
+finished_at IS NOT NULL
+AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
+AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
+AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
+
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
 job.id, job.kind, job.task, job.queue, job.pool, job.priority, job.state, job.run_at, job.attempt, job.max_attempts,
 job.crashes, job.max_crashes, job.token, job.worker_id, job.enqueued_at, job.started_at, job.finished_at, job.group_id,
 job.part, job.size, job.alias, job.labels::text, job.headers, job.payload, job.result, job.failure, job.timeout_s,
-job.memory_mb, job.cores, job.cancel_requested_at, job.version
+job.memory_mb, job.cores, job.cancel_requested_at, job.unique_key, job.concurrency_key, job.expires_at, job.result_ttl,
+job.redriven_at, job.version
 
 -- fragment: sent
 -- The columns that a sender sets, in the order in which treadle.store.rows gives them.
 id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, timeout_s, memory_mb, cores,
-enqueued_at, group_id, part, size, alias, labels, headers, payload
+enqueued_at, group_id, part, size, alias, labels, headers, payload, unique_key, concurrency_key, expires_at, result_ttl
 
 -- fragment: held
 -- Those of the claims `given` that still hold, locked. Who has a worker is running, as the table guarantees; asked for
@@ -86,6 +123,10 @@ SELECT value FROM treadle_meta WHERE name = %(name)s;
 -- Keep a fact, unless it is already there.
 INSERT INTO treadle_meta (name, value) VALUES (%(name)s, %(value)s) ON CONFLICT (name) DO NOTHING;
 
+-- name: get_isolation_level
+-- That of the transaction that is open.
+SELECT current_setting('transaction_isolation');
+
 -- name: insert_job
 -- A new job that is not a whole.
 {insertion};
@@ -101,6 +142,24 @@ WITH inserted AS ({insertion}) SELECT pg_notify('treadle', '');
 -- name: insert_jobs_and_tell
 -- New jobs, and the progress of the wholes among them; who waits is told.
 {inserting} SELECT pg_notify('treadle', '');
+
+-- name: insert_unique_jobs
+-- Of new jobs those whose keys no unfinished job of their task has, nor one before them in the list; gives their ids.
+-- The condition is that of the index, word for word. Who inserts one of the keys just now is waited for.
+WITH inserted AS (
+    {insertions}
+    ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING
+    RETURNING id, kind, size
+), {counted}
+SELECT id FROM inserted;
+
+-- name: get_unique
+-- The unfinished jobs of these tasks with these keys, with their progress.
+SELECT {job}, progress.done, progress.total, progress.message, progress.version
+FROM json_to_recordset(%(keys)s::json) AS given (task text, unique_key text)
+JOIN treadle_job AS job ON job.task = given.task AND job.unique_key = given.unique_key
+LEFT JOIN treadle_progress AS progress ON progress.job_id = job.id
+WHERE job.unique_key IS NOT NULL AND job.finished_at IS NULL;
 
 -- name: copy_jobs
 -- Many new jobs.
@@ -128,6 +187,43 @@ SET state = CASE state WHEN 'running' THEN state ELSE 'cancelled' END,
     version = version + (cancel_requested_at IS NULL)::integer
 FROM open WHERE job.id = open.id
 RETURNING job.id, job.group_id, job.state;
+
+-- name: lock_jobs
+-- Nobody else changes these jobs until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: lock_parts
+-- Nobody ends, prunes or sends a part of these wholes until this transaction ends.
+SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job AS job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = %(id)s AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = %(id)s AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = job.task AND other.unique_key = job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL)
+RETURNING id;
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = %(id)s AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = %(id)s OR job_id IN (SELECT id FROM treadle_job WHERE group_id = %(id)s AND finished_at IS NULL);
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
@@ -178,24 +274,51 @@ WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: one trip where there is nothing.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s);
+-- Whether a claim would find anything, were no queue paused, and whether any is: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
+-- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE ready_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name ORDER BY queue LIMIT 1)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN LATERAL (
+        SELECT queue, priority, run_at, id FROM treadle_job
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+        ORDER BY priority DESC, run_at, id LIMIT %(limit)s
+    ) AS job
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) AS candidate GROUP BY queue;
 
 -- name: claim
--- Take ready jobs of any queue, but those that another worker takes just now.
-WITH chosen AS MATERIALIZED (
+-- Take ready jobs of any queue, but those that another worker takes just now. Where a queue is paused it takes none, and
+-- gives a row of NULLs: the worker's transaction has no look before it.
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT {job} FROM (SELECT EXISTS (SELECT 1 FROM treadle_paused_queue) AS is_any) AS paused LEFT JOIN taken AS job ON true
+WHERE paused.is_any OR job.id IS NOT NULL
+ORDER BY job.priority DESC, job.run_at, job.id;
 
 -- name: claim_in_queue
--- Take ready jobs of one queue, but those that another worker takes just now.
-WITH chosen AS MATERIALIZED (
+-- Take ready jobs of one queue, unless it is paused, but those that another worker takes just now.
+WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {taken}
+SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id;
 
 -- name: mark_started
 -- Prefetched jobs were started.
@@ -268,17 +391,27 @@ WHERE group_id = %(id)s AND state IN ('failed', 'cancelled') ORDER BY part;
 UPDATE treadle_job SET state = 'ready', run_at = %(now)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of the parts of wholes took: the next `send_map` of these tasks is cut by that. The last rows that
+-- a transaction locks, and in the order of their names.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, (sum(finished_at - started_at) / 1e6 / sum(size))::text
+FROM treadle_job WHERE group_id = ANY(%(ids)s) AND started_at IS NOT NULL GROUP BY task ORDER BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = %(now)s, failure = %(failure)s, version = version + 1
 WHERE id = %(id)s AND state = 'blocked';
 
--- name: lock_claims
--- Those of these claims that hold, and hold until this transaction ends.
+-- name: lock_tellers
+-- Those of these claims whose runs may tell of themselves: they hold until this transaction ends, or have made their job
+-- succeed, faster than this was told.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
-), {held}
-SELECT id, token FROM held;
+)
+SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
+WHERE job.worker_id IS NOT NULL OR job.state = 'succeeded' ORDER BY job.id FOR NO KEY UPDATE OF job;
 
 -- name: insert_messages
 -- Messages of jobs whose claims hold, with the next numbers of each job.
@@ -322,6 +455,10 @@ WHERE worker.id = ANY(%(ids)s) AND NOT EXISTS (
 -- The known workers, oldest first.
 SELECT id, host, pid, kind, started_at, last_seen_at, lease_until, queues FROM treadle_worker ORDER BY started_at, id;
 
+-- name: lock_workers
+-- Workers that are to be rescued: what they claim is committed before, or never claimed.
+SELECT id FROM treadle_worker WHERE id = ANY(%(worker_ids)s) ORDER BY id FOR UPDATE;
+
 -- name: lock_running_of
 -- What workers hold, locked: whoever rescues the same workers at once finds nothing.
 SELECT {job} FROM treadle_job AS job
@@ -335,22 +472,99 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 -- The time of these jobs has come.
 WITH due AS MATERIALIZED (
     SELECT id FROM treadle_job WHERE state = 'scheduled' AND run_at <= %(now)s
-    ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    ORDER BY run_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), promoted AS (
     UPDATE treadle_job AS job SET state = 'ready', version = version + 1 FROM due WHERE job.id = due.id RETURNING job.id
 )
 SELECT count(*) FROM promoted;
 
--- name: prune
--- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
-WITH old AS MATERIALIZED (
-    SELECT id FROM treadle_job AS job
-    WHERE finished_at IS NOT NULL
-      AND finished_at < CASE state WHEN 'succeeded' THEN %(succeeded_before)s ELSE %(failed_before)s END
-      AND finished_at < greatest(%(succeeded_before)s, %(failed_before)s)
-      AND NOT EXISTS (SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
-    ORDER BY finished_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-), pruned AS (
-    DELETE FROM treadle_job AS job USING old WHERE job.id = old.id RETURNING job.id
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedules
+-- Make schedules known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule AS schedule (name, cron, timezone, task, seen_at)
+SELECT name, cron, timezone, task, seen_at FROM json_to_recordset(%(schedules)s::json) AS given (
+    name text, cron text, timezone text, task text, seen_at bigint)
+ORDER BY name
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN schedule.cron = excluded.cron AND schedule.timezone = excluded.timezone THEN schedule.seen_at
+                   ELSE greatest(schedule.seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = %(to)s, last_job_id = coalesce(%(job_id)s, last_job_id)
+WHERE name = %(name)s AND seen_at = %(seen_at)s RETURNING name;
+
+-- name: forget_schedules
+-- Schedules that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = ANY(%(names)s);
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: one trip where there is nothing.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time, and whether each is a whole.
+SELECT id, kind = 'whole', expires_at FROM treadle_job
+WHERE expires_at <= %(now)s AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT %(limit)s;
+
+-- name: expire
+-- Fail jobs that have not begun in time, but those that somebody else is just changing: claiming, perhaps.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(jobs)s::json) AS given (id text, failure text)
+), late AS MATERIALIZED (
+    SELECT job.id FROM treadle_job AS job JOIN given ON given.id = job.id
+    WHERE job.expires_at <= %(now)s AND job.state IN ('blocked', 'scheduled', 'ready')
+    ORDER BY job.id FOR NO KEY UPDATE OF job SKIP LOCKED
 )
-SELECT count(*) FROM pruned;
+UPDATE treadle_job AS job SET state = 'failed', finished_at = %(now)s, failure = given.failure, version = version + 1
+FROM given JOIN late USING (id) WHERE job.id = late.id
+RETURNING job.id, job.group_id;
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: one trip where there is nothing.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough; tells of each job whether it is a whole.
+WITH old AS MATERIALIZED (
+    SELECT id FROM treadle_job WHERE {is_forgettable}
+    ORDER BY finished_at + result_ttl LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE treadle_job AS job SET result = NULL, version = version + 1 FROM old WHERE job.id = old.id
+RETURNING job.id, job.kind = 'whole';
+
+-- name: forget_part_results
+-- Drop the results of the parts of wholes.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL;
+
+-- name: pause
+-- No more jobs of these queues are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) SELECT name, %(now)s FROM unnest(%(names)s::text[]) AS given (name)
+ORDER BY name ON CONFLICT (name) DO NOTHING RETURNING name;
+
+-- name: resume
+-- The jobs of these queues are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = ANY(%(names)s) RETURNING name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
+
+-- name: get_old
+-- Finished jobs that are old enough to be deleted.
+SELECT id FROM treadle_job AS job WHERE {is_old} ORDER BY finished_at LIMIT %(limit)s;
+
+-- name: lock_to_prune
+-- Nobody sends these jobs once more, nor their wholes, until this transaction ends.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE SKIP LOCKED;
+
+-- name: prune
+-- Delete these jobs, where they are old still; what hangs on them goes with them.
+DELETE FROM treadle_job AS job WHERE id = ANY(%(ids)s) AND {is_old} RETURNING id;

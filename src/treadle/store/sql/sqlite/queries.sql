@@ -1,11 +1,40 @@
 -- Every statement of the SQLite store. `-- name:` begins a statement, with a line of purpose;
 -- `-- fragment:` begins text that statements share as {its name}.
 
+-- fragment: insertion
+-- A new job.
+INSERT INTO treadle_job ({job})
+VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
+        NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
+        NULL, :timeout_s, :memory_mb, :cores, NULL, :unique_key, :concurrency_key, :expires_at, :result_ttl, NULL, 1)
+
 -- fragment: job
 -- The columns of a Job, in the order in which treadle.store.rows reads them.
 id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes, max_crashes, token,
 worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, result,
-failure, timeout_s, memory_mb, cores, cancel_requested_at, version
+failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key, expires_at, result_ttl,
+redriven_at, version
+
+-- fragment: is_known
+-- Whether who claims is a known worker: nobody would rescue what another holds.
+EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
+
+-- fragment: may_tell
+-- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
+state IN ('running', 'succeeded')
+
+-- fragment: is_in_time
+-- Whether a job may begin now: the duty that fails the others may be late.
+(expires_at IS NULL OR expires_at > :now)
+
+-- fragment: is_forgettable
+-- Whether the result of a job was kept long enough. That of a part goes with its whole's.
+finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NULL AND group_id IS NULL
+
+-- fragment: as_new
+-- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
+run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
+cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
 
 -- name: get_meta
 -- One fact about the store itself.
@@ -17,10 +46,20 @@ INSERT INTO treadle_meta (name, value) VALUES (:name, :value) ON CONFLICT (name)
 
 -- name: insert_job
 -- A new job.
-INSERT INTO treadle_job ({job})
-VALUES (:id, :kind, :task, :queue, :pool, :priority, :state, :run_at, 0, :max_attempts, 0, :max_crashes, 0,
-        NULL, :enqueued_at, NULL, NULL, :group_id, :part, :size, :alias, :labels, :headers, :payload, NULL,
-        NULL, :timeout_s, :memory_mb, :cores, NULL, 1);
+{insertion};
+
+-- name: insert_unique_job
+-- A new job, unless an unfinished one of its task has its key: the condition is that of the index, word for word.
+{insertion}
+ON CONFLICT (task, unique_key) WHERE unique_key IS NOT NULL AND finished_at IS NULL DO NOTHING;
+
+-- name: get_unique
+-- The unfinished job of a task with a key, with its progress.
+SELECT {job}, done, total, message, progress_version
+FROM treadle_job LEFT JOIN (
+    SELECT job_id, done, total, message, version AS progress_version FROM treadle_progress
+) ON job_id = id
+WHERE task = :task AND unique_key = :unique_key AND unique_key IS NOT NULL AND finished_at IS NULL;
 
 -- name: insert_progress
 -- The progress of a whole, counted by the store as its parts end.
@@ -47,6 +86,34 @@ WHERE id = :id AND state = 'running';
 -- Ask the workers of a cancelled whole's parts that run to end them.
 UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
 WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
+
+-- name: redrive
+-- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+UPDATE treadle_job
+SET state = CASE WHEN kind = 'whole' AND EXISTS (
+        SELECT 1 FROM treadle_job AS part WHERE part.group_id = :id AND part.state IN ('failed', 'cancelled')
+    ) THEN 'blocked' ELSE 'ready' END, {as_new}
+WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL
+  AND (kind <> 'whole' OR size = (
+      SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+      WHERE part.group_id = :id AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+  AND NOT EXISTS (
+      SELECT 1 FROM treadle_job AS other
+      WHERE other.task = treadle_job.task AND other.unique_key = treadle_job.unique_key
+        AND other.unique_key IS NOT NULL AND other.finished_at IS NULL);
+
+-- name: redrive_parts
+-- Send those parts of a whole once more that did not succeed.
+UPDATE treadle_job SET state = 'ready', {as_new} WHERE group_id = :id AND state IN ('failed', 'cancelled');
+
+-- name: restart_progress
+-- The progress of what was sent once more: of a whole, what its parts that have succeeded count; of others none.
+UPDATE treadle_progress
+SET done = (SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
+            WHERE part.group_id = job_id AND part.state = 'succeeded'),
+    total = (SELECT CASE kind WHEN 'whole' THEN size END FROM treadle_job WHERE id = job_id),
+    message = '', version = version + 1
+WHERE job_id = :id OR job_id IN (SELECT id FROM treadle_job WHERE group_id = :id AND finished_at IS NULL);
 
 -- name: get_cancel_requests
 -- What a worker runs and somebody has asked to cancel.
@@ -115,27 +182,49 @@ WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORD
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything: a look without the writer's lock.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool);
+-- Whether a claim would find anything, were no queue paused, and whether any is: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool),
+       EXISTS (SELECT 1 FROM treadle_paused_queue);
+
+-- name: get_shares
+-- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
+-- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE ready_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready'
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+SELECT queue, sum(place <= :limit) FROM (
+    SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
+    FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
+        SELECT rowid FROM treadle_job
+        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
+        ORDER BY priority DESC, run_at, id LIMIT :limit)
+    WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
+) GROUP BY queue;
 
 -- name: claim
--- Take ready jobs of any queue.
-UPDATE treadle_job
-SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
-    started_at = CASE WHEN :starts THEN :now END
-WHERE rowid IN (
-    SELECT rowid FROM treadle_job WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0)
-    ORDER BY priority DESC, run_at, id LIMIT :limit)
-RETURNING {job};
-
--- name: claim_in_queue
--- Take ready jobs of one queue.
+-- Take ready jobs of any queue, where none is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
+    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
+    ORDER BY priority DESC, run_at, id LIMIT :limit)
+RETURNING {job};
+
+-- name: claim_in_queue
+-- Take ready jobs of one queue, unless it is paused.
+UPDATE treadle_job
+SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
+    started_at = CASE WHEN :starts THEN :now END
+WHERE rowid IN (
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
+      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
@@ -190,28 +279,35 @@ WHERE group_id = :id AND state IN ('failed', 'cancelled') ORDER BY part;
 -- All parts of a whole have succeeded.
 UPDATE treadle_job SET state = 'ready', run_at = :now, version = version + 1 WHERE id = :id AND state = 'blocked';
 
+-- name: measure_items
+-- How long an item of a whole's parts took: the next `send_map` of this task is cut by that.
+INSERT INTO treadle_meta (name, value)
+SELECT 'item_s:' || task, CAST(sum(finished_at - started_at) / 1000000.0 / sum(size) AS TEXT)
+FROM treadle_job WHERE group_id = :id AND started_at IS NOT NULL GROUP BY task
+ON CONFLICT (name) DO UPDATE SET value = excluded.value;
+
 -- name: fail_whole
 -- Some parts of a whole did not succeed.
 UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
 WHERE id = :id AND state = 'blocked';
 
 -- name: report_progress
--- The newest progress of a job whose claim holds.
+-- The newest progress of a run.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, :done, :total, :message, 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE
 SET done = excluded.done, total = excluded.total, message = excluded.message, version = version + 1;
 
 -- name: insert_message
--- A message of a job whose claim holds, with the next number of that job.
+-- A message of a run, with the next number of its job.
 INSERT INTO treadle_message (job_id, number, sent_at, body)
 SELECT id, (SELECT coalesce(max(number), 0) + 1 FROM treadle_message WHERE job_id = :id), :sent_at, :body
-FROM treadle_job WHERE id = :id AND token = :token AND state = 'running';
+FROM treadle_job WHERE id = :id AND token = :token AND {may_tell};
 
 -- name: raise_version
 -- Something visible of a job has changed beside its progress.
 INSERT INTO treadle_progress (job_id, done, total, message, version)
-SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND state = 'running'
+SELECT id, 0, NULL, '', 1 FROM treadle_job WHERE id = :id AND token = :token AND {may_tell}
 ON CONFLICT (job_id) DO UPDATE SET version = version + 1;
 
 -- name: register_worker
@@ -243,7 +339,73 @@ SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'scheduled' AND run_at <=
 
 -- name: promote
 -- The time of these jobs has come.
-UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE state = 'scheduled' AND run_at <= :now;
+UPDATE treadle_job SET state = 'ready', version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE state = 'scheduled' AND run_at <= :now ORDER BY run_at LIMIT :limit);
+
+-- name: get_schedules
+-- The known schedules.
+SELECT name, cron, timezone, task, seen_at, last_job_id FROM treadle_schedule ORDER BY name;
+
+-- name: keep_schedule
+-- Make a schedule known. One whose times have changed begins anew, but never before what it was seen to.
+INSERT INTO treadle_schedule (name, cron, timezone, task, seen_at, last_job_id)
+VALUES (:name, :cron, :timezone, :task, :seen_at, NULL)
+ON CONFLICT (name) DO UPDATE
+SET cron = excluded.cron, timezone = excluded.timezone, task = excluded.task,
+    seen_at = CASE WHEN cron = excluded.cron AND timezone = excluded.timezone THEN seen_at
+                   ELSE max(seen_at, excluded.seen_at) END;
+
+-- name: move_schedule
+-- Who moves a schedule on from where it was has the right to send its job.
+UPDATE treadle_schedule SET seen_at = :to, last_job_id = coalesce(:job_id, last_job_id)
+WHERE name = :name AND seen_at = :seen_at;
+
+-- name: forget_schedule
+-- A schedule that the code has no longer.
+DELETE FROM treadle_schedule WHERE name = :name;
+
+-- name: is_any_expired
+-- Whether there is a job that has not begun in time: a look without the writer's lock.
+SELECT EXISTS (
+    SELECT 1 FROM treadle_job
+    WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready'));
+
+-- name: get_expired
+-- The jobs that have not begun in time.
+SELECT id, kind, group_id, expires_at FROM treadle_job
+WHERE expires_at <= :now AND finished_at IS NULL AND state IN ('blocked', 'scheduled', 'ready')
+ORDER BY expires_at, id LIMIT :limit;
+
+-- name: expire
+-- Fail a job that has not begun in time.
+UPDATE treadle_job SET state = 'failed', finished_at = :now, failure = :failure, version = version + 1
+WHERE id = :id AND state IN ('blocked', 'scheduled', 'ready');
+
+-- name: is_any_result_old
+-- Whether a result was kept long enough: a look without the writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE {is_forgettable});
+
+-- name: forget_results
+-- Drop results that were kept long enough.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE rowid IN (
+    SELECT rowid FROM treadle_job WHERE {is_forgettable} ORDER BY finished_at + result_ttl LIMIT :limit)
+RETURNING id, kind;
+
+-- name: forget_part_results
+-- Drop the results of the parts of a whole.
+UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = :id AND result IS NOT NULL;
+
+-- name: pause
+-- No more jobs of this queue are claimed.
+INSERT INTO treadle_paused_queue (name, paused_at) VALUES (:name, :now) ON CONFLICT (name) DO NOTHING;
+
+-- name: resume
+-- The jobs of this queue are claimed again.
+DELETE FROM treadle_paused_queue WHERE name = :name;
+
+-- name: get_paused_queues
+-- The paused queues, and since when.
+SELECT name, paused_at FROM treadle_paused_queue ORDER BY name;
 
 -- name: prune
 -- Delete finished jobs; what hangs on them goes with them. A part stays until its whole has ended.
