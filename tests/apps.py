@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -281,6 +282,19 @@ def append_line(path: str, line: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.write(fd, f"{line}\n".encode())
     os.close(fd)
+
+
+@app.task
+def take_a_while() -> None:
+    """Longer than a commit of the worker's, and short enough that such jobs wait in the pool by the dozen."""
+    time.sleep(0.005)
+
+
+@app.task
+def be_alone(path: str) -> None:
+    """Fails where another is here at the same time."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    os.unlink(path)
 
 
 @app.task(takes_context=True)

@@ -47,6 +47,8 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     labels: dict[str, str] = field(default_factory=dict, hash=False)
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
 
     def __post_init__(self) -> None:
         where = getattr(self.func, "__qualname__", repr(self.func))
@@ -122,7 +124,7 @@ def callable_of(function: Any) -> Callable[..., Any]:
     return FunctionOf(function.module_path) if isinstance(function, FrameworkTask) else function
 
 
-OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key")
+OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key", "concurrency_key")
 """Options that may be another for each send."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""

@@ -91,8 +91,8 @@ class Drafts:
             self._job(reduce or task, "{}", kind=Kind.WHOLE, size=len(items)),
             state=State.BLOCKED if count else State.READY,
             unique_key=_key_of_whole(task, reduce),
-            # What gathers is ours: limits and expiry are meant for the user's function.
-            **({} if reduce else {"task": GATHER, "expires_at_us": None, **dict.fromkeys(LIMITS)}),
+            # What gathers is ours: limits, expiry and concurrency key are meant for the user's function.
+            **({} if reduce else {"task": GATHER, **dict.fromkeys((*LIMITS, "expires_at_us", "concurrency_key"))}),
         )
         return [
             *(
@@ -156,6 +156,7 @@ class Drafts:
             cores=options.cores,
             labels=options.labels,
             unique_key=options.unique_key,
+            concurrency_key=options.concurrency_key,
             alias=self._alias,
             enqueued_at_us=now_us,
             expires_at_us=expires_at_us,

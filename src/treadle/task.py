@@ -38,7 +38,6 @@ PROGRESS_INTERVAL_S = 0.05
 # Options of the specification that this version does not honour yet. Ignoring one would be a lie.
 NOT_YET = frozenset(
     [
-        "concurrency_key",
         "redact",
     ]
 )
@@ -83,6 +82,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     unique_key: str | None = None
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
+    concurrency_key: str | None = None
+    """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
     connection: Any = None
     """A connection of the caller's to the database of the store, whose transaction the send is part of."""
 
@@ -114,6 +115,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _check_expires_after(where, self.expires_after)
         _check_limits(where, self)
         _check_key(where, "unique_key", self.unique_key)
+        _check_key(where, "concurrency_key", self.concurrency_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
         if not all(isinstance(word, str) for pair in labels for word in pair):
             raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")

@@ -23,6 +23,7 @@ class TestDjangoStore(StoreContract):
     test_threads_that_claim_at_once_get_each_job_once = None
     test_claimers_at_once_beside_a_paused_queue_get_each_job_once = None
     test_threads_that_send_one_key_at_once_get_one_job = None
+    test_threads_that_claim_at_once_run_one_of_each_key = None
     test_of_all_that_move_a_schedule_at_once_one_sends = None
     test_a_waiter_wakes_when_something_changed = None
 

@@ -123,6 +123,14 @@ def test_a_job_with_a_key_is_sent_once():
     assert [call.args for call in sent(tasks.square)] == [(2,)]
 
 
+def test_jobs_with_a_concurrency_key_carry_it():
+    """Set at decoration or for one send; waiting ones run one after the other."""
+    keyed = tasks.square.options(concurrency_key="k")
+    assert send_function(keyed, 2).row.concurrency_key == "k"
+    assert job(keyed.enqueue(3).id).row.concurrency_key == "k"
+    assert [job.result() for job in run_pending()] == [4, 9]
+
+
 def test_a_key_is_taken_by_what_a_transaction_sends():
     """A rollback frees it, and a conflict leaves the transaction usable."""
     keyed = tasks.square.options(unique_key="k")

@@ -20,9 +20,11 @@ def test_a_task_says_itself_what_becomes_of_its_job(tmp_path):
     ]
 
 
-def test_a_job_with_a_key_is_sent_once(tmp_path):
-    """Four changes of two shops are two jobs."""
-    assert shown("keyed_jobs.py", tmp_path) == ["2 jobs for 4 changes", "the index of shop 1 is new"]
+def test_jobs_with_keys_are_sent_once_and_run_in_turn(tmp_path):
+    """Four changes of two shops are two jobs, and both orders of a customer are charged."""
+    assert shown("keyed_jobs.py", tmp_path) == [
+        "2 jobs for 4 changes", "the index of shop 1 is new", "customer 7 paid 100", "customer 7 paid 200",
+    ]  # fmt: skip
 
 
 def shown(example, folder):

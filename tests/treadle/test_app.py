@@ -312,6 +312,21 @@ def test_the_key_of_a_map_belongs_to_what_is_mapped(app: Treadle) -> None:
     assert app.send_function(apps.join_words.options(**key), ["a"]).id == calls[3].id
 
 
+def test_the_parts_of_a_map_with_a_concurrency_key_run_one_after_the_other(app: Treadle) -> None:
+    """And what gathers their results waits for nobody; where `reduce` has a key of its own it is that."""
+    mapped, reduce = (t.options(concurrency_key=t.name) for t in (apps.upper, apps.join_words))
+    app.send_map(mapped, ["a", "b"], parts=2)
+    app.send_map(mapped, ["a"], reduce=reduce)
+    keys = {(job.row.kind, job.row.concurrency_key) for job in app.jobs()}
+    assert keys == {("part", mapped.name), ("whole", None), ("whole", reduce.name)}
+
+
+def test_jobs_with_a_concurrency_key_run_in_the_modes_of_tests(collecting: Treadle) -> None:
+    """One after the other, as everything does there."""
+    collecting.send_many([apps.upper.options(concurrency_key="k").bind(text) for text in "ab"])
+    assert [job.result() for job in collecting.run_pending()] == ["A", "B"]
+
+
 def test_a_map_has_one_key(app: Treadle) -> None:
     """Two could not both be kept."""
     mapped, reduce = (task.options(unique_key="k") for task in (apps.upper, apps.join_words))

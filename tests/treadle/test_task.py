@@ -213,7 +213,7 @@ def test_without_a_gil_threads_run_what_has_no_limits(monkeypatch: pytest.Monkey
         ({"unique_key": ""}, "unique_key must be a text of 1 to 200 characters, or None, got ''"),
         ({"unique_key": 7}, "unique_key must be a text of 1 to 200 characters, or None, got 7"),
         ({"unique_key": "x" * 201}, "unique_key must be a text of 1 to 200 characters, or None, got 'xxx"),
-        ({"concurrency_key": "x"}, "the option 'concurrency_key' is not available in this version"),
+        ({"concurrency_key": ""}, "concurrency_key must be a text of 1 to 200 characters, or None, got ''"),
     ],
     ids=lambda value: repr(value)[:40],
 )

@@ -194,9 +194,15 @@ class Store(ABC):
 
         A worker that is not registered, or that a rescue has forgotten, gets none: nobody would rescue its claims.
 
+        Of the jobs with one `concurrency_key`, of whatever task, queue or pool, only one runs: those whose key is taken
+        are passed over, and of one key one is taken. What another is claiming at the same time may be passed over, too;
+        where a claim is filled, what has a key and came in the last moments; and where very many keys wait, those far
+        behind may come by turns.
+
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
         started at once, and stamps `started_at_us`. Without it a job that may run at most once
-        (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows.
+        (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows. And the claim
+        ends before the first job with a free key: that one must not wait in a pool, nor be passed by the others.
         Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 

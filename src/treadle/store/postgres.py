@@ -21,11 +21,12 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.keys import Candidate, KeyedClaim, KeyScan, Looks
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
 from treadle.store.postgres_server import Connections, PostgresServer, Row, Session
 from treadle.store.postgres_wakeup import Listener, PostgresWakeup
-from treadle.store.turns import Turn, turns, turns_around_paused, urgency
+from treadle.store.turns import Turn, lines, turns, turns_around_paused, urgency
 
 COPY_FROM = 500
 """From so many jobs on COPY is quicker than INSERT."""
@@ -56,9 +57,14 @@ def _again_where_locked(verb: V) -> V:
 class PostgresVerbs(Store):
     """The job verbs, on whatever connections."""
 
+    look_every_s = 0.0
+    """While a worker's claims are filled, how often to look at least whether jobs with a key are among what is ready."""
+
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._sql = queries.load("postgres")
+        self._keys = KeyScan()
+        self._looks = Looks(self.look_every_s)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -219,23 +225,39 @@ class PostgresVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        # Without a look in the worker's transaction: one trip more for each pool would make every commit wait.
-        is_ready, is_any_paused = True, False
-        if limit > 0 and not self.is_in_transaction():
-            is_ready, is_any_paused = self._rows("is_work_ready", pool=pool)[0]
-        if limit <= 0 or not is_ready:
+        if limit <= 0:
             return []
-        if not is_any_paused:
-            claimed = self._take(turns(queues, limit), limit, values)
-            if claimed is not None:
+        claimed: list[Job] = []
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        if self.is_in_transaction() and self._looks.may_be_spared(pool):
+            claimed = self._claim_in_turns(turns(queues, limit), limit, values)
+            if len(claimed) == limit:
                 return claimed
-        shares = dict(self._rows("get_shares", pool=pool, starts=starts, now=now_us, limit=limit))
-        taken = self._take(turns_around_paused(queues, limit, shares), limit, values) or []
-        return taken if queues else sorted(taken, key=urgency)
+        [(without_key, with_key, is_any_paused)] = self._looked_up("is_work_ready", pool=pool)
+        rest = limit - len(claimed)
+        if with_key:
+            claimed += self._claim_with_keys(queues, rest, values, is_any_paused=is_any_paused)
+        elif without_key and is_any_paused:
+            claimed += self._claim_around_paused(queues, rest, values)
+        elif without_key:
+            claimed += self._claim_in_turns(turns(queues, rest), rest, values)
+        is_plain = not (with_key or is_any_paused)
+        self._looks.looked(pool, may_be_spared=is_plain and len(claimed) == limit)
+        return claimed
 
-    def _take(self, planned: Sequence[Turn], limit: int, values: dict[str, Any]) -> list[Job] | None:
-        """What these turns give; None where a turn that is for all queues has met a paused one."""
+    def _looked_up(self, statement: str, /, **values: Any) -> list[Any]:
+        """What a statement finds: in the worker's transaction without a savepoint, which makes three trips of one."""
+        if not self.is_in_transaction():
+            return self._rows(statement, **values)
+        with self._connections.joined() as session:
+            return session.run(self._sql[statement], **values)
+
+    def _claim_around_paused(self, queues: Sequence[str], limit: int, values: dict[str, Any]) -> list[Job]:
+        shares = dict(self._looked_up("get_shares", **{**values, "limit": limit}))
+        claimed = self._claim_in_turns(turns_around_paused(queues, limit, shares), limit, values)
+        return claimed if queues else sorted(claimed, key=urgency)
+
+    def _claim_in_turns(self, planned: Sequence[Turn], limit: int, values: dict[str, Any]) -> list[Job]:
         claimed: list[Job] = []
         # Without a savepoint in the worker's transaction: a claim waits for nobody, so what it fails of has ended the
         # connection, and two trips more for each pool would make every commit wait.
@@ -243,12 +265,31 @@ class PostgresVerbs(Store):
             for queue, most in planned:
                 wanted = min(most, limit - len(claimed))
                 if wanted > 0:
-                    statement, of_queue = ("claim", {}) if queue is None else ("claim_in_queue", {"queue": queue})
-                    found = session.run(self._sql[statement], **values, **of_queue, limit=wanted)
-                    if found and found[0][0] is None:
-                        return None
+                    of_queue = {} if queue is None else {"queue": queue}
+                    found = session.run(self._sql[_named("claim", queue)], **values, **of_queue, limit=wanted)
                     claimed += map(rows.job_of, found)
         return claimed
+
+    def _claim_with_keys(
+        self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
+    ) -> list[Job]:
+        with self._connections.joined() as session:
+
+            def look(statement: str, queue: str | None, **more: Any) -> list[Candidate]:
+                wanted = {**values, **more, **({} if queue is None else {"queue": queue})}
+                return [Candidate(*row) for row in session.run(self._sql[_named(statement, queue)], **wanted)]
+
+            def take(candidates: list[Candidate]) -> list[Job]:
+                wanted = [candidate.key for candidate in candidates if candidate.key is not None]
+                free = session.run(self._sql["lock_keys"], concurrency_keys=wanted) if wanted else []
+                locked = {key for (key,) in free}
+                ids = [candidate.id for candidate in candidates if candidate.key is None or candidate.key in locked]
+                return [rows.job_of(row) for row in session.run(self._sql["claim_chosen"], **values, ids=ids)]
+
+            found = session.run(self._sql["get_open_queues"]) if is_any_paused else None
+            open_queues = None if found is None else [name for (name,) in found]
+            claim = KeyedClaim(self._keys, values["pool"], starts=values["starts"], look=look, take=take)
+            return claim.of(lines(queues, open_queues), limit)
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         values = [{"id": c.id, "token": c.token, "started_at": at_us} for c, at_us in claims]
@@ -457,6 +498,8 @@ class PostgresVerbs(Store):
 class PostgresStore(PostgresVerbs):
     """Jobs in a PostgreSQL database whose tables we make."""
 
+    look_every_s = 0.1
+
     def __init__(
         self, address: Address, *, listen: bool = True, notify: bool = True,
         answer_timeout_s: float = ANSWER_TIMEOUT_S, missing: str = "run `treadle migrate`",
@@ -489,6 +532,11 @@ class PostgresStore(PostgresVerbs):
 
     def __str__(self) -> str:
         return self.server.where
+
+
+def _named(statement: str, queue: str | None) -> str:
+    """The form of a statement for all queues, or for one."""
+    return statement if queue is None else f"{statement}_in_queue"
 
 
 def _key(job: Job) -> tuple[str, str | None]:

@@ -1,7 +1,7 @@
 """One PostgreSQL database: its connections, its transactions, and the errors it can give.
 
 Outside of `transaction` each statement is a transaction of its own, so a verb of one statement takes one
-trip to the server. Nothing is kept in a session: no prepared statement, no setting, no advisory lock. So
+trip to the server. Nothing is kept in a session: no prepared statement, no setting, no lock but a transaction's. So
 PgBouncer may stand between, in its transaction mode, where nobody listens.
 
 What was written is told by NOTIFY, which reaches those who listen when the transaction commits. Commits

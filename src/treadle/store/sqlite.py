@@ -17,8 +17,9 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.keys import Candidate, KeyedClaim, KeyScan
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
-from treadle.store.turns import Turn, turns, turns_around_paused, urgency
+from treadle.store.turns import Turn, lines, turns, turns_around_paused, urgency
 from treadle.store.wakeup import SqliteWakeup
 
 OLDEST_SQLITE = (3, 37, 0)
@@ -33,6 +34,7 @@ class SqliteVerbs(Store):
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Treadle needs 3.37 or newer")
         self._connections = connections
         self._sql = queries.load("sqlite")
+        self._keys = KeyScan()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -153,27 +155,44 @@ class SqliteVerbs(Store):
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, pool: str, queues: Sequence[str] = (), starts: bool
     ) -> list[Job]:
-        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        planned = self._turns(queues, limit, values) if limit > 0 else []
-        if not planned:
+        [(without_key, with_key, is_any_paused)] = self._rows("is_work_ready", pool=pool)
+        if limit <= 0 or not (without_key or with_key):
             return []
+        values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
+        if with_key:
+            return self._claim_with_keys(queues, limit, values, is_any_paused=is_any_paused)
+        planned = turns(queues, limit)
+        if is_any_paused:
+            planned = turns_around_paused(queues, limit, dict(self._rows("get_shares", limit=limit, **values)))
+        return self._claim_in_turns(planned, queues, limit, values) if planned else []
+
+    def _claim_in_turns(
+        self, planned: Sequence[Turn], queues: Sequence[str], limit: int, values: dict[str, Any]
+    ) -> list[Job]:
         claimed: list[Job] = []
         with self._connections.writing() as connection:
             for queue, most in planned:
                 wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
-                statement = self._sql["claim" if queue is None else "claim_in_queue"]
-                found = [rows.job_of(row) for row in connection.execute(statement, wanted).fetchall()]
-                # RETURNING gives rows in the order in which it met them, not in that of the claim.
-                claimed += sorted(found, key=urgency)
+                claimed += _claimed(connection.execute(self._sql[_named("claim", queue)], wanted))
         return claimed if queues else sorted(claimed, key=urgency)
 
-    def _turns(self, queues: Sequence[str], limit: int, values: dict[str, Any]) -> list[Turn]:
-        """What to claim from; nothing where nothing is ready, so that the writer's lock is left to others."""
-        is_ready, is_any_paused = self._rows("is_work_ready", pool=values["pool"])[0]
-        if not (is_ready and is_any_paused):
-            return turns(queues, limit) if is_ready else []
-        shares = dict(self._rows("get_shares", limit=limit, **values))
-        return turns_around_paused(queues, limit, shares)
+    def _claim_with_keys(
+        self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
+    ) -> list[Job]:
+        with self._connections.writing() as connection:
+
+            def look(statement: str, queue: str | None, **more: Any) -> list[Candidate]:
+                wanted = {**values, "queue": queue, **more}
+                return [Candidate(*row) for row in connection.execute(self._sql[_named(statement, queue)], wanted)]
+
+            def take(candidates: list[Candidate]) -> list[Job]:
+                ids = codec.dump_plain([candidate.id for candidate in candidates])
+                return _claimed(connection.execute(self._sql["claim_chosen"], {**values, "ids": ids}))
+
+            found = connection.execute(self._sql["get_open_queues"]).fetchall() if is_any_paused else None
+            open_queues = None if found is None else [name for (name,) in found]
+            claim = KeyedClaim(self._keys, values["pool"], starts=values["starts"], look=look, take=take)
+            return claim.of(lines(queues, open_queues), limit)
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:
         with self._connections.writing() as connection:
@@ -402,6 +421,16 @@ class SqliteStore(SqliteVerbs):
 
     def __str__(self) -> str:
         return str(self.file.path)
+
+
+def _named(statement: str, queue: str | None) -> str:
+    """The form of a statement for all queues, or for one."""
+    return statement if queue is None else f"{statement}_in_queue"
+
+
+def _claimed(cursor: sqlite3.Cursor) -> list[Job]:
+    # RETURNING gives rows in the order in which it met them, not in that of the claim.
+    return sorted(map(rows.job_of, cursor.fetchall()), key=urgency)
 
 
 @contextmanager

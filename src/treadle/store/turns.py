@@ -30,6 +30,16 @@ def turns_around_paused(queues: Sequence[str], limit: int, shares: Mapping[str, 
     return [*(Turn(queue, share) for queue, share in shares.items()), *(Turn(queue, limit) for queue in shares)]
 
 
+def lines(queues: Sequence[str], open_queues: Sequence[str] | None) -> list[tuple[str | None, ...]]:
+    """What a claim takes from, one after the other, where jobs with a key are among what is ready.
+
+    `queues` in their order; else all, alike, or, where some are paused, those that are not, `open_queues`.
+    """
+    if queues:
+        return [(queue,) for queue in queues]
+    return [(None,) if open_queues is None else tuple(open_queues)]
+
+
 def urgency(job: Job) -> tuple[int, int, str]:
     """The order of a claim: the smallest first."""
     return (-job.priority, job.run_at_us, job.id)

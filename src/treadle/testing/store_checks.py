@@ -22,6 +22,8 @@ def check_together(jobs: Iterable[Job]) -> None:
     """What holds of all rows beside each other."""
     unique = Counter((job.task, job.unique_key) for job in jobs if job.unique_key and not job.state.is_finished)
     assert all(count == 1 for count in unique.values()), f"more than one unfinished job with one unique key: {unique}"
+    exclusive = Counter(job.concurrency_key for job in jobs if job.concurrency_key and job.state is State.RUNNING)
+    assert all(count == 1 for count in exclusive.values()), f"more than one runs with one key: {exclusive}"
 
 
 def check_way(before: Job | None, job: Job) -> None:

@@ -25,6 +25,7 @@ from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
 from treadle.store.contract import Query, ScheduleRow, Store, WorkerRow
+from treadle.store.keys import FAR, NEAR
 
 NOW_US = 1_800_000_000_000_000
 PATIENCE_S = 30.0
@@ -408,6 +409,128 @@ class StoreContract:
             with ThreadPoolExecutor(4) as threads:
                 shares = list(threads.map(lambda name: _claim_all(store, f"worker-{name}"), range(4)))
             assert sorted(id_ for share in shares for id_ in share) == sorted(ids_of(jobs))
+
+    # Concurrency keys
+
+    def test_of_the_jobs_with_one_key_one_runs(self) -> None:
+        """Whatever their tasks, queues and pools; the others are passed over, until its run has ended."""
+        first = make_job(concurrency_key="k", priority=1)
+        others = [make_job(concurrency_key="k", pool="threads"), make_job(concurrency_key="k", queue="mail", task="b")]
+        with self.opened() as store:
+            store.enqueue([first, *others])
+            (running,) = claim(store, 5)
+            assert running.id == first.id
+            assert (claim(store, 5), claim(store, 5, pool="threads"), claim(store, 5, queues=["mail"])) == ([], [], [])
+            finish(store, running, Outcome.succeeded("1"))
+            assert ids_of(claim(store, 5, pool="threads")) == [others[0].id]
+            assert claim(store, 5) == []
+
+    def test_jobs_with_other_keys_or_none_are_not_held_up(self) -> None:
+        """They are claimed in their order, one of each key, those without a key all."""
+        keys = ["a", "a", None, "b", "a", None, "b", "c"]
+        jobs = [make_job(concurrency_key=key, run_at_us=NOW_US + place) for place, key in enumerate(keys)]
+        with self.opened() as store:
+            store.enqueue(jobs[::-1])
+            assert ids_of(claim(store, 4)) == [jobs[place].id for place in (0, 2, 3, 5)]
+            assert ids_of(claim(store, 4)) == [jobs[7].id]
+
+    def test_the_most_urgent_of_a_key_is_claimed_first(self) -> None:
+        """In one queue and over the queues: a key is taken once in one claim."""
+        late, urgent = make_job(concurrency_key="k"), make_job(concurrency_key="k", priority=5)
+        mail = make_job(concurrency_key="k", queue="mail", priority=9)
+        with self.opened() as store:
+            store.enqueue([late, urgent, mail])
+            (first,) = claim(store, 5, queues=["default", "mail"])
+            finish(store, first, Outcome.succeeded("1"))
+            (second,) = claim(store, 5)
+            assert [first.id, second.id] == [urgent.id, mail.id]
+
+    def test_however_a_run_ends_its_key_is_free(self) -> None:
+        """Also where it will run again: it waits like the others."""
+        ends = [Outcome.succeeded("1"), Outcome.raised(ERROR, 1.0), Outcome.interrupted(), Outcome.crashed(ERROR)]
+        with self.opened() as store:
+            for outcome in ends:
+                job = self._running(store, concurrency_key="k", max_attempts=2, priority=-1)
+                other = make_job(concurrency_key="k")
+                store.enqueue([other])
+                finish(store, job, outcome)
+                (next_one,) = claim(store, 1)
+                assert next_one.id == other.id
+                finish(store, next_one, Outcome.succeeded("1"))
+                store.cancel([job.id], NOW_US)
+
+    def test_a_release_and_a_rescue_free_the_key(self) -> None:
+        """The job is as ready as the others with its key."""
+        with self.opened() as store:
+            job = self._running(store, concurrency_key="k")
+            store.release([job.claim], NOW_US)
+            assert ids_of(claim(store, 1)) == [job.id]
+            store.rescue(["worker"], NOW_US)
+            assert ids_of(claim(store, 1)) == [job.id]
+
+    def test_a_job_with_a_key_does_not_wait_in_a_pool(self) -> None:
+        """A claim of what is not started at once ends before the first that could run now, also over the queues."""
+        before, keyed = make_job(priority=1), make_job(concurrency_key="k")
+        after, mail = make_job(priority=-1), make_job(queue="mail", priority=-2)
+        with self.opened() as store:
+            store.enqueue([before, keyed, after, mail])
+            assert ids_of(claim(store, 9, queues=["default", "mail"], starts=False)) == [before.id]
+            assert claim(store, 9, starts=False) == []
+            assert ids_of(claim(store, 1)) == [keyed.id]
+            assert ids_of(claim(store, 9, starts=False)) == [after.id, mail.id]
+
+    def test_many_jobs_behind_one_key_hide_no_others(self) -> None:
+        """However many are more urgent: the others are found behind them, with a key or without."""
+        hidden = [make_job(concurrency_key=f"key {number}", run_at_us=NOW_US + number) for number in range(3)]
+        plain = make_job(priority=-1)
+        with self.opened() as store:
+            store.enqueue([make_job(concurrency_key="many", priority=1) for _ in range(NEAR + 5)])
+            store.enqueue([*hidden, plain])
+            for queues in ((), ("default",)):
+                assert len(claim(store, 1, queues=queues)) == 1
+                assert ids_of(claim(store, 9, queues=queues)) == ids_of([*hidden, plain])
+                store.rescue(["worker"], NOW_US)
+
+    def test_where_very_many_keys_wait_each_has_its_turn(self) -> None:
+        """Behind many jobs with one key, and with more keys than are looked at together."""
+        with self.opened() as store:
+            store.enqueue([make_job(concurrency_key="many", priority=1) for _ in range(NEAR + 5)])
+            store.enqueue([make_job(concurrency_key=f"key {number:05}") for number in range(FAR + 5)])
+            claim(store, 1)
+            seen = {job.concurrency_key for _ in range(4) for job in claim(store, FAR)}
+            assert len(seen) == FAR + 5
+
+    def test_beside_a_paused_queue_jobs_with_keys_are_claimed_in_their_order(self) -> None:
+        """Over all queues that are not paused, with those without a key; a paused one takes no key."""
+        keys = [("a", "k"), ("b", None), ("paused", "k"), ("c", "k"), ("c", "l"), ("a", None), ("paused", "m")]
+        jobs = [make_job(queue=q, concurrency_key=key, priority=9 - place) for place, (q, key) in enumerate(keys)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            store.pause(["paused"], NOW_US)
+            assert claim(store, 9, queues=["paused"]) == []
+            first = claim(store, 3)
+            assert ids_of(first) == [jobs[place].id for place in (0, 1, 4)]
+            finish(store, first[0], Outcome.succeeded("1"))
+            assert ids_of(claim(store, 9, queues=["a", "paused", "c"])) == [jobs[5].id, jobs[3].id]
+            store.resume(["paused"])
+            assert ids_of(claim(store, 9)) == [jobs[6].id]
+
+    def test_a_job_with_a_key_that_has_expired_is_passed_over(self) -> None:
+        """The next one of its key runs."""
+        late, next_one = make_job(concurrency_key="k", expires_at_us=NOW_US), make_job(concurrency_key="k", priority=-1)
+        with self.opened() as store:
+            store.enqueue([late, next_one])
+            assert ids_of(claim(store, 9)) == [next_one.id]
+
+    def test_threads_that_claim_at_once_run_one_of_each_key(self) -> None:
+        """Four claimers end what they claim and claim again: all jobs run, and of one key never two at once."""
+        jobs = [make_job(concurrency_key=f"key {number % 5}" if number % 3 else None) for number in range(120)]
+        running: list[str | None] = []
+        with self.opened() as store:
+            store.enqueue(jobs)
+            with ThreadPoolExecutor(4) as threads:
+                done = list(threads.map(lambda name: _run_all(store, f"worker-{name}", running), range(4)))
+            assert sorted(id_ for share in done for id_ in share) == sorted(ids_of(jobs))
 
     # Pausing
 
@@ -1558,6 +1681,19 @@ def assert_refused(step: Callable[[], object]) -> None:
     except StoreError:
         return
     raise AssertionError("a StoreError was expected")
+
+
+def _run_all(store: Store, worker_id: str, running: list[str | None]) -> list[str]:
+    """Claim and end jobs until there are none; the keys of those claimed are in `running` as long as they run."""
+    done: list[str] = []
+    while store.counts().get(("default", State.READY)):
+        for job in claim(store, 3, worker_id=worker_id):
+            assert job.concurrency_key is None or job.concurrency_key not in running
+            running.append(job.concurrency_key)
+            done.append(job.id)
+            running.remove(job.concurrency_key)
+            assert finish(store, job, Outcome.succeeded("1")) == {job.claim}
+    return done
 
 
 def _claim_all(store: Store, worker_id: str) -> list[str]:

@@ -69,16 +69,18 @@ OUTCOMES = st.sampled_from(
         Outcome.unknown_task(ERROR),
     )
 )
+CONCURRENCY_KEYS = st.sampled_from((None, None, None, None, None, None, "x", "y"))
 OPTIONS = st.fixed_dictionaries(
     {
         "max_attempts": st.integers(1, 2),
         "max_crashes": st.integers(0, 2),
         "priority": st.integers(-1, 1),
+        "concurrency_key": CONCURRENCY_KEYS,
         "expires_s": EXPIRIES_S,
         "result_ttl_us": RESULT_TTLS_US,
     }
 )
-UNIQUE_KEYS = st.sampled_from((None, None, "a", "b"))
+UNIQUE_KEYS = st.sampled_from((None, None, None, None, "a", "b"))
 KEEPING = st.fixed_dictionaries({"expires_s": EXPIRIES_S, "result_ttl_us": RESULT_TTLS_US})
 
 Jobs = MultipleResults[Job]

@@ -7,6 +7,7 @@ a run is written down a second time, apart from `treadle.job.Ending`: what both 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 
 from treadle.clock import US_PER_S
 from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
@@ -130,15 +131,27 @@ class StoreModel:
         def may_run(row: Row) -> bool:
             is_served = (not queues or row.sent.queue in queues) and row.sent.queue not in self.paused
             is_served = is_served and worker_id in self.workers and not row.is_late(now_us)
-            return row.state is State.READY and is_served and (starts or row.sent.max_crashes > 0)
+            may_wait = row.sent.max_crashes > 0 or row.sent.concurrency_key is not None
+            return row.state is State.READY and is_served and (starts or may_wait)
 
-        claimed = sorted(self._all(may_run), key=urgency)[:limit]
+        claimed = self._in_turn(sorted(self._all(may_run), key=urgency), starts=starts)[:limit]
         for row in claimed:
             row.state, row.worker_id = State.RUNNING, worker_id
             row.token += 1
             row.attempt += 1
             row.started_at_us = now_us if starts else None
         return [row.claim for row in claimed]
+
+    def _in_turn(self, rows: Iterable[Row], *, starts: bool) -> list[Row]:
+        """Of one key one, and none while another runs. Such a job does not wait in a pool, nor does what comes after it."""
+        running = {row.sent.concurrency_key for row in self._all(lambda row: row.state is State.RUNNING)}
+        firsts: dict[str, Row] = {}
+        for row in rows:
+            key = row.sent.concurrency_key
+            if key is None or key not in running:
+                firsts.setdefault(key or row.sent.id, row)
+        wanted = list(firsts.values())
+        return wanted if starts else list(takewhile(lambda row: row.sent.concurrency_key is None, wanted))
 
     def mark_started(self, claim: Claim, now_us: int) -> None:
         for row in self._held(claim):

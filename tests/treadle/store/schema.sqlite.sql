@@ -105,11 +105,16 @@ CREATE INDEX treadle_job_group ON treadle_job (group_id, part) WHERE group_id IS
 
 CREATE INDEX treadle_job_group_open ON treadle_job (group_id) WHERE group_id IS NOT NULL AND finished_at IS NULL;
 
-CREATE INDEX treadle_job_ready ON treadle_job (pool, priority DESC, run_at, id) WHERE state = 'ready';
+CREATE INDEX treadle_job_ready ON treadle_job (pool, priority DESC, run_at, id)
+    WHERE state = 'ready' AND concurrency_key IS NULL;
 
-CREATE INDEX treadle_job_ready_in_queue ON treadle_job (queue, pool, priority DESC, run_at, id) WHERE state = 'ready';
+CREATE INDEX treadle_job_ready_in_queue ON treadle_job (queue, pool, priority DESC, run_at, id)
+    WHERE state = 'ready' AND concurrency_key IS NULL;
 
 CREATE INDEX treadle_job_ready_with_key ON treadle_job (pool, concurrency_key, priority DESC, run_at, id)
+    WHERE concurrency_key IS NOT NULL AND state = 'ready';
+
+CREATE INDEX treadle_job_ready_with_key_in_queue ON treadle_job (queue, pool, concurrency_key, priority DESC, run_at, id)
     WHERE concurrency_key IS NOT NULL AND state = 'ready';
 
 CREATE INDEX treadle_job_result_expiring ON treadle_job (finished_at + result_ttl)
@@ -123,4 +128,10 @@ CREATE INDEX treadle_job_to_cancel ON treadle_job (worker_id) WHERE state = 'run
 
 CREATE UNIQUE INDEX treadle_job_unique ON treadle_job (task, unique_key)
     WHERE unique_key IS NOT NULL AND finished_at IS NULL;
+
+CREATE INDEX treadle_job_urgent_with_key ON treadle_job (pool, priority DESC, run_at, id)
+    WHERE state = 'ready' AND concurrency_key IS NOT NULL;
+
+CREATE INDEX treadle_job_urgent_with_key_in_queue ON treadle_job (queue, pool, priority DESC, run_at, id)
+    WHERE state = 'ready' AND concurrency_key IS NOT NULL;
 

@@ -18,9 +18,11 @@ from treadle.errors import StoreError, StoreLocked, StoreUnavailable
 from treadle.job import Failure, Job, Kind, Outcome, Progress, Report
 from treadle.states import State
 from treadle.store.contract import Store
+from treadle.store.keys import Looks
 from treadle.store.postgres import TRIES, TRIES_FOR_KEYS, PostgresStore
 from treadle.store.postgres_address import parse
 from treadle.store.postgres_server import Session
+from treadle.store.queries import Queries
 from treadle.testing.store_contract import (
     NOW_US,
     StoreContract,
@@ -94,6 +96,7 @@ def raw(store: PostgresStore, postgres_url: str) -> Iterator["psycopg.Connection
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
         "UPDATE treadle_job SET unique_key = 'k'",
+        "UPDATE treadle_job SET concurrency_key = 'k', state = 'running', token = 1, worker_id = 'w'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(
@@ -374,6 +377,67 @@ def test_a_key_that_is_taken_and_freed_all_the_time_is_told(store: PostgresStore
         hindered.enqueue([make_job(), new])
     assert store.job(new.id) is None
     assert len(found(store, limit=1000)) == TRIES * TRIES_FOR_KEYS + 1
+
+
+def test_two_claims_at_once_take_one_job_of_a_key(store: PostgresStore, postgres_url: str) -> None:
+    """Though each sees another one as the most urgent; neither waits, nor fails."""
+    store.enqueue([make_job(concurrency_key="k")])
+    urgent, plain = make_job(concurrency_key="k", priority=9), make_job()
+    with _other(postgres_url) as other:
+        with other.transaction():
+            (first,) = claim(other, 1, worker_id="other")
+            store.enqueue([urgent, plain])
+            assert [job.id for job in claim(store, 5)] == [plain.id]
+        assert claim(store, 5) == []
+        finish(other, first, Outcome.succeeded("1"))
+    assert [job.id for job in claim(store, 5)] == [urgent.id]
+
+
+def test_what_another_is_quicker_with_is_replaced(store: PostgresStore, postgres_url: str) -> None:
+    """A claim that is hindered by one elsewhere takes what comes after it."""
+    jobs = [make_job(concurrency_key=key, priority=9 - place) for place, key in enumerate(["a", None, "b", None])]
+    store.enqueue(jobs)
+    with _other(postgres_url) as other, other.transaction():
+        assert len(claim(other, 2, worker_id="other")) == 2
+        assert [job.id for job in claim(store, 2)] == [job.id for job in jobs[2:]]
+
+
+def test_a_claim_that_is_not_filled_misses_no_key(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker's commit a filled one is not followed by a look for keys, for a moment; where it is not, it looks."""
+    monkeypatch.setattr(store, "_looks", Looks(3600))
+    store.enqueue([make_job(run_at_us=NOW_US + place) for place in range(4)])
+    keyed = make_job(concurrency_key="k", priority=1)
+    with store.transaction():
+        assert len(claim(store, 1)) == 1
+        store.enqueue([keyed])
+        assert [job.concurrency_key for job in claim(store, 2)] == [None, None]
+        assert [job.concurrency_key for job in claim(store, 5)] == [None, "k"]
+        store.enqueue([make_job(concurrency_key="l")])
+        assert len(claim(store, 1)) == 1
+
+
+class Meanwhile:
+    """The statements of a store; before it locks the keys that it has found free something else happens."""
+
+    def __init__(self, statements: Queries, step: Callable[[], object]) -> None:
+        self._statements = statements
+        self._step = step
+
+    def __getitem__(self, name: str) -> str:
+        if name == "lock_keys":
+            self._step()
+        return self._statements[name]
+
+
+def test_a_key_that_is_taken_meanwhile_is_seen(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a claim that has committed since, of another job with that key."""
+    store.enqueue([make_job(concurrency_key="k", queue=queue) for queue in ("default", "mail")])
+    with _other(postgres_url) as other:
+        monkeypatch.setattr(store, "_sql", Meanwhile(store._sql, lambda: claim(other, 1, queues=["mail"])))
+        assert claim(store, 1, queues=["default"]) == []
+        assert len(found(store, state=State.RUNNING)) == 1
 
 
 def test_a_rescue_waits_for_a_claim_on_its_way(store: PostgresStore, postgres_url: str) -> None:

@@ -18,12 +18,13 @@ from treadle.testing.store_contract import make_job
 STATEMENTS = queries.load("postgres")
 SOURCES = Path(treadle.store.__file__).parent
 FINISHED, LIVE = 30_000, 300
-LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"]}
+LISTS = {"ids": ["a", "b"], "worker_ids": ["a"], "names": ["a"], "concurrency_keys": ["a"]}
 JSON = dict.fromkeys(
     ["jobs", "claims", "endings", "attempts", "messages", "reports", "sizes", "schedules", "keys"], "[]"
 )
 VALUES: dict[str, Any] = {
-    **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "now": 1, "pool": "processes",
+    **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "near": 10, "far": 10,
+    "after_key": "", "now": 1, "pool": "processes",
     "of_task": "t", "unique_key": "k", "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
@@ -32,10 +33,12 @@ VALUES: dict[str, Any] = {
 
 FILL = """
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, max_attempts, max_crashes, token,
-    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, unique_key)
+    worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, labels, headers, payload, unique_key,
+    concurrency_key)
 SELECT state || n, 'part', 't', 'queue ' || n %% 5, 'processes', 0, state, n, 1, 3, 1, CASE state WHEN 'running' THEN 'w' || n END,
     n, n, CASE state WHEN 'succeeded' THEN n END, 'g' || n / 10, n %% 10, 1, 'default', '{}'::jsonb, '{}', '{}',
-    CASE n %% 3 WHEN 0 THEN state || n END
+    CASE n %% 3 WHEN 0 THEN state || n END,
+    CASE WHEN n %% 2 = 0 THEN 'key ' || CASE state WHEN 'running' THEN n ELSE n %% 20 END END
 FROM unnest(ARRAY['succeeded', 'ready', 'running', 'scheduled']) AS state,
      generate_series(1, CASE state WHEN 'succeeded' THEN %(finished)s ELSE %(live)s END) AS n
 """
@@ -71,8 +74,8 @@ def test_every_statement_is_valid(connection: "psycopg.Connection[tuple[Any, ...
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_every_statement_is_used(name: str) -> None:
     """A statement that nobody runs is deleted."""
-    name = name.removesuffix("_and_tell")
-    assert any(f'"{name}"' in file.read_text() for file in SOURCES.glob("postgres*.py"))
+    name = name.removesuffix("_and_tell").removesuffix("_in_queue")
+    assert any(f'"{name}"' in file.read_text() for file in [*SOURCES.glob("postgres*.py"), SOURCES / "keys.py"])
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
@@ -95,7 +98,19 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("claim", "treadle_job_ready"),
         ("claim_in_queue", "treadle_job_ready_in_queue"),
         ("is_work_ready", "treadle_job_ready"),
+        ("is_work_ready", "treadle_job_urgent_with_key"),
+        ("get_urgent_without_key", "treadle_job_ready"),
+        ("get_urgent_without_key_in_queue", "treadle_job_ready_in_queue"),
+        ("get_urgent_with_key", "treadle_job_urgent_with_key"),
+        ("get_urgent_with_key", "treadle_job_exclusive"),
+        ("get_urgent_with_key_in_queue", "treadle_job_urgent_with_key_in_queue"),
+        ("get_first_of_keys", "treadle_job_ready_with_key"),
+        ("get_first_of_keys_in_queue", "treadle_job_ready_with_key_in_queue"),
+        ("claim_chosen", "treadle_job_pkey"),
+        ("claim_chosen", "treadle_job_exclusive"),
         ("get_shares", "treadle_job_ready_in_queue"),
+        ("get_open_queues", "treadle_job_ready_in_queue"),
+        ("get_open_queues", "treadle_job_urgent_with_key_in_queue"),
         ("promote", "treadle_job_scheduled"),
         ("is_promotion_due", "treadle_job_scheduled"),
         ("lock_running_of", "treadle_job_running"),

@@ -20,11 +20,12 @@ FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 INSERT INTO treadle_job (id, kind, task, queue, pool, priority, state, run_at, attempt, max_attempts, crashes,
     max_crashes, token, worker_id, enqueued_at, finished_at, group_id, part, size, alias, labels, headers, payload,
-    version, cancel_requested_at, unique_key)
+    version, cancel_requested_at, unique_key, concurrency_key)
 SELECT :state || n, 'part', 't', 'queue ' || (n % 5), 'processes', 0, :state, n, 1, 1, 0, 3, 1,
     CASE :state WHEN 'running' THEN 'w' || (n % 4) END, n, CASE :state WHEN 'succeeded' THEN n END,
     'g' || (n / 1000), n % 10, 1, 'default', '{}', '{}', '{}', 1,
-    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END, CASE n % 3 WHEN 0 THEN :state || n END FROM numbers
+    CASE WHEN :state = 'running' AND n % 50 = 0 THEN n END, CASE n % 3 WHEN 0 THEN :state || n END,
+    CASE WHEN n % 2 = 0 THEN 'key ' || CASE :state WHEN 'running' THEN n ELSE n % 20 END END FROM numbers
 """
 
 
@@ -61,6 +62,7 @@ def test_every_statement_is_valid(connection: sqlite3.Connection, name: str) -> 
 @pytest.mark.parametrize("name", sorted(STATEMENTS))
 def test_every_statement_is_used(name: str) -> None:
     """A statement that nobody runs is deleted."""
+    name = name.removesuffix("_in_queue")
     assert any(f'"{name}"' in file.read_text() for file in SOURCES.glob("*.py"))
 
 
@@ -77,8 +79,27 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("claim", "treadle_job_ready (pool=?)"),
         ("claim_in_queue", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
         ("is_work_ready", "treadle_job_ready (pool=?)"),
+        ("is_work_ready", "treadle_job_ready_with_key (pool=? AND concurrency_key>?)"),
+        ("get_urgent_without_key", "treadle_job_ready (pool=?)"),
+        ("get_urgent_without_key_in_queue", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
+        ("get_urgent_with_key", "treadle_job_urgent_with_key (pool=?)"),
+        ("get_urgent_with_key", "treadle_job_exclusive (concurrency_key=?)"),
+        ("get_urgent_with_key_in_queue", "treadle_job_urgent_with_key_in_queue (queue=? AND pool=?)"),
+        ("get_first_of_keys", "treadle_job_ready_with_key (pool=? AND concurrency_key>?)"),
+        ("get_first_of_keys", "treadle_job_ready_with_key (pool=? AND concurrency_key=?)"),
+        ("get_first_of_keys", "treadle_job_exclusive (concurrency_key=?)"),
+        (
+            "get_first_of_keys_in_queue",
+            "treadle_job_ready_with_key_in_queue (queue=? AND pool=? AND concurrency_key>?)",
+        ),
+        (
+            "get_first_of_keys_in_queue",
+            "treadle_job_ready_with_key_in_queue (queue=? AND pool=? AND concurrency_key=?)",
+        ),
         ("get_shares", "treadle_job_ready_in_queue (queue>?)"),
         ("get_shares", "treadle_job_ready_in_queue (queue=? AND pool=?)"),
+        ("get_open_queues", "treadle_job_ready_in_queue (queue>?)"),
+        ("get_open_queues", "treadle_job_ready_with_key_in_queue (queue>?)"),
         ("promote", "treadle_job_scheduled (run_at<?)"),
         ("is_promotion_due", "treadle_job_scheduled (run_at<?)"),
         ("get_running_of", "treadle_job_running (worker_id=?)"),
@@ -105,7 +126,10 @@ def test_a_hot_statement_uses_its_partial_index(connection: sqlite3.Connection, 
     assert f"INDEX {index}" in plan(connection, name)
 
 
-@pytest.mark.parametrize("name", ["claim", "claim_in_queue", "prune"])
+@pytest.mark.parametrize("name", [
+    "claim", "claim_in_queue", "prune", "get_urgent_without_key", "get_urgent_without_key_in_queue",
+    "get_urgent_with_key", "get_urgent_with_key_in_queue",
+])  # fmt: skip
 def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: str) -> None:
     """Nothing is sorted to find the first few."""
     assert "TEMP B-TREE" not in plan(connection, name)
@@ -114,6 +138,7 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
 @pytest.mark.parametrize("name", [
     "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
     "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress", "expire",
+    "claim_chosen",
 ])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:
     """Never by a look at every job."""

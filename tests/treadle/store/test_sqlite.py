@@ -102,6 +102,7 @@ def test_the_alive_folder_stands_beside_the_file(store: SqliteStore, path: Path)
         "INSERT INTO treadle_attempt VALUES ('nobody', 1, 1, 'w', 1, 1, 'succeeded', NULL, NULL, NULL)",
         "INSERT INTO treadle_worker VALUES ('w', 'h', 1, 'thread', '[]', 1, 1, 1)",
         "UPDATE treadle_job SET unique_key = 'k'",
+        "UPDATE treadle_job SET concurrency_key = 'k', state = 'running', token = 1, worker_id = 'w'",
     ],
 )
 def test_the_database_guards_what_must_never_be_false(raw: sqlite3.Connection, statement: str) -> None:

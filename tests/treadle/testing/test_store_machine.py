@@ -1,7 +1,7 @@
 """The machine that drives a store's verbs: our stores pass it, and stores that are broken on purpose do not."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -22,8 +22,8 @@ from treadle.testing.store_machine import QUICK, StoreMachine, check_verbs
 
 IS_SOAK = "TREADLE_SOAK" in os.environ
 CHOSEN = settings(QUICK, max_examples=2000, stateful_step_count=80, derandomize=False) if IS_SOAK else QUICK
-TO_CATCH = settings(QUICK, phases=[Phase.generate], report_multiple_bugs=False)
-"""As many sequences as a sound store must pass; the first that fails is not shortened."""
+TO_CATCH = settings(QUICK, phases=[Phase.generate], report_multiple_bugs=False, max_examples=150)
+"""More sequences than are tried of a sound store, so that it does not hang by luck; the first that fails is not shortened."""
 
 TAKE = """
 UPDATE treadle_job SET state = 'running', token = :token, attempt = :attempt, worker_id = :worker_id,
@@ -62,6 +62,22 @@ def _counted(ending: Ending) -> Ending:
 def _tried_again(ending: Ending) -> Ending:
     is_rejected = ending.outcome.kind is OutcomeKind.REJECTED
     return msgspec.structs.replace(ending, state=State.SCHEDULED, failure=None) if is_rejected else ending
+
+
+class SendsTwice(MemoryStore):
+    """Broken: a job whose unique key is taken is kept all the same."""
+
+    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+        for job in jobs:
+            self._keep(job)
+        return {}
+
+
+class RunsTogether(MemoryStore):
+    """Broken: jobs with one concurrency key run at the same time."""
+
+    def _with_free_keys(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
+        return iter(jobs)
 
 
 class LooksFirst(SqliteStore):
@@ -129,6 +145,13 @@ def test_a_store_that_does_not_check_tokens_is_caught(make):
 @pytest.mark.parametrize("broken", [CountsSnoozes, RetriesRejected])
 def test_a_store_that_ends_a_run_otherwise_than_its_task_said_is_caught(broken):
     """A snooze is refunded, a rejection is final."""
+    with pytest.raises(AssertionError):
+        check_verbs(broken, TO_CATCH)
+
+
+@pytest.mark.parametrize("broken", [SendsTwice, RunsTogether])
+def test_a_store_that_does_not_keep_to_keys_is_caught(broken):
+    """Of one unique key one job is unfinished, of one concurrency key one runs."""
     with pytest.raises(AssertionError):
         check_verbs(broken, TO_CATCH)
 

@@ -47,7 +47,7 @@ claimer AS MATERIALIZED (
 )
 
 -- fragment: taken
--- Makes the jobs `chosen` running.
+-- Makes the jobs `chosen` running, and gives them in the order of the claim.
 taken AS (
     UPDATE treadle_job AS job
     SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = %(worker_id)s, version = version + 1,
@@ -55,6 +55,7 @@ taken AS (
     FROM chosen WHERE job.id = chosen.id
     RETURNING job.*
 )
+SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id
 
 -- fragment: is_in_time
 -- Whether a job may begin now: the duty that fails the others may be late.
@@ -68,6 +69,23 @@ finished_at + result_ttl <= %(now)s AND result_ttl IS NOT NULL AND result IS NOT
 -- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = %(now)s, max_attempts = greatest(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = %(now)s, version = version + 1
+
+-- fragment: ready_queue
+-- The queues with ready jobs that have no concurrency key, found one from another in the index.
+ready_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NULL AND queue > ready_queue.name ORDER BY queue LIMIT 1)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+
+-- fragment: is_taken
+-- Whether a job with the key of this `job` runs. With OFFSET it is looked up key by key; else the planner may read all
+-- that has run since the last vacuum.
+EXISTS (
+    SELECT 1 FROM treadle_job AS other
+    WHERE other.concurrency_key = job.concurrency_key AND other.state = 'running' OFFSET 0)
 
 -- fragment: fits
 -- Whether a job is one that a query asks for.
@@ -274,51 +292,142 @@ WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything, were no queue paused, and whether any is: one trip where there is nothing.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = %(pool)s),
+-- Whether jobs without and with a concurrency key are ready, were no queue paused, and whether any is.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s),
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s),
        EXISTS (SELECT 1 FROM treadle_paused_queue);
 
 -- name: get_shares
--- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
--- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
-WITH RECURSIVE ready_queue (name) AS (
-    (SELECT queue FROM treadle_job WHERE state = 'ready' ORDER BY queue LIMIT 1)
-    UNION ALL
-    SELECT (SELECT queue FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name ORDER BY queue LIMIT 1)
-    FROM ready_queue WHERE name IS NOT NULL
-)
+-- Of the most urgent jobs without a concurrency key that a claim may take, how many each queue holds; 0 for one whose jobs
+-- are less urgent. It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE {ready_queue}
 SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN LATERAL (
         SELECT queue, priority, run_at, id FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = %(pool)s
+          AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s
     ) AS job
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
 ) AS candidate GROUP BY queue;
 
+-- name: get_open_queues
+-- The queues with ready jobs, with or without a concurrency key, that are not paused.
+WITH RECURSIVE {ready_queue}, keyed_queue (name) AS (
+    (SELECT queue FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL ORDER BY queue LIMIT 1)
+    UNION ALL
+    SELECT (SELECT queue FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue > keyed_queue.name ORDER BY queue LIMIT 1)
+    FROM keyed_queue WHERE name IS NOT NULL
+)
+SELECT name FROM (SELECT name FROM ready_queue UNION SELECT name FROM keyed_queue) AS ready
+WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready.name);
+
 -- name: claim
--- Take ready jobs of any queue, but those that another worker takes just now. Where a queue is paused it takes none, and
--- gives a row of NULLs: the worker's transaction has no look before it.
+-- Take ready jobs of any queue that have no concurrency key, but those that another worker takes just now, where no queue
+-- is paused.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
-      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s
+      AND (%(starts)s OR max_crashes > 0) AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken}
-SELECT {job} FROM (SELECT EXISTS (SELECT 1 FROM treadle_paused_queue) AS is_any) AS paused LEFT JOIN taken AS job ON true
-WHERE paused.is_any OR job.id IS NOT NULL
-ORDER BY job.priority DESC, job.run_at, job.id;
+), {taken};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue, unless it is paused, but those that another worker takes just now.
+-- Take ready jobs of one queue that have no concurrency key, unless it is paused, but those that another worker takes just
+-- now.
 WITH {claimer}, chosen AS MATERIALIZED (
     SELECT id FROM treadle_job
-    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND queue = %(queue)s AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+    WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s
+      AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken}
-SELECT {job} FROM taken AS job ORDER BY job.priority DESC, job.run_at, job.id;
+), {taken};
+
+-- name: get_urgent_without_key
+-- The most urgent ready jobs that have no concurrency key.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
+  AND {is_in_time}
+ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
+
+-- name: get_urgent_without_key_in_queue
+-- The same of one queue, unless it is paused.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
+  AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+  AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
+ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
+
+-- name: get_urgent_with_key
+-- The most urgent ready jobs that have a concurrency key, and whether it is taken.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s AND {is_in_time}
+ORDER BY priority DESC, run_at, id LIMIT %(near)s;
+
+-- name: get_urgent_with_key_in_queue
+-- The same of one queue, unless it is paused.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
+  AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
+ORDER BY priority DESC, run_at, id LIMIT %(near)s;
+
+-- name: get_first_of_keys
+-- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
+-- Each key is found from the one before, so that nothing is read of the many jobs that may wait behind it.
+WITH RECURSIVE waiting AS (
+    SELECT 1 AS place, first.* FROM (
+        SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND pool = %(pool)s AND {is_in_time}
+        ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
+    UNION ALL
+    SELECT place + 1, next.* FROM waiting, LATERAL (
+        SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key AND pool = %(pool)s
+          AND {is_in_time}
+        ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
+    WHERE place < %(far)s
+)
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
+
+-- name: get_first_of_keys_in_queue
+-- The same of one queue, unless it is paused.
+WITH RECURSIVE waiting AS (
+    SELECT 1 AS place, first.* FROM (
+        SELECT concurrency_key, id, priority, run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND concurrency_key > %(after_key)s AND queue = %(queue)s AND pool = %(pool)s
+          AND {is_in_time}
+        ORDER BY concurrency_key, priority DESC, run_at, id LIMIT 1) AS first
+    UNION ALL
+    SELECT place + 1, next.* FROM waiting, LATERAL (
+        SELECT job.concurrency_key, job.id, job.priority, job.run_at FROM treadle_job AS job
+        WHERE state = 'ready' AND job.concurrency_key > waiting.concurrency_key
+          AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
+        ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
+    WHERE place < %(far)s
+)
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job
+WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s) ORDER BY place;
+
+-- name: lock_keys
+-- Those of these concurrency keys with which nobody else is claiming just now, nor will until this transaction ends.
+-- The lock is an advisory one, since it is a key that is locked and not a row, and one of the transaction: it is gone
+-- with it, nothing stays in the session, and PgBouncer may stand between. The table's own number keeps the locks of
+-- several schemas apart.
+SELECT key FROM unnest(%(concurrency_keys)s::text[]) AS given (key)
+WHERE pg_try_advisory_xact_lock(hashtextextended(key, 'treadle_job'::regclass::oid::bigint));
+
+-- name: claim_chosen
+-- Take these ready jobs, but those that another worker takes just now. The keys of those that have one are locked, by a
+-- statement before this one: so this one sees what was committed before that, and no job that runs with such a key is
+-- hidden from it.
+WITH {claimer}, chosen AS MATERIALIZED (
+    SELECT id FROM treadle_job AS job
+    WHERE EXISTS (SELECT 1 FROM claimer) AND id = ANY(%(ids)s) AND state = 'ready' AND {is_in_time}
+      AND NOT {is_taken} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = job.queue)
+    FOR NO KEY UPDATE OF job SKIP LOCKED
+), {taken};
 
 -- name: mark_started
 -- Prefetched jobs were started.

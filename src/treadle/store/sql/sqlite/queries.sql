@@ -15,6 +15,20 @@ worker_id, enqueued_at, started_at, finished_at, group_id, part, size, alias, la
 failure, timeout_s, memory_mb, cores, cancel_requested_at, unique_key, concurrency_key, expires_at, result_ttl,
 redriven_at, version
 
+-- fragment: is_taken
+-- Whether a job with the key of this `job` runs.
+EXISTS (SELECT 1 FROM treadle_job AS other WHERE other.concurrency_key = job.concurrency_key AND other.state = 'running')
+
+-- fragment: ready_queue
+-- The queues with ready jobs that have no concurrency key, found one from another in the index.
+ready_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NULL AND queue > ready_queue.name)
+    FROM ready_queue WHERE name IS NOT NULL
+)
+
 -- fragment: is_known
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
@@ -182,51 +196,132 @@ WHERE group_id IN (SELECT value FROM json_each(:ids)) AND result IS NOT NULL ORD
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
 
 -- name: is_work_ready
--- Whether a claim would find anything, were no queue paused, and whether any is: a look without the writer's lock.
-SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND pool = :pool),
+-- Whether jobs without and with a concurrency key are ready, were no queue paused, and whether any is: a look without the
+-- writer's lock.
+SELECT EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool),
+       EXISTS (SELECT 1 FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool),
        EXISTS (SELECT 1 FROM treadle_paused_queue);
 
 -- name: get_shares
--- Of the most urgent jobs that a claim may take, how many each queue holds; 0 for one whose jobs are less urgent.
--- It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
-WITH RECURSIVE ready_queue (name) AS (
-    SELECT min(queue) FROM treadle_job WHERE state = 'ready'
-    UNION ALL
-    SELECT (SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND queue > ready_queue.name)
-    FROM ready_queue WHERE name IS NOT NULL
-)
+-- Of the most urgent jobs without a concurrency key that a claim may take, how many each queue holds; 0 for one whose jobs
+-- are less urgent. It jumps from queue to queue in the index, so that the jobs of a paused one are not read.
+WITH RECURSIVE {ready_queue}
 SELECT queue, sum(place <= :limit) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
         SELECT rowid FROM treadle_job
-        WHERE state = 'ready' AND queue = ready_queue.name AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = :pool
+          AND (:starts OR max_crashes > 0) AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT :limit)
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
 ) GROUP BY queue;
 
+-- name: get_open_queues
+-- The queues with ready jobs, with or without a concurrency key, that are not paused.
+WITH RECURSIVE {ready_queue}, keyed_queue (name) AS (
+    SELECT min(queue) FROM treadle_job WHERE state = 'ready' AND concurrency_key IS NOT NULL
+    UNION ALL
+    SELECT (SELECT min(queue) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue > keyed_queue.name)
+    FROM keyed_queue WHERE name IS NOT NULL
+)
+SELECT name FROM (SELECT name FROM ready_queue UNION SELECT name FROM keyed_queue)
+WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM treadle_paused_queue);
+
 -- name: claim
--- Take ready jobs of any queue, where none is paused.
+-- Take ready jobs of any queue that have no concurrency key, where no queue is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
-      AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
+    WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0)
+      AND {is_in_time} AND {is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue, unless it is paused.
+-- Take ready jobs of one queue that have no concurrency key, unless it is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
     SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
+    WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool
+      AND (:starts OR max_crashes > 0) AND {is_in_time} AND {is_known}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
     ORDER BY priority DESC, run_at, id LIMIT :limit)
 RETURNING {job};
+
+-- name: claim_chosen
+-- Take these ready jobs.
+UPDATE treadle_job
+SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
+    started_at = CASE WHEN :starts THEN :now END
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'ready' AND {is_in_time} AND {is_known}
+  AND queue NOT IN (SELECT name FROM treadle_paused_queue)
+RETURNING {job};
+
+-- name: get_urgent_without_key
+-- The most urgent ready jobs that have no concurrency key.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
+ORDER BY priority DESC, run_at, id LIMIT :limit;
+
+-- name: get_urgent_without_key_in_queue
+-- The same of one queue, unless it is paused.
+SELECT id, priority, run_at FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
+  AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
+ORDER BY priority DESC, run_at, id LIMIT :limit;
+
+-- name: get_urgent_with_key
+-- The most urgent ready jobs that have a concurrency key, and whether it is taken.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool AND {is_in_time}
+ORDER BY priority DESC, run_at, id LIMIT :near;
+
+-- name: get_urgent_with_key_in_queue
+-- The same of one queue, unless it is paused.
+SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
+ORDER BY priority DESC, run_at, id LIMIT :near;
+
+-- name: get_first_of_keys
+-- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
+-- Each key is found from the one before, so that nothing is read of the many jobs that may wait behind it.
+WITH RECURSIVE waiting (key, place) AS (
+    SELECT min(concurrency_key), 1 FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key > :after_key AND pool = :pool
+    UNION ALL
+    SELECT (SELECT min(concurrency_key) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key > waiting.key AND pool = :pool), place + 1
+    FROM waiting WHERE key IS NOT NULL AND place < :far
+)
+SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+FROM waiting JOIN treadle_job AS job ON job.rowid = (
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key = waiting.key AND pool = :pool AND {is_in_time}
+    ORDER BY priority DESC, run_at, id LIMIT 1)
+ORDER BY place;
+
+-- name: get_first_of_keys_in_queue
+-- The same of one queue, unless it is paused.
+WITH RECURSIVE waiting (key, place) AS (
+    SELECT min(concurrency_key), 1 FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key > :after_key AND queue = :queue AND pool = :pool
+    UNION ALL
+    SELECT (SELECT min(concurrency_key) FROM treadle_job
+            WHERE state = 'ready' AND concurrency_key > waiting.key AND queue = :queue AND pool = :pool), place + 1
+    FROM waiting WHERE key IS NOT NULL AND place < :far
+)
+SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+FROM waiting JOIN treadle_job AS job ON job.rowid = (
+    SELECT rowid FROM treadle_job
+    WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool AND {is_in_time}
+    ORDER BY priority DESC, run_at, id LIMIT 1)
+WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
+ORDER BY place;
 
 -- name: mark_started
 -- A prefetched job was started.
