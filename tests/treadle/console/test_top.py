@@ -79,10 +79,13 @@ def test_it_is_live_in_a_terminal(app: Treadle, quits: str) -> None:
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
     with process:
-        shown = _read_until(terminal, b"q ends")
-        os.write(terminal, b"q" if quits == "q" else b"\x03")
-        shown += _read_until(terminal, SHOW_CURSOR.encode())
-        assert process.wait(PATIENCE_S) == 0
+        try:
+            shown = _read_until(terminal, b"q ends")
+            os.write(terminal, b"q" if quits == "q" else b"\x03")
+            shown += _read_until(terminal, SHOW_CURSOR.encode())
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
     os.close(terminal)
     os.close(its_end)
     assert b"no worker is known" in shown
