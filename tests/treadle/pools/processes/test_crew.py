@@ -1,5 +1,6 @@
 """The children of a pool: their deaths, and their end with their owner."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -443,13 +444,16 @@ def _is_dead(pid: int) -> bool:
 
 
 def _read(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
+    """What is in a file, which may be gone by then."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return file.read_text()
+    return ""
 
 
 def _children(process: int | str) -> list[int]:
     """The child processes of a process, those that are dead and not reaped included."""
     tasks = Path(f"/proc/{process}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return [int(child) for task in tasks for child in _read(task / "children").split()]
 
 
 def test_there_are_never_more_children_than_asked_for() -> None:
