@@ -18,6 +18,7 @@ demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serv
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
 test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
+	@scripts/fetch-suites .venv/bin/python
 	@scripts/test-newest
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
