@@ -22,7 +22,7 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, QueuePaused, QueueResumed
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -241,7 +241,14 @@ class Treadle:
         return [self._handle(row) for row in self.store.find(query)]
 
     def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
-        return JobHandle(row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen)
+        return JobHandle(
+            row, self.store, self._clock, self._decode_result, self.refuse_to_wait, self.aside, is_unseen, self._retried,
+        )  # fmt: skip
+
+    def _retried(self, row: Job) -> None:
+        self.events.announce(JobRetried(row))
+        if self.settings.mode is Mode.IMMEDIATE:
+            self._run_ready(self.store)
 
     def _decode_result(self, row: Job) -> Any:
         if row.result is None:

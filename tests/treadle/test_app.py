@@ -497,6 +497,14 @@ def test_in_immediate_mode_a_send_runs_the_job() -> None:
     assert app.send_map(apps.upper, ["a", "b"]).result() == ["A", "B"]
 
 
+def test_in_immediate_mode_a_retry_runs_the_job(tmp_path: Path) -> None:
+    """As the send did; a map with the parts that failed."""
+    app = Treadle(mode="immediate", registry=apps.app.registry)
+    job = app.send_function(apps.fail_until.options(max_attempts=1), str(tmp_path / "runs"), 2)
+    assert (job.state, job.retry().result()) == (State.FAILED, 2)
+    assert [attempt.outcome for attempt in job.attempts] == ["raised", "succeeded"]
+
+
 # Where a child finds the application
 
 

@@ -38,6 +38,10 @@ min(max_crashes) OVER (ORDER BY priority DESC, run_at, id) AS least_crashes
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 
+-- fragment: is_queue_open
+-- Whether a queue is not paused. As a condition of a LIMIT it is asked once; SQLite would ask it of each row that waits.
+NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
+
 -- fragment: may_tell
 -- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
 state IN ('running', 'succeeded')
@@ -241,9 +245,9 @@ SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :wo
 WHERE rowid IN (
     SELECT number FROM (
         SELECT rowid AS number, {least_crashes} FROM treadle_job
-        WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND {is_in_time} AND {is_known}
-          AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
-        ORDER BY priority DESC, run_at, id LIMIT :limit)
+        WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND {is_in_time}
+        ORDER BY priority DESC, run_at, id
+        LIMIT iif({is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue), :limit, 0))
     WHERE :starts OR least_crashes > 0)
 RETURNING {job};
 
@@ -256,8 +260,7 @@ WHERE rowid IN (
     SELECT number FROM (
         SELECT rowid AS number, {least_crashes} FROM treadle_job
         WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND {is_in_time}
-          AND {is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
-        ORDER BY priority DESC, run_at, id LIMIT :limit)
+        ORDER BY priority DESC, run_at, id LIMIT iif({is_known} AND {is_queue_open}, :limit, 0))
     WHERE :starts OR least_crashes > 0)
 RETURNING {job};
 
@@ -280,8 +283,7 @@ ORDER BY priority DESC, run_at, id LIMIT :limit;
 -- The same of one queue, unless it is paused.
 SELECT id, priority, run_at, max_crashes > 0 FROM treadle_job
 WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND {is_in_time}
-  AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
-ORDER BY priority DESC, run_at, id LIMIT :limit;
+ORDER BY priority DESC, run_at, id LIMIT iif({is_queue_open}, :limit, 0);
 
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
@@ -292,8 +294,8 @@ ORDER BY priority DESC, run_at, id LIMIT :near;
 -- name: get_urgent_with_key_in_queue
 -- The same of one queue, unless it is paused.
 SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM treadle_job AS job
-WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
-ORDER BY priority DESC, run_at, id LIMIT :near;
+WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool AND {is_in_time}
+ORDER BY priority DESC, run_at, id LIMIT iif({is_queue_open}, :near, 0);
 
 -- name: get_first_of_keys
 -- The most urgent ready job of each of the next concurrency keys after one, in their order, and whether it is taken.
@@ -328,7 +330,7 @@ FROM waiting JOIN treadle_job AS job ON job.rowid = (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool AND {is_in_time}
     ORDER BY priority DESC, run_at, id LIMIT 1)
-WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
+WHERE {is_queue_open}
 ORDER BY place;
 
 -- name: mark_started
