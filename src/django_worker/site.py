@@ -19,13 +19,13 @@ from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
-from django_worker.contract import task_backends, task_finished, task_started
+from django_worker.contract import normalize_json, task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Treadle, prepared
-from treadle.errors import AppNotFound, ConfigurationError, SettingsError
-from treadle.job import Outcome
+from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError
+from treadle.job import Job, Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
 from treadle.staffing import Initializer
@@ -151,6 +151,16 @@ class DjangoRunner(Runner):
     def context(self, task: Task[Any, Any], work: Work) -> Iterator[Any]:
         with super().context(task, work) as core:
             yield self.framework_context(work, core) if task.settings.takes_context else core
+
+    def encode(self, task: Task[Any, Any], job: Job, values: list[Any]) -> str:
+        """Raises the framework's own TypeError for a type that it does not know either, else PayloadError."""
+        try:
+            return super().encode(task, job, values)
+        except PayloadTooLarge:
+            raise
+        except PayloadError:
+            normalize_json(values)
+            raise
 
     def framework_context(self, work: Work, core: Context) -> WorkerContext:
         return WorkerContext(result_of(work.job, work.earlier, self.registry), core)

@@ -83,6 +83,11 @@ def echo(value):
 
 
 @task
+def evaluates(expression):
+    return eval(expression)
+
+
+@task
 def hold(started, gate):
     """Leaves a line, and runs until the gate opens, or the folder of the test is gone."""
     with Path(started).open("a") as file:
