@@ -209,9 +209,9 @@ class Store(ABC):
         behind may come by turns.
 
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
-        started at once, and stamps `started_at_us`. Without it a job that may run at most once
-        (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows. And the claim
-        ends before the first job with a free key: that one must not wait in a pool, nor be passed by the others.
+        started at once, and stamps `started_at_us`. Without it the claim ends before the first job that must not wait in
+        a pool, so that the others do not pass by it: one with a free key, or one that may run at most once
+        (`max_crashes` 0), since what waits in a pool may have started, for all the store knows.
         Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 

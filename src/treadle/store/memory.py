@@ -240,8 +240,7 @@ class MemoryStore(Store):
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
             is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
             is_wanted = is_wanted and not job.has_expired(now_us)
-            may_wait = job.max_crashes > 0 or job.concurrency_key is not None
-            return job.state is State.READY and is_wanted and (starts or may_wait)
+            return job.state is State.READY and is_wanted
 
         with self.transaction():
             ready = sorted(self._all(may_run), key=urgency)
@@ -254,19 +253,18 @@ class MemoryStore(Store):
                     worker_id=worker_id,
                     started_at_us=now_us if starts else None,
                 )
-                for job in islice(self._with_free_keys(ready, starts=starts), max(limit, 0))
+                for job in islice(self._in_turn(ready, starts=starts), max(limit, 0))
             ]
 
-    def _with_free_keys(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
-        """Those of these jobs that may run at once beside what runs; without `starts` those before the first with a key."""
+    def _in_turn(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
+        """Those that may run at once beside what runs; without `starts` those before the first that must not wait."""
         taken = {job.concurrency_key for job in self._all(lambda job: job.state is State.RUNNING)} - {None}
         for job in jobs:
             if job.concurrency_key in taken:
                 continue
-            if job.concurrency_key is not None:
-                if not starts:
-                    return
-                taken.add(job.concurrency_key)
+            if not starts and (job.concurrency_key is not None or job.max_crashes == 0):
+                return
+            taken |= {job.concurrency_key} - {None}
             yield job
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:

@@ -247,8 +247,8 @@ class PostgresVerbs(Store):
                 return claimed
         [(without_key, with_key, is_any_paused)] = self._looked_up("is_work_ready", pool=pool)
         rest = limit - len(claimed)
-        if with_key:
-            claimed += self._claim_with_keys(queues, rest, values, is_any_paused=is_any_paused)
+        if with_key or (is_any_paused and not starts):
+            claimed += self._claim_chosen(queues, rest, values, is_any_paused=is_any_paused)
         elif without_key and is_any_paused:
             claimed += self._claim_around_paused(queues, rest, values)
         elif without_key:
@@ -280,9 +280,16 @@ class PostgresVerbs(Store):
                     of_queue = {} if queue is None else {"queue": queue}
                     found = session.run(self._sql[_named("claim", queue)], **values, **of_queue, limit=wanted)
                     claimed += map(rows.job_of, found)
+                    if queue is not None and not values["starts"] and self._has_more(session, queue, values):
+                        # The claim is filled, or has ended before a job that must not wait in a pool.
+                        break
         return claimed
 
-    def _claim_with_keys(
+    def _has_more(self, session: Session, queue: str, values: dict[str, Any]) -> bool:
+        """Whether something without a key is ready in a queue."""
+        return bool(session.run(self._sql["get_urgent_without_key_in_queue"], **values, queue=queue, limit=1))
+
+    def _claim_chosen(
         self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
     ) -> list[Job]:
         with self._connections.joined() as session:

@@ -168,8 +168,8 @@ class SqliteVerbs(Store):
         if limit <= 0 or not (without_key or with_key):
             return []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        if with_key:
-            return self._claim_with_keys(queues, limit, values, is_any_paused=is_any_paused)
+        if with_key or (is_any_paused and not starts):
+            return self._claim_chosen(queues, limit, values, is_any_paused=is_any_paused)
         planned = turns(queues, limit)
         if is_any_paused:
             planned = turns_around_paused(queues, limit, dict(self._rows("get_shares", limit=limit, **values)))
@@ -183,9 +183,17 @@ class SqliteVerbs(Store):
             for queue, most in planned:
                 wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
                 claimed += _claimed(connection.execute(self._sql[_named("claim", queue)], wanted))
+                if queue is not None and not values["starts"] and self._has_more(connection, wanted):
+                    # The claim is filled, or has ended before a job that must not wait in a pool.
+                    break
         return claimed if queues else sorted(claimed, key=urgency)
 
-    def _claim_with_keys(
+    def _has_more(self, connection: sqlite3.Connection, wanted: dict[str, Any]) -> bool:
+        """Whether something without a key is ready in a queue."""
+        look = self._sql["get_urgent_without_key_in_queue"]
+        return connection.execute(look, {**wanted, "limit": 1}).fetchone() is not None
+
+    def _claim_chosen(
         self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
     ) -> list[Job]:
         with self._connections.writing() as connection:

@@ -362,6 +362,31 @@ class StoreContract:
             assert claim(store, 1, starts=False) == []
             assert claim(store, 1, starts=True)[0].started_at_us == NOW_US
 
+    def test_a_job_that_may_run_once_is_not_passed_by_others(self) -> None:
+        """A claim of what is not started at once ends before it, else it would starve behind jobs that wait in a pool."""
+        before, once = make_job(priority=1), make_job(max_crashes=0)
+        after, mail = make_job(priority=-1), make_job(queue="mail", priority=-2)
+        with self.opened() as store:
+            store.enqueue([mail, after, once, before])
+            assert ids_of(claim(store, 9, starts=False)) == [before.id]
+            assert claim(store, 9, queues=["default", "mail"], starts=False) == []
+            assert ids_of(claim(store, 1)) == [once.id]
+            assert ids_of(claim(store, 9, queues=["default", "mail"], starts=False)) == [after.id, mail.id]
+
+    def test_a_job_that_may_run_once_is_not_passed_beside_keys_and_pauses(self) -> None:
+        """Whatever else a claim has to look at."""
+        before, once, after = make_job(priority=1), make_job(max_crashes=0), make_job(queue="mail", priority=-1)
+        keyed = [make_job(concurrency_key="k", queue="mail", priority=9 - place) for place in (0, 1)]
+        with self.opened() as store:
+            store.enqueue([after, once, before, *keyed])
+            assert ids_of(claim(store, 1)) == [keyed[0].id]
+            assert ids_of(claim(store, 9, queues=["default", "mail"], starts=False)) == [before.id]
+            assert claim(store, 9, starts=False) == []
+            store.cancel([keyed[1].id], NOW_US)
+            store.pause(["news"], NOW_US)
+            assert claim(store, 9, starts=False) == claim(store, 9, queues=["default", "mail"], starts=False) == []
+            assert ids_of(claim(store, 9)) == [once.id, after.id]
+
     def test_a_worker_that_holds_a_job_is_not_forgotten(self) -> None:
         """Only a rescue can take the job back, and it looks at the workers that are known."""
         with self.opened() as store:

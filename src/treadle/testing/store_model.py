@@ -139,8 +139,7 @@ class StoreModel:
         def may_run(row: Row) -> bool:
             is_served = (not queues or row.sent.queue in queues) and row.sent.queue not in self.paused
             is_served = is_served and worker_id in self.workers and not row.is_late(now_us)
-            may_wait = row.sent.max_crashes > 0 or row.sent.concurrency_key is not None
-            return row.state is State.READY and is_served and (starts or may_wait)
+            return row.state is State.READY and is_served
 
         claimed = self._in_turn(sorted(self._all(may_run), key=urgency), starts=starts)[:limit]
         for row in claimed:
@@ -151,7 +150,9 @@ class StoreModel:
         return [row.claim for row in claimed]
 
     def _in_turn(self, rows: Iterable[Row], *, starts: bool) -> list[Row]:
-        """Of one key one, and none while another runs. Such a job does not wait in a pool, nor does what comes after it."""
+        """Of one key one, and none while another runs. Such a job does not wait in a pool, nor does one that may run once,
+        nor what comes after it.
+        """
         running = {row.sent.concurrency_key for row in self._all(lambda row: row.state is State.RUNNING)}
         firsts: dict[str, Row] = {}
         for row in rows:
@@ -159,7 +160,7 @@ class StoreModel:
             if key is None or key not in running:
                 firsts.setdefault(key or row.sent.id, row)
         wanted = list(firsts.values())
-        return wanted if starts else list(takewhile(lambda row: row.sent.concurrency_key is None, wanted))
+        return wanted if starts else list(takewhile(_may_wait, wanted))
 
     def mark_started(self, claim: Claim, now_us: int) -> None:
         for row in self._held(claim):
@@ -303,6 +304,10 @@ def _is_twin(job: Job, row: Row) -> bool:
     """Whether the job of this row has the unique key of another."""
     is_same = job.unique_key is not None and (job.task, job.unique_key) == (row.sent.task, row.sent.unique_key)
     return is_same and not row.state.is_finished
+
+
+def _may_wait(row: Row) -> bool:
+    return row.sent.concurrency_key is None and row.sent.max_crashes > 0
 
 
 def _has_gone_wrong(row: Row) -> bool:

@@ -76,7 +76,7 @@ class SendsTwice(MemoryStore):
 class RunsTogether(MemoryStore):
     """Broken: jobs with one concurrency key run at the same time."""
 
-    def _with_free_keys(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
+    def _in_turn(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
         return iter(jobs)
 
 
