@@ -26,7 +26,7 @@ test-quick: .venv/.has-test  ## The tests that start no servers
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
 
 soak: .venv/.has-test  ## The tests of deaths, leaks and faults for much longer
-	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \
+	@TREADLE_SOAK=1 .venv/bin/python -m pytest -o faulthandler_timeout=3600 tests/treadle/pools/processes/test_deaths.py \
 	  tests/treadle/pools/processes/test_owner.py tests/treadle/pools/processes/test_leaks.py \
 	  tests/treadle/testing/test_store_machine.py tests/end_to_end/faults $(ARGS)
 

@@ -30,12 +30,13 @@ from treadle.job import Job, Kind, Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
 from treadle.staffing import Initializer
+from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.opening import check_url
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
 from treadle.web.links import SALT, Links
-from treadle.worker import execution
+from treadle.worker import completion, execution
 from treadle.worker.execution import Runner, Work
 
 T = TypeVar("T")
@@ -224,6 +225,15 @@ class DjangoRunner(Runner):
         if work.job.task in self.registry and not will_run_again:
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
+
+    def has_kept(self, job: Job) -> bool:
+        """Looked up, since who has written it may have rolled back, or have raised after the commit."""
+        treadle = site(job.alias)
+        # In a call of the application's own only its connection sees it; elsewhere an event loop may run, in which Django
+        # refuses to use one.
+        store = treadle.store if completion.is_of_caller(job) else treadle.worker_store
+        row = store.job(job.id)
+        return row is not None and (row.claim, row.state) == (job.claim, State.SUCCEEDED)
 
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])

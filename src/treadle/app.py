@@ -22,7 +22,7 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, JobRetried, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, QueuePaused, QueueResumed
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -487,11 +487,13 @@ class Treadle:
         store = self._store_of(connection)
         if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
             self._attendance.look(store, drafts)
-        stand_ins = store.enqueue(drafts)
+        done = store.enqueue(drafts)
+        if done.expired:
+            self.events.announce(JobsExpired(done.expired))
         for draft in drafts:
-            if draft.id not in stand_ins:
+            if draft.id not in done.stand_ins:
                 self.events.announce(JobEnqueued(draft))
-        return [stand_ins.get(draft.id, draft) for draft in drafts]
+        return [done.stand_ins.get(draft.id, draft) for draft in drafts]
 
     def settle(self, jobs: list[Job], connection: Any = None) -> list[Job]:
         """The second half: the jobs as they are now, which is as they ended in the mode `immediate`."""
