@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE = -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check format bench bench-scale bench-pool bench-web clean
+.PHONY: help demo test test-quick soak check format docs bench bench-scale bench-pool bench-web clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,7 @@ demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serv
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
 test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
+	@scripts/fetch-suites .venv/bin/python
 	@scripts/test-newest
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
@@ -25,7 +26,7 @@ test-quick: .venv/.has-test  ## The tests that start no servers
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
 
 soak: .venv/.has-test  ## The tests of deaths, leaks and faults for much longer
-	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \
+	@TREADLE_SOAK=1 .venv/bin/python -m pytest -o faulthandler_timeout=3600 tests/treadle/pools/processes/test_deaths.py \
 	  tests/treadle/pools/processes/test_owner.py tests/treadle/pools/processes/test_leaks.py \
 	  tests/treadle/testing/test_store_machine.py tests/end_to_end/faults $(ARGS)
 
@@ -38,6 +39,9 @@ check: .venv/.has-check  ## Lint, format, types and the layers of imports
 format: .venv/.has-check  ## Put the code into its form
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: .venv/.has-docs  ## The documentation as HTML, in docs/_build; a warning is an error
+	@.venv/bin/sphinx-build -q -W --keep-going -b html docs docs/_build
 
 bench: .venv/.has-bench  ## Speed of the queue beside its peers, in one run (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/queue.py $(ARGS)
@@ -52,7 +56,7 @@ bench-web: .venv/.has-bench  ## What a web process feels while its pool computes
 	@.venv/bin/python benchmarks/web_latency.py $(ARGS)
 
 clean:  ## Remove what the other chores made
-	@rm -rf .venv .venv-3.13 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	@rm -rf .venv .venv-3.13 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build docs/_build
 
 .venv/.has-%: pyproject.toml scripts/install
 	@scripts/install $*

@@ -1,50 +1,52 @@
 """Every error that Treadle raises, and the three that a task raises to say what becomes of its job.
 
-TreadleError
-├── ConfigurationError        something is wrong before any job runs
-│   ├── SettingsError         a setting or an option has a wrong name or value
-│   ├── InvalidTask           a function cannot be a task, or not with these options
-│   ├── InvalidSchedule       a schedule has no such times, or its name is taken
-│   └── AppNotFound           a child process could not find the application
-├── NotATask                  (TypeError) a plain function was sent
-├── PayloadError              (ValueError) a value cannot be kept as JSON
-│   └── PayloadTooLarge       a value is too large to be kept
-├── UnknownTask               (LookupError) a job names a task that this process does not know
-├── JobNotFound               (LookupError) no job has this id
-├── JobNotFinished            the result was asked for in a way that cannot wait
-│   └── WouldDeadlock         waiting here would never end
-├── ResultExpired             (LookupError) the result of a job was kept for a while only
-├── RetryRefused              (ValueError) a job cannot be sent once more
-├── JobFailed                 the result of a failed job was asked for
-│   └── JobCancelled          the result of a cancelled job was asked for
-├── WorkerLost                the process that ran a job died or was stopped
-├── Retry                     a task asks for another attempt
-├── Snooze                    a task asks to be run again later, without an attempt being counted
-├── Reject                    a task fails its job at once
-├── CompletionError           the end of a job could not be kept together with the caller's rows
-│   ├── ClaimLost             the run does not hold its job any more
-│   └── NotCommitted          the transaction that held the end of the job was not committed
-├── JobExpired                a job had not begun in time
-├── StoreError                the store could not do what was asked
-│   ├── StoreLocked           somebody else holds its lock for too long
-│   ├── StoreReadOnly         it may not be written
-│   ├── StoreFull             the disk is full
-│   ├── StoreDamaged          it is not a database, or no longer
-│   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
-│   ├── StoreReplaced         its file is another one than was opened
-│   ├── CannotJoin            the transaction of a connection that was given cannot be joined
-│   ├── SchemaMissing         its tables were not made yet
-│   ├── SchemaTooNew          it was migrated by a newer Treadle
-│   └── NetworkFileSystem     it lies where file locks cannot be trusted
-└── PoolError                 a pool could not run a function
-    ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
-    ├── PoolBroken            (BrokenProcessPool) no child process can be started
-    ├── TaskTimeout           (TimeoutError) the call ran longer than its limit and was killed
-    ├── MemoryLimitExceeded   (MemoryError) the call took more memory than its limit and was killed
-    ├── LimitNotKept          (ValueError) the call asks for a limit that this pool cannot keep
-    ├── QueueFull             as many calls wait as may
-    └── Unpicklable           (PicklingError) a value cannot travel to or from a child
-        └── Unreadable        (BrokenProcessPool) it was pickled, and cannot be made again on the other side
+    TreadleError
+    ├── ConfigurationError        something is wrong before any job runs
+    │   ├── SettingsError         a setting or an option has a wrong name or value
+    │   ├── InvalidTask           a function cannot be a task, or not with these options
+    │   ├── InvalidSchedule       a schedule has no such times, or its name is taken
+    │   └── AppNotFound           a child process could not find the application
+    ├── NotATask                  (TypeError) a plain function was sent
+    ├── PayloadError              (ValueError) a value cannot be kept as JSON
+    │   └── PayloadTooLarge       a value is too large to be kept
+    ├── UnknownTask               (LookupError) a job names a task that this process does not know
+    ├── JobNotFound               (LookupError) no job has this id
+    ├── JobNotFinished            the result was asked for in a way that cannot wait
+    │   └── WouldDeadlock         waiting here would never end
+    ├── ResultExpired             (LookupError) the result of a job was kept for a while only
+    ├── RetryRefused              (ValueError) a job cannot be sent once more
+    ├── JobFailed                 the result of a failed job was asked for
+    │   └── JobCancelled          the result of a cancelled job was asked for
+    ├── WorkerLost                the process that ran a job died or was stopped
+    ├── Retry                     a task asks for another attempt
+    ├── Snooze                    a task asks to be run again later, without an attempt being counted
+    ├── Reject                    a task fails its job at once
+    ├── CompletionError           the end of a job could not be kept together with the caller's rows
+    │   ├── ClaimLost             the run does not hold its job any more
+    │   └── NotCommitted          the transaction that held the end of the job was not committed
+    ├── JobExpired                a job had not begun in time
+    ├── StoreError                the store could not do what was asked
+    │   ├── StoreLocked           somebody else holds its lock for too long
+    │   ├── StoreReadOnly         it may not be written
+    │   ├── StoreFull             the disk is full
+    │   ├── StoreDamaged          it is not a database, or no longer
+    │   ├── StoreUnavailable      its server cannot be reached, or the connection was lost
+    │   ├── StoreReplaced         its file is another one than was opened
+    │   ├── CannotJoin            the transaction of a connection that was given cannot be joined
+    │   ├── SchemaMissing         its tables were not made yet
+    │   ├── SchemaTooNew          it was migrated by a newer Treadle
+    │   └── NetworkFileSystem     it lies where file locks cannot be trusted
+    └── PoolError                 a pool could not run a function
+        ├── WorkerCrashed         (BrokenProcessPool) the child process died under it
+        ├── PoolBroken            (BrokenProcessPool) no child process can be started
+        ├── TaskTimeout           (TimeoutError) the call ran longer than its limit and was killed
+        ├── MemoryLimitExceeded   (MemoryError) the call took more memory than its limit and was killed
+        ├── LimitNotKept          (ValueError) the call asks for a limit that this pool cannot keep
+        ├── QueueFull             as many calls wait as may
+        └── Unpicklable           (PicklingError) a value cannot travel to or from a child
+            └── Unreadable        (BrokenProcessPool) it was pickled, and cannot be made again on the other side
+
+Catch TreadleError to catch everything that is ours.
 """
 
 import difflib

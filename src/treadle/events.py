@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from treadle.job import Job, Outcome
+from treadle.states import State
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -17,6 +18,12 @@ class Event(msgspec.Struct, frozen=True):
 
 class JobEnqueued(Event, frozen=True):
     """A job was handed to the store; inside a caller's transaction it may still be rolled back."""
+
+    job: Job
+
+
+class JobRetried(Event, frozen=True):
+    """A job that had failed or was cancelled was sent once more, under its id."""
 
     job: Job
 
@@ -39,6 +46,8 @@ class JobEnded(Event, frozen=True):
 
     job: Job
     outcome: Outcome
+    state: State
+    """What became of the job, unless somebody has cancelled it at that moment."""
     worker_id: str
 
 
@@ -57,7 +66,7 @@ class JobsRescued(Event, frozen=True):
 
 
 class JobsExpired(Event, frozen=True):
-    """Jobs have failed that had not begun in time."""
+    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key."""
 
     job_ids: tuple[str, ...]
 

@@ -30,6 +30,7 @@ class JobHandle(Generic[R]):
         refuse_to_wait: Callable[[], None] = lambda: None,
         aside: Callable[[Callable[[], Any]], Awaitable[Any]] = asyncio.to_thread,
         is_unseen: Callable[[], bool] | None = None,
+        after_retry: Callable[[Job], None] = lambda row: None,
     ) -> None:
         """`is_unseen`: whether a transaction of the caller's that sent it is still open."""
         self.row = row
@@ -39,6 +40,7 @@ class JobHandle(Generic[R]):
         self._refuse_to_wait = refuse_to_wait
         self._aside = aside
         self._is_unseen = is_unseen or (lambda: False)
+        self._after_retry = after_retry
 
     @property
     def id(self) -> str:
@@ -115,7 +117,10 @@ class JobHandle(Generic[R]):
             raise JobNotFound(
                 f"job {self.id} is not there: it was pruned, or its transaction rolled back or has not committed yet"
             )
-        return type(self)(row, self._store, self._clock, self._decode, self._refuse_to_wait, self._aside)
+        return type(self)(
+            row, self._store, self._clock, self._decode, self._refuse_to_wait, self._aside,
+            after_retry=self._after_retry,
+        )  # fmt: skip
 
     def wait(self, timeout_s: float | None = None) -> Self:
         """The job once it has ended. Raises TimeoutError after `timeout_s`, WouldDeadlock where no end can come."""
@@ -195,10 +200,12 @@ class JobHandle(Generic[R]):
         It gets one attempt more where none is left, and its crashes are forgotten; what its earlier runs came to stays in
         `attempts`. Of a `send_map` those parts run again that did not succeed, and then the whole. An expiry counts no
         more. Raises RetryRefused where it has not ended or has succeeded, is a part of a whole, where another job has
-        its unique key, or what its parts had returned is gone; JobNotFound where it was pruned.
+        its unique key, or what its parts had returned is gone; JobNotFound where it was pruned. In the mode `immediate` it
+        runs now, as with a send.
         """
         if self.id not in self._store.redrive([self.id], self._clock.now_us()):
             raise RetryRefused(f"job {self.id} ({self.task}) cannot be retried: {self.refresh()._why_not_retried()}")
+        self._after_retry(self.refresh().row)
         return self.refresh()
 
     def _why_not_retried(self) -> str:

@@ -51,10 +51,11 @@ class Attendance:
         new = {job.queue for job in jobs} - self._seen
         if not new:
             return
-        self._seen |= new
         now_us = self._clock.now_us()
         # By the lease alone: this host may not be that of the workers.
         live = [worker for worker in store.workers() if worker.lease_until_us >= now_us]
+        # Only now: where the store is away the next send looks.
+        self._seen |= new
         for queue in sorted(new):
             if not any(queue in worker.queues or not worker.queues for worker in live):
                 self._announce(NobodyServes(queue))

@@ -20,6 +20,7 @@ from treadle import (
     Treadle,
     WouldDeadlock,
 )
+from treadle.events import Event, JobRetried
 from treadle.job import Failure, Outcome
 from treadle.testing.store_contract import claim, finish, make_job
 
@@ -165,6 +166,16 @@ def test_a_failed_job_is_retried_under_its_id(app: Treadle) -> None:
     with working(app):
         assert again.result(PATIENCE_S) == 3
     assert [attempt.outcome for attempt in again.attempts] == ["raised", "succeeded"]
+
+
+def test_a_retry_is_announced(app: Treadle) -> None:
+    """Once it is kept; one that is refused is not."""
+    job, told = failed(app), list[Event]()
+    app.events.subscribe(told.append)
+    again = job.retry()
+    with pytest.raises(RetryRefused):
+        again.retry()
+    assert told == [JobRetried(again.row)]
 
 
 def test_a_map_is_retried_as_a_whole(app: Treadle) -> None:

@@ -6,19 +6,27 @@ from tests import apps
 
 from treadle.app import Treadle
 from treadle.clock import US_PER_S
-from treadle.errors import PayloadTooLarge
+from treadle.errors import PayloadTooLarge, StoreUnavailable
 from treadle.events import Event, NobodyServes
 from treadle.sending import Attendance, fitting_parts
+from treadle.store.contract import WorkerRow
 from treadle.store.memory import MemoryStore
 from treadle.testing.clock import ManualClock
 from treadle.testing.store_contract import make_job, make_worker
+
+
+class AwayStore(MemoryStore):
+    """A store that cannot be asked."""
+
+    def workers(self) -> list[WorkerRow]:
+        raise StoreUnavailable("away")
 
 
 class Scene:
     """A store, a clock, and what is told."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore()
+        self.store: MemoryStore = MemoryStore()
         self.clock = ManualClock()
         self.told: list[Event] = []
         self.attendance = Attendance(self.clock, self.told.append)
@@ -54,6 +62,15 @@ def test_a_worker_of_all_queues_serves_any(scene: Scene) -> None:
 def test_a_worker_that_is_not_heard_of_serves_nothing(scene: Scene) -> None:
     """Its lease has ended: it may have been dead for weeks."""
     scene.serve("mail", lease_s=-1)
+    assert scene.send("mail") == [NobodyServes("mail")]
+
+
+def test_a_look_that_failed_is_done_again(scene: Scene) -> None:
+    """Where the store was away at the first send nothing was seen."""
+    scene.store = AwayStore()
+    with pytest.raises(StoreUnavailable):
+        scene.send("mail")
+    scene.store = MemoryStore()
     assert scene.send("mail") == [NobodyServes("mail")]
 
 

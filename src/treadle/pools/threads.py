@@ -70,6 +70,7 @@ class ThreadPool(Pool, Executor):
         self._has_room = threading.Condition(self._lock)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run `fn(*args, **kwargs)` in a thread. Raises RuntimeError after `shutdown`, QueueFull."""
         return self.call(fn, args, kwargs)
 
     def call(

@@ -16,6 +16,7 @@ from treadle.events import (
     Events,
     JobEnded,
     JobEnqueued,
+    JobRetried,
     JobsExpired,
     JobsRescued,
     JobStarted,
@@ -34,11 +35,16 @@ from treadle.events import (
     WorkerStarted,
     WorkerStopped,
 )
-from treadle.job import UNANSWERED, OutcomeKind
+from treadle.job import OutcomeKind
+from treadle.states import State
 
 logger = logging.getLogger("treadle")
 
-WORDS = {OutcomeKind.TIMED_OUT: "ran out of time", OutcomeKind.OUT_OF_MEMORY: "ran out of memory"}
+WORDS = {
+    OutcomeKind.TIMED_OUT: "ran out of time",
+    OutcomeKind.OUT_OF_MEMORY: "ran out of memory",
+    OutcomeKind.UNKNOWN_TASK: "has no task",
+}
 
 MOST_NAMED = 10
 """Of jobs that a line is about, so many are named."""
@@ -116,6 +122,11 @@ def _(event: JobEnqueued) -> Line:
 
 
 @_line.register
+def _(event: JobRetried) -> Line:
+    return Line(logging.INFO, "job %s (%s) is sent once more", (event.job.id, event.job.task))
+
+
+@_line.register
 def _(event: NobodyServes) -> Line:
     text = "no live worker serves the queue %r, so what is sent there waits: start one, as with `treadle worker run`"
     return Line(logging.WARNING, text, (event.queue,))
@@ -130,29 +141,34 @@ def _(event: JobStarted) -> Line:
 def _(event: JobEnded) -> Line:
     job, outcome = event.job, event.outcome
     named = (job.id, job.task)
-    is_answer = not _will_run_again(event) and outcome.kind not in UNANSWERED
-    if outcome.kind is OutcomeKind.CANCELLED or not (is_answer or job.cancel_requested_at_us is None):
+    if event.state is State.CANCELLED:
         return Line(logging.INFO, "job %s (%s) was cancelled while it ran", named)
     match outcome.kind:
         case OutcomeKind.SUCCEEDED:
             return Line(logging.DEBUG, "job %s (%s) succeeded", named)
         case OutcomeKind.SNOOZED:
             return Line(logging.DEBUG, "job %s (%s) snoozes for %.1f s", (*named, outcome.retry_after_s))
-        case OutcomeKind.INTERRUPTED:
-            return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
-        case OutcomeKind.UNKNOWN_TASK:
-            return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))
         case OutcomeKind.REJECTED:
             # The function's own decision: neither an error nor a place to look at.
             reason = outcome.failure and outcome.failure.message
             return Line(logging.WARNING, "job %s (%s) was rejected on attempt %s: %s", (*named, job.attempt, reason))
         case _:
-            return _retried(event) if _will_run_again(event) else _failed(event)
+            return _failed(event) if event.state.is_finished else _begins_again(event)
 
 
-def _will_run_again(event: JobEnded) -> bool:
-    has_left = event.job.attempt < event.job.max_attempts or event.outcome.kind is OutcomeKind.SNOOZED
-    return event.outcome.retry_after_s is not None and has_left
+def _begins_again(event: JobEnded) -> Line:
+    job, outcome = event.job, event.outcome
+    named = (job.id, job.task)
+    match outcome.kind:
+        case OutcomeKind.INTERRUPTED:
+            return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
+        case OutcomeKind.CRASHED:
+            text = "job %s (%s) crashed, %s of %s times that it may, and starts again: %s"
+            return Line(logging.WARNING, text, (*named, job.crashes + 1, job.max_crashes, outcome.failure))
+        case OutcomeKind.UNKNOWN_TASK:
+            return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))
+        case _:
+            return _retried(event)
 
 
 def _retried(event: JobEnded) -> Line:

@@ -5,7 +5,7 @@ after the commit, so a store that is away for a while costs nothing but time.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ class Committer:
             self._announce(MessagesDropped(self._worker_id, news.dropped))
         self._tell(news.endings, ended)
 
-    def _write(self, news: _News) -> dict[Claim, Outcome]:
+    def _write(self, news: _News) -> dict[Claim, JobEnded]:
         """Returns what runs have ended in, for the store."""
         # Reports before endings: they are accepted only while the claim holds.
         if news.progress:
@@ -140,19 +140,29 @@ class Committer:
             self._store.release(news.released, self._clock.now_us())
         return self._finish(news.endings) if news.endings else {}
 
-    def _finish(self, endings: list[Ending]) -> dict[Claim, Outcome]:
+    def _finish(self, endings: list[Ending]) -> dict[Claim, JobEnded]:
         accepted = self._store.finish(endings)
         # The first ending of a claim counts.
-        ended = {ending.job.claim: ending.outcome for ending in reversed(endings) if ending.job.claim in accepted}
-        refused = [ending.job.id for ending in endings if ending.job.claim not in accepted]
-        if refused:
-            # Only a run itself makes its job succeed under its claim: in a transaction of its own, or in one of ours of
-            # which we were not told that it was kept.
-            rows = self._store.jobs(refused).values()
-            ended |= {
-                row.claim: Outcome.succeeded(row.result or "null") for row in rows if row.state is State.SUCCEEDED
-            }
-        return ended
+        told = {ending.job.claim: ending for ending in reversed(endings)}
+        ended = {claim: self._ended(told[claim], told[claim].outcome, told[claim].state) for claim in accepted}
+        refused = {claim.id: told[claim] for claim in told.keys() - accepted}
+        return ended | self._succeeded(refused) if refused else ended
+
+    def _succeeded(self, refused: Mapping[str, Ending]) -> dict[Claim, JobEnded]:
+        """Those of these endings, by the ids of their jobs, whose runs have made their jobs succeed.
+
+        Only a run itself does so under its claim: in a transaction of its own, or in one of ours of which we were not told
+        that it was kept.
+        """
+        rows = self._store.jobs(list(refused)).values()
+        return {
+            row.claim: self._ended(refused[row.id], Outcome.succeeded(row.result or "null"), State.SUCCEEDED)
+            for row in rows
+            if row.state is State.SUCCEEDED
+        }
+
+    def _ended(self, ending: Ending, outcome: Outcome, state: State) -> JobEnded:
+        return JobEnded(ending.job, outcome, state, self._worker_id)
 
     def _take_back(self, news: _News) -> None:
         with self._lock:
@@ -167,10 +177,6 @@ class Committer:
                 news.progress[claim] = progress or news.progress.get(claim)
                 news.messages.setdefault(claim, []).extend(newer.messages.get(claim, ()))
 
-    def _tell(self, endings: list[Ending], ended: dict[Claim, Outcome]) -> None:
+    def _tell(self, endings: list[Ending], ended: Mapping[Claim, JobEnded]) -> None:
         for ending in endings:
-            outcome = ended.get(ending.job.claim)
-            if outcome is not None:
-                self._announce(JobEnded(ending.job, outcome, self._worker_id))
-            else:
-                self._announce(LateResultRefused(ending.job, self._worker_id))
+            self._announce(ended.get(ending.job.claim) or LateResultRefused(ending.job, self._worker_id))

@@ -5,41 +5,43 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 import pytest
 
 from treadle import events as facts
 from treadle.events import Event, Events
 from treadle.job import Failure, Outcome
 from treadle.report.log import log_events, log_to_terminal, logger
+from treadle.states import State
 from treadle.testing.store_contract import make_job
 
 JOB = make_job(id="7", task="reports.monthly", attempt=2)
 RETRIED = make_job(id="7", task="reports.monthly", attempt=2, max_attempts=3)
 ERROR = Failure("builtins.ValueError", "bad", "Traceback …")
+LOST = Failure("treadle.errors.WorkerLost", "signal 9")
+UNKNOWN = Failure("treadle.errors.UnknownTask", "no task is named 'a' here")
 LIMIT = Failure("treadle.errors.TaskTimeout", "after 5 s")
 
 LINES = [
     (facts.JobEnqueued(JOB), "DEBUG", "job 7 (reports.monthly) sent"),
     (facts.JobStarted(JOB, "w"), "DEBUG", "job 7 (reports.monthly) started, attempt 2"),
-    (facts.JobEnded(JOB, Outcome.succeeded("1"), "w"), "DEBUG", "job 7 (reports.monthly) succeeded"),
+    (facts.JobEnded(JOB, Outcome.succeeded("1"), State.SUCCEEDED, "w"), "DEBUG", "job 7 (reports.monthly) succeeded"),
     (
-        facts.JobEnded(JOB, Outcome.interrupted(), "w"),
+        facts.JobEnded(JOB, Outcome.interrupted(), State.READY, "w"),
         "INFO",
         "job 7 (reports.monthly) interrupted; it will start again",
     ),
     (
-        facts.JobEnded(JOB, Outcome.raised(ERROR, None), "w"),
+        facts.JobEnded(JOB, Outcome.raised(ERROR, None), State.FAILED, "w"),
         "ERROR",
         "job 7 (reports.monthly) raised on attempt 2: ValueError: bad\nTraceback …",
     ),
     (
-        facts.JobEnded(JOB, Outcome.timed_out(LIMIT, None), "w"),
+        facts.JobEnded(JOB, Outcome.timed_out(LIMIT, None), State.FAILED, "w"),
         "ERROR",
         "job 7 (reports.monthly) ran out of time on attempt 2: treadle.errors.TaskTimeout: after 5 s",
     ),
     (
-        facts.JobEnded(RETRIED, Outcome.timed_out(LIMIT, 1.5), "w"),
+        facts.JobEnded(RETRIED, Outcome.timed_out(LIMIT, 1.5), State.SCHEDULED, "w"),
         "WARNING",
         (
             "job 7 (reports.monthly) ran out of time on attempt 2 of 3, and is tried again in 1.5 s: "
@@ -47,7 +49,7 @@ LINES = [
         ),
     ),
     (
-        facts.JobEnded(RETRIED, Outcome.out_of_memory(LIMIT, 0), "w"),
+        facts.JobEnded(RETRIED, Outcome.out_of_memory(LIMIT, 0), State.SCHEDULED, "w"),
         "WARNING",
         (
             "job 7 (reports.monthly) ran out of memory on attempt 2 of 3, and is tried again in 0.0 s: "
@@ -55,37 +57,66 @@ LINES = [
         ),
     ),
     (
-        facts.JobEnded(RETRIED, Outcome.raised(ERROR, 1), "w"),
+        facts.JobEnded(RETRIED, Outcome.raised(ERROR, 1), State.SCHEDULED, "w"),
         "INFO",
         "job 7 (reports.monthly) raised on attempt 2 of 3, and is tried again in 1.0 s: ValueError: bad",
     ),
-    (facts.JobEnded(JOB, Outcome.snoozed(60), "w"), "DEBUG", "job 7 (reports.monthly) snoozes for 60.0 s"),
     (
-        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.snoozed(60), "w"),
+        facts.JobEnded(JOB, Outcome.snoozed(60), State.SCHEDULED, "w"),
+        "DEBUG",
+        "job 7 (reports.monthly) snoozes for 60.0 s",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.snoozed(60), State.CANCELLED, "w"),
         "INFO",
         "job 7 (reports.monthly) was cancelled while it ran",
     ),
     (
-        facts.JobEnded(RETRIED, Outcome.rejected(ERROR), "w"),
+        facts.JobEnded(RETRIED, Outcome.rejected(ERROR), State.FAILED, "w"),
         "WARNING",
         "job 7 (reports.monthly) was rejected on attempt 2: bad",
     ),
     (
-        facts.JobEnded(msgspec.structs.replace(JOB, cancel_requested_at_us=1), Outcome.rejected(ERROR), "w"),
+        facts.JobEnded(JOB, Outcome.rejected(ERROR), State.FAILED, "w"),
         "WARNING",
         "job 7 (reports.monthly) was rejected on attempt 2: bad",
     ),
-    (facts.JobEnded(JOB, Outcome.cancelled(), "w"), "INFO", "job 7 (reports.monthly) was cancelled while it ran"),
     (
-        facts.JobEnded(msgspec.structs.replace(RETRIED, cancel_requested_at_us=1), Outcome.raised(ERROR, 1), "w"),
+        facts.JobEnded(JOB, Outcome.cancelled(), State.CANCELLED, "w"),
         "INFO",
         "job 7 (reports.monthly) was cancelled while it ran",
     ),
     (
-        facts.JobEnded(JOB, Outcome.unknown_task(Failure("x", "no task is named 'a' here")), "w"),
+        facts.JobEnded(RETRIED, Outcome.raised(ERROR, 1), State.CANCELLED, "w"),
+        "INFO",
+        "job 7 (reports.monthly) was cancelled while it ran",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.unknown_task(UNKNOWN), State.SCHEDULED, "w"),
         "WARNING",
         "job 7 waits: no task is named 'a' here",
     ),
+    (
+        facts.JobEnded(JOB, Outcome.unknown_task(UNKNOWN), State.CANCELLED, "w"),
+        "INFO",
+        "job 7 (reports.monthly) was cancelled while it ran",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.unknown_task(UNKNOWN), State.FAILED, "w"),
+        "ERROR",
+        "job 7 (reports.monthly) has no task on attempt 2: treadle.errors.UnknownTask: no task is named 'a' here",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.crashed(LOST), State.READY, "w"),
+        "WARNING",
+        "job 7 (reports.monthly) crashed, 1 of 3 times that it may, and starts again: treadle.errors.WorkerLost: signal 9",
+    ),
+    (
+        facts.JobEnded(JOB, Outcome.crashed(LOST), State.FAILED, "w"),
+        "ERROR",
+        "job 7 (reports.monthly) crashed on attempt 2: treadle.errors.WorkerLost: signal 9",
+    ),
+    (facts.JobRetried(JOB), "INFO", "job 7 (reports.monthly) is sent once more"),
     (
         facts.NobodyServes("mail"),
         "WARNING",
@@ -196,7 +227,7 @@ def test_lines_may_be_json(capsys: pytest.CaptureFixture[str]) -> None:
     log_events(events)
     with without_logging():
         log_to_terminal("json")
-        events.announce(facts.JobEnded(JOB, Outcome.raised(ERROR, None), "w"))
+        events.announce(facts.JobEnded(JOB, Outcome.raised(ERROR, None), State.FAILED, "w"))
         events.announce(facts.StoreAway("w", ValueError("locked")))
         try:
             raise ZeroDivisionError("by zero")

@@ -145,6 +145,24 @@ def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) 
     assert "SCAN treadle_job" not in plan(connection, name)
 
 
+@pytest.mark.parametrize("name", [
+    "claim", "claim_in_queue", "get_urgent_without_key_in_queue", "get_urgent_with_key_in_queue",
+    "get_first_of_keys_in_queue",
+])  # fmt: skip
+def test_who_may_claim_nothing_reads_nothing(name: str) -> None:
+    """A worker that is not known, and one of a paused queue: however many jobs wait there."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    for migration in migrate.migrations("sqlite"):
+        apply(connection, migration)
+    connection.execute(FILL, {"state": "ready", "count": FINISHED})
+    connection.execute("INSERT INTO treadle_paused_queue VALUES ('queue 1', 1)")
+    steps: list[None] = []
+    connection.set_progress_handler(lambda: steps.append(None), 1000)
+    values = {**_values(name), "worker_id": "nobody", "queue": "queue 1", "pool": "processes"}
+    assert connection.execute(STATEMENTS[name], values).fetchall() == []
+    assert len(steps) <= 1
+
+
 @pytest.mark.parametrize("name", ["claim", "claim_in_queue"])
 def test_a_claim_is_guarded_where_the_queue_was_paused_after_the_look(name: str) -> None:
     """The look before it sees a moment ago."""

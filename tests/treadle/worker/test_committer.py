@@ -114,7 +114,7 @@ def test_an_accepted_ending_is_announced(scene: Scene) -> None:
     job = scene.running()
     scene.committer.add_ending(job, Outcome.succeeded("1"))
     scene.write()
-    assert scene.events == [JobEnded(job, Outcome.succeeded("1"), "worker")]
+    assert scene.events == [JobEnded(job, Outcome.succeeded("1"), State.SUCCEEDED, "worker")]
 
 
 def test_a_refused_ending_is_announced(scene: Scene) -> None:
@@ -132,7 +132,7 @@ def test_a_job_that_its_run_has_ended_itself_has_succeeded(scene: Scene) -> None
     scene.store.finish([Ending.succeed(job, Outcome.succeeded("7"), 5)])
     scene.committer.add_ending(job, Outcome.crashed(ERROR))
     scene.write()
-    assert scene.events == [JobEnded(job, Outcome.succeeded("7"), "worker")]
+    assert scene.events == [JobEnded(job, Outcome.succeeded("7"), State.SUCCEEDED, "worker")]
 
 
 def test_nothing_is_lost_while_the_store_is_away(scene: Scene) -> None:
@@ -194,7 +194,10 @@ def test_messages_are_kept_up_to_a_bound(scene: Scene) -> None:
     scene.store.is_away = False
     scene.write()
     assert len(scene.store.messages(job.id)) == 2
-    assert scene.events == [MessagesDropped("worker", 3), JobEnded(job, Outcome.succeeded("1"), "worker")]
+    assert scene.events == [
+        MessagesDropped("worker", 3),
+        JobEnded(job, Outcome.succeeded("1"), State.SUCCEEDED, "worker"),
+    ]
 
 
 def test_all_outcomes_are_written_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
