@@ -17,9 +17,12 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from django_worker.models import SendFunction, readable_sites
+from django_worker.site import our_aliases, site
 from treadle import codec
 from treadle.clock import SystemClock
+from treadle.redaction import shown_arguments, task_in
 from treadle.store.rows import failure_of
+from treadle.task import Task
 
 MOST_LISTED = 10_000
 """How far one can page; a filter leads to older ones."""
@@ -72,11 +75,15 @@ class SendFunctionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("arguments"))
     def arguments(self, job: SendFunction) -> str:
-        return _shown(job.payload)
+        """Those that may be shown, as the task's option `redact` says; nothing of a job that was forgotten."""
+        shown = shown_arguments(job.payload, _task_of(job))
+        return "" if shown is None else json.dumps(shown, ensure_ascii=False, indent=2)
 
     @admin.display(description=_("result"))
     def returned(self, job: SendFunction) -> str:
-        return "" if job.result_json is None else _shown(job.result_json)
+        if not job.result_json:
+            return ""
+        return json.dumps(codec.redacted(codec.plain(job.result_json)), ensure_ascii=False, indent=2)
 
     @admin.display(description=_("error"))
     def error(self, job: SendFunction) -> str:
@@ -133,10 +140,6 @@ class SendFunctionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return bool(request.user.has_perm(f"{self.opts.app_label}.{code}"))
 
 
-def _shown(data: str) -> str:
-    return json.dumps(codec.redacted(codec.plain(data)), ensure_ascii=False, indent=2)
-
-
 def _store_verb(name: str) -> Callable[[Iterable[str]], set[str]]:
     """A verb of the store that the model looks at, in one transaction for all."""
 
@@ -146,3 +149,9 @@ def _store_verb(name: str) -> Callable[[Iterable[str]], set[str]]:
         return done
 
     return apply
+
+
+def _task_of(job: SendFunction) -> Task[..., Any] | None:
+    """The job's task, which says what is to be hidden."""
+    found = (task_in(site(alias).registry, job.task) for alias in our_aliases())
+    return next((task for task in found if task is not None), None)
