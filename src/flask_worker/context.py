@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flask_worker import signals
 from treadle import settings
 from treadle.app import Treadle
 from treadle.clock import Clock
@@ -54,6 +56,7 @@ class FlaskTreadle(Treadle):
         values = {name: getattr(chosen, name) for name in chosen.__struct_fields__}
         super().__init__(registry=registry, schedules=schedules, clock=clock, **values)
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
+        self.events.subscribe(partial(signals.tell, app, self._handle))
 
     def open_store(self) -> Store:
         if settings.load(self._app.config, prefix=PREFIX) != self._chosen:

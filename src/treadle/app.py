@@ -332,7 +332,7 @@ class Treadle:
         return tuple(fields["args"]), fields["kwargs"]
 
     def _run_ready(self, store: Store) -> list[str]:
-        return run_ready(store, self.runner, self.settings, self._clock)
+        return run_ready(store, self.runner, self.settings, self._clock, self.events.announce)
 
     # Running
 
