@@ -17,7 +17,7 @@ from flask_worker import signals
 from treadle import settings
 from treadle.app import Treadle
 from treadle.clock import Clock
-from treadle.errors import AppNotFound, SettingsError
+from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.locate import target_of
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
@@ -135,16 +135,24 @@ class FlaskSigner:
             )
 
 
+def treadle_of(app: Flask) -> FlaskTreadle:
+    """The Treadle of an application. Raises ConfigurationError where it has none."""
+    treadle = app.extensions.get(EXTENSION)
+    if not isinstance(treadle, FlaskTreadle):
+        raise ConfigurationError(f"{app.name} has no FlaskWorker: call worker.init_app(app)")
+    return treadle
+
+
 def runner_of(target: str) -> Runner:
     """The runner of a Flask application, built from its target in a child. Raises AppNotFound."""
     try:
         app = ScriptInfo(app_import_path=target).load_app()
     except click.UsageError as error:
         raise AppNotFound(f"the application {target!r} cannot be built: {error.format_message()}") from error
-    treadle = app.extensions.get(EXTENSION)
-    if not isinstance(treadle, FlaskTreadle):
-        raise AppNotFound(f"the application {target!r} has no FlaskWorker")
-    return treadle.runner
+    try:
+        return treadle_of(app).runner
+    except ConfigurationError as error:
+        raise AppNotFound(f"the application {target!r} cannot be used: {error}") from None
 
 
 def _targets_of_command() -> tuple[str | None, str | None]:
