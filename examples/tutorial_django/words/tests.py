@@ -1,7 +1,8 @@
 from django.test import TestCase, override_settings
-from .tasks import count_words
 
 from django_worker import run_pending, send_function
+
+from .tasks import count_words
 
 IMMEDIATE = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "OPTIONS": {"MODE": "immediate"}}}
 

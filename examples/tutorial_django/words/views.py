@@ -2,9 +2,10 @@
 
 from django.http import JsonResponse
 from django.shortcuts import render
-from .tasks import add_up, count_file, count_words
 
 from django_worker import pool, send_function, send_map
+
+from .tasks import add_up, count_file, count_words
 
 
 def form(request):
