@@ -444,3 +444,8 @@ def own_crash_until(path: str, runs: int) -> int:
 def own_report(context: Context, path: str) -> str:
     context.send("begun")
     return Functions.wait_for(path)
+
+
+@app.task(takes_context=True)
+def send_message(context: Context, body: str) -> None:
+    context.send(body)

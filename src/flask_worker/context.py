@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.task import Registry, Task
 from treadle.web.links import SALT, Links
+from treadle.web.pace import Pace
 from treadle.worker import execution
 from treadle.worker.execution import Runner, Work
 
@@ -45,7 +47,12 @@ class FlaskTreadle(Treadle):
     """The Treadle of one Flask application, kept in `app.extensions`."""
 
     def __init__(
-        self, app: Flask, registry: Registry, clock: Clock | None = None, schedules: Schedules | None = None
+        self,
+        app: Flask,
+        registry: Registry,
+        clock: Clock | None = None,
+        schedules: Schedules | None = None,
+        identify: Callable[[], Any] | None = None,
     ) -> None:
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
         self._app = app
@@ -53,7 +60,12 @@ class FlaskTreadle(Treadle):
         chosen = self._chosen = settings.load(app.config, prefix=PREFIX)
         values = {name: getattr(chosen, name) for name in chosen.__struct_fields__}
         super().__init__(registry=registry, schedules=schedules, clock=clock, **values)
-        self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
+        self.links = Links(FlaskSigner(self), self.settings.link_max_age_s, self._clock)
+        self.pace = Pace(self._clock)
+        self.identify = identify or _nobody
+
+    def now_us(self) -> int:
+        return self._clock.now_us()
 
     def open_store(self) -> Store:
         if settings.load(self._app.config, prefix=PREFIX) != self._chosen:
@@ -106,7 +118,7 @@ class FlaskSigner:
         self._treadle = treadle
         self._has_warned = False
 
-    def sign(self, value: dict[str, str]) -> str:
+    def sign(self, value: dict[str, Any]) -> str:
         return str(self._serializer().dumps(value))
 
     def unsign(self, token: str, max_age_s: float) -> Any:
@@ -130,6 +142,10 @@ class FlaskSigner:
                 "SECRET_KEY is not set; links to jobs are signed with a random key kept in Treadle's store",
                 stacklevel=2,
             )
+
+
+def _nobody() -> None:
+    return None
 
 
 def runner_of(target: str) -> Runner:

@@ -64,7 +64,7 @@ def analyse_all(stage: Stage) -> Any:
     status = stage.client.follow(sent, bar.show)
     bar.end()
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
-    result = stage.client.result(status)
+    result = stage.client.result(sent)
     results.show(result)
     rate = stage.corpora["all"].bytes / BYTES_PER_MB / seconds
     say(f"\n  One job in {len(stage.records.group(sent['id'])) - 1} parts, {seconds:.1f} s, {rate:.1f} MB/s")
@@ -117,7 +117,7 @@ def run_treadle(stage: Stage) -> Run:
     sent = stage.client.send("sample")
     status = stage.client.follow(sent, lambda status: None)
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
-    return Run(seconds, stage.client.result(status), meter.free_cores())
+    return Run(seconds, stage.client.result(sent), meter.free_cores())
 
 
 def finished_us(stage: Stage, sent: dict[str, Any]) -> int:

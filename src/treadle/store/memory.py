@@ -15,7 +15,16 @@ from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -207,6 +216,10 @@ class MemoryStore(Store):
             if part.result is not None:
                 results[part.group_id or ""].append(part.result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        parts = sorted(self._parts(whole_id), key=lambda job: job.part)
+        return [Part(job.state, job.size, job.started_at_us, job.finished_at_us) for job in parts]
 
     def item_s(self, task: str) -> float | None:
         with self._lock:

@@ -20,7 +20,16 @@ from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.keys import Candidate, KeyedClaim, KeyScan, Looks
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
@@ -212,6 +221,9 @@ class PostgresVerbs(Store):
         for group_id, result in self._rows("get_part_results", ids=list(whole_ids)):
             results[group_id].append(result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        return [rows.part_of(row) for row in self._rows("get_parts", id=whole_id)]
 
     def item_s(self, task: str) -> float | None:
         found = self._value("get_meta", name=f"item_s:{task}")

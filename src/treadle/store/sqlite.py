@@ -16,7 +16,16 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.keys import Candidate, KeyedClaim, KeyScan
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.turns import Turn, lines, turns, turns_around_paused, urgency
@@ -142,6 +151,9 @@ class SqliteVerbs(Store):
         for group_id, result in self._rows("get_part_results", ids=codec.dump_plain(list(whole_ids))):
             results[group_id].append(result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        return [rows.part_of(row) for row in self._rows("get_parts", id=whole_id)]
 
     def item_s(self, task: str) -> float | None:
         found = self._value("get_meta", name=f"item_s:{task}")
