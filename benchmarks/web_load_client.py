@@ -18,8 +18,10 @@ import aiohttp
 
 from benchmarks.report import percentile
 
-NEWEST = 64
-"""A follower takes one of so many jobs that were sent last, so each has a few."""
+NEWEST = 8
+"""A follower takes one of so many jobs that were sent last: of the last half second."""
+LOOK_S = (0.5, 1.5)
+"""For so long a follower looks at what came out."""
 DEFAULT_RETRY_S = 1.0
 ANSWER_WITHIN_S = 30.0
 
@@ -41,6 +43,8 @@ class Visitors:
     site: aiohttp.ClientSession
     kind: str
     until_s: float
+    has_begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """A job was sent."""
     newest: deque[str] = field(default_factory=lambda: deque(maxlen=NEWEST))
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -60,6 +64,7 @@ class Visitors:
                     return
                 self.newest.append((await answer.json())["urls"]["events"])
                 self.counts["sent"] += 1
+                self.has_begun.set()
         except (aiohttp.ClientError, TimeoutError) as error:
             self.failures[f"send: {type(error).__name__}"] += 1
 
@@ -72,10 +77,10 @@ class Visitors:
 
     async def follow_all(self) -> None:
         """One visitor: follow one job after the other."""
-        while not self.newest and not self.is_over:
-            await asyncio.sleep(0.05)
+        await self.has_begun.wait()
         while not self.is_over:
             await self.follow(random.choice(self.newest))
+            await asyncio.sleep(random.uniform(*LOOK_S))
 
     async def follow(self, url: str) -> None:
         """One job to its end."""
@@ -86,10 +91,10 @@ class Visitors:
                 self.counts["events"] += bool(event.kind)
                 if event.kind == "progress" and was_told:
                     self._note_delay(event)
+                was_told |= event.kind == "progress"
                 if event.kind == "end":
                     self.counts["followed to the end"] += 1
                     return
-            was_told = True
             await asyncio.sleep(retry_s)
 
     async def events(self, url: str, last_id: str) -> AsyncIterator[Event]:

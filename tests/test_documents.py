@@ -11,7 +11,10 @@ from treadle.states import TRANSITIONS, State
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
-TUTORIALS = [("docs/tutorial-flask.md", "docs/zh/tutorial-flask.md"), ("docs/tutorial-django.md", "docs/zh/tutorial-django.md")]
+TUTORIALS = [
+    ("docs/tutorial-flask.md", "docs/zh/tutorial-flask.md"),
+    ("docs/tutorial-django.md", "docs/zh/tutorial-django.md"),
+]
 WITH_SNIPPETS = [
     *READMES,
     *(name for both in TUTORIALS for name in both),

@@ -7,6 +7,7 @@ from flask import Flask, render_template, request
 from flask_worker import FlaskWorker
 
 app = Flask(__name__)
+app.config.from_prefixed_env()
 worker = FlaskWorker(app)
 
 

@@ -4,7 +4,6 @@ from app import app, count_words, worker
 
 
 def test_the_words_of_a_text_are_counted():
-    app.config.update(TESTING=True, WORKER_MODE="immediate")
     with app.app_context():
         job = worker.send_function(count_words, "a b\na")
         assert job.result() == {"a": 2, "b": 1}
