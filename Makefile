@@ -18,6 +18,7 @@ demo: .venv/.has-demo  ## See it work on real input, about a minute (ARGS=--serv
 	@.venv/bin/python -m treadle_demo $(ARGS)
 
 test: .venv/.has-test  ## All tests; where Python 3.13 is there, on it too: newest Django, CPython's own
+	@scripts/fetch-suites .venv/bin/python
 	@scripts/test-newest
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
@@ -25,7 +26,7 @@ test-quick: .venv/.has-test  ## The tests that start no servers
 	@.venv/bin/python -m pytest $(SIDE_BY_SIDE) --ignore=tests/end_to_end --ignore=tests/treadle_demo $(ARGS)
 
 soak: .venv/.has-test  ## The tests of deaths, leaks and faults for much longer
-	@TREADLE_SOAK=1 .venv/bin/python -m pytest tests/treadle/pools/processes/test_deaths.py \
+	@TREADLE_SOAK=1 .venv/bin/python -m pytest -o faulthandler_timeout=3600 tests/treadle/pools/processes/test_deaths.py \
 	  tests/treadle/pools/processes/test_owner.py tests/treadle/pools/processes/test_leaks.py \
 	  tests/treadle/testing/test_store_machine.py tests/end_to_end/faults $(ARGS)
 

@@ -9,7 +9,7 @@ import pytest
 from tests import postgres
 from treadle.cores import usable_cores
 
-pytest_plugins = ["tests.cpython.summary"]
+pytest_plugins = ["tests.summary"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that they start.

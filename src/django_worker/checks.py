@@ -15,7 +15,11 @@ from django_worker.operations import DIALECTS
 def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
     """The findings about one alias of `TASKS`."""
     if not apps.is_installed("django_worker"):
-        yield Error(f"TASKS[{alias!r}] needs 'django_worker' in INSTALLED_APPS.", id="django_worker.E001")
+        yield Error(
+            f"TASKS[{alias!r}] needs our app, which has the tables.",
+            hint="Add 'django_worker' to INSTALLED_APPS.",
+            id="django_worker.E001",
+        )
     database = options.get("DATABASE", "default")
     if database not in connections.settings:
         yield Error(f"TASKS[{alias!r}]: there is no database {database!r} in DATABASES.", id="django_worker.E002")

@@ -1,14 +1,15 @@
 """The framework's TaskResult of one of our jobs."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.conf import settings
+from django.utils import timezone
 
 from django_worker.contract import FrameworkTask, TaskError, TaskResult, TaskResultStatus
-from django_worker.worker_task import DjangoRegistry
+from django_worker.worker_task import DjangoRegistry, copy_with
 from treadle import codec
 from treadle.clock import as_datetime
 from treadle.errors import ResultExpired
@@ -55,7 +56,7 @@ def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -
         task=_task(job, registry),
         id=job.id,
         status=STATUS[job.state],
-        enqueued_at=as_datetime(job.enqueued_at_us),
+        enqueued_at=_moment(job.enqueued_at_us),
         started_at=_moment(min(starts, default=None)),
         finished_at=_moment(job.finished_at_us),
         last_attempted_at=_moment(max(starts, default=None)),
@@ -94,13 +95,8 @@ def _task(job: Job, registry: DjangoRegistry) -> "FrameworkTask[..., Any]":
     task = registry.framework_task(job.task)
     if (task.priority, task.queue_name, task.backend) == (job.priority, job.queue, job.alias):
         return task
-    # Not by replace() or copy(), which validate anew: a queue may have left the settings since.
-    sent = object.__new__(type(task))
-    for field in fields(task):
-        object.__setattr__(sent, field.name, getattr(task, field.name))
-    for name, value in (("priority", job.priority), ("queue_name", job.queue), ("backend", job.alias)):
-        object.__setattr__(sent, name, value)
-    return sent
+    # Not validated anew: a queue may have left the settings since.
+    return copy_with(task, priority=job.priority, queue_name=job.queue, backend=job.alias)
 
 
 def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
@@ -122,4 +118,8 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
 
 
 def _moment(at_us: int | None) -> datetime | None:
-    return None if at_us is None else as_datetime(at_us)
+    """A time as Django has it: aware, or with USE_TZ off naive in the time zone of the site."""
+    if at_us is None:
+        return None
+    moment = as_datetime(at_us)
+    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())

@@ -10,9 +10,8 @@ from django.conf import settings
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
-from django_worker.worker_task import WorkerTask, callable_of, unused_options
+from django_worker.worker_task import callable_of, is_ours, refusal, unused_options
 from treadle.app import Sent
-from treadle.errors import NotATask
 from treadle.handle import JobHandle
 from treadle.schedule import Schedule
 from treadle.task import BoundTask
@@ -66,7 +65,7 @@ def schedule(
     Put it into the module `schedules` of an app: workers import these. `timezone` is TIME_ZONE where not given. A task
     whose backend is not ours (a Dummy one in a test's settings) is kept aside, and a check says so; then None.
     """
-    if isinstance(call, FrameworkTask) and not isinstance(call, WorkerTask):
+    if isinstance(call, FrameworkTask) and not is_ours(call):
         unused_options.append((call.module_path, call.backend, ["schedule"]))
         return None
     treadle = site(alias)
@@ -113,10 +112,12 @@ def sent(task: "FrameworkTask[..., Any] | None" = None, *, alias: str = "default
 
 
 def _treadle_of(task: Any) -> DjangoTreadle:
-    if isinstance(task, FrameworkTask) and not isinstance(task, WorkerTask):
-        backend = type(task.get_backend())
-        raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
-    return site(task.backend if isinstance(task, WorkerTask) else "default")
+    if not isinstance(task, FrameworkTask):
+        # Which says so itself.
+        return site()
+    if not is_ours(task):
+        raise refusal(task)
+    return site(task.backend)
 
 
 def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -19,21 +19,22 @@ from django.db import connections
 from django.utils.module_loading import autodiscover_modules
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
-from django_worker.contract import task_backends, task_finished, task_started
+from django_worker.contract import normalize_json, task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Treadle, prepared
-from treadle.errors import AppNotFound, ConfigurationError, SettingsError
-from treadle.job import Outcome
+from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError
+from treadle.job import Job, Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
 from treadle.staffing import Initializer
+from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
 from treadle.web.links import SALT, Links
-from treadle.worker import execution
+from treadle.worker import completion, execution
 from treadle.worker.execution import Runner, Work
 
 T = TypeVar("T")
@@ -152,6 +153,16 @@ class DjangoRunner(Runner):
         with super().context(task, work) as core:
             yield self.framework_context(work, core) if task.settings.takes_context else core
 
+    def encode(self, task: Task[Any, Any], job: Job, values: list[Any]) -> str:
+        """Raises the framework's own TypeError for a type that it does not know either, else PayloadError."""
+        try:
+            return super().encode(task, job, values)
+        except PayloadTooLarge:
+            raise
+        except PayloadError:
+            normalize_json(values)
+            raise
+
     def framework_context(self, work: Work, core: Context) -> WorkerContext:
         return WorkerContext(result_of(work.job, work.earlier, self.registry), core)
 
@@ -166,6 +177,15 @@ class DjangoRunner(Runner):
         if work.job.task in self.registry and not will_run_again:
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
+
+    def has_kept(self, job: Job) -> bool:
+        """Looked up, since who has written it may have rolled back, or have raised after the commit."""
+        treadle = site(job.alias)
+        # In a call of the application's own only its connection sees it; elsewhere an event loop may run, in which Django
+        # refuses to use one.
+        store = treadle.store if completion.is_of_caller(job) else treadle.worker_store
+        row = store.job(job.id)
+        return row is not None and (row.claim, row.state) == (job.claim, State.SUCCEEDED)
 
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])

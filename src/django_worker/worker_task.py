@@ -1,11 +1,12 @@
 """`WorkerTask`, the framework's Task with our options, and what Treadle's core makes of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from django.db import connections
+from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from django_worker import contract
@@ -55,7 +56,16 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         for name in ERROR_CLASSES:
             # A tuple, whatever was given: a task is hashable.
             object.__setattr__(self, name, _error_classes(where, name, getattr(self, name)))
+        if isinstance(self.run_after, timedelta) and not is_ours(self):
+            # Another backend knows no delays: one in a test's settings gets the time that it comes to now.
+            object.__setattr__(self, "run_after", timezone.now() + self.run_after)
         FrameworkTask.__post_init__(self)
+
+    def __reduce__(self) -> Any:
+        """As where the task is found and what is another here: a back-off rule could not be pickled."""
+        found = import_string(self.module_path)
+        names = [field.name for field in fields(self)]
+        return _unpickled, (self.module_path, {n: getattr(self, n) for n in names if _differ(self, found, n)})
 
     def options(self, **changes: Any) -> "WorkerTask":
         """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
@@ -69,6 +79,37 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         from django_worker.site import site
 
         return site(self.backend).registry.core(self).bind(*args, **kwargs)
+
+
+def _differ(task: Any, found: Any, name: str) -> bool:
+    return bool(getattr(task, name) != getattr(found, name, None))
+
+
+def _unpickled(path: str, changes: dict[str, Any]) -> Any:
+    """Raises ValueError where no task is found at the path: nothing else is ever made of a pickle."""
+    found = import_string(path)
+    if not isinstance(found, FrameworkTask):
+        raise ValueError(f"Expected {path!r} to point to a Task instance.")  # noqa: TRY004
+    return copy_with(found, **changes) if changes else found
+
+
+def copy_with(task: "FrameworkTask[..., Any]", **changes: Any) -> "FrameworkTask[..., Any]":
+    """A copy with other fields that is not validated anew, as it would be by `replace`."""
+    copy = object.__new__(type(task))
+    for field_ in fields(task):
+        object.__setattr__(copy, field_.name, changes.get(field_.name, getattr(task, field_.name)))
+    return copy
+
+
+def is_ours(task: "FrameworkTask[..., Any]") -> bool:
+    """Whether the backend of the task's alias is ours, as the settings are now: a test may name another one."""
+    return getattr(task.get_backend(), "is_treadle", False)
+
+
+def refusal(task: "FrameworkTask[..., Any]") -> NotATask:
+    """What is said of a task whose backend is another's."""
+    backend = type(task.get_backend())
+    return NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
 
 
 def _error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
@@ -126,6 +167,8 @@ def callable_of(function: Any) -> Callable[..., Any]:
 
 OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key", "concurrency_key")
 """Options that may be another for each send."""
+OF_THE_TASK = ("max_attempts", "max_crashes", "backoff", "retry_on", "give_up_on", *LIMITS)
+"""Options that are kept with the core's task."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
@@ -154,6 +197,9 @@ def task(
     Raises InvalidTask where the backend refuses the task. Where the backend of this alias is not ours
     (a Dummy or Immediate one in a test's settings), our options are kept aside and a check says so.
     """
+    if "run_after" in options:
+        # As Django says it from 6.1 on.
+        raise TypeError("run_after cannot be defined statically with the @task decorator.")
 
     def decorate(function: Callable[..., Any]) -> Any:
         task_class = task_backends[backend].task_class
@@ -168,6 +214,12 @@ def task(
         )  # fmt: skip
 
     return decorate if function is None else decorate(function)
+
+
+def _aware(run_after: Any) -> Any:
+    """With USE_TZ off a time is naive, and meant in the time zone of the site."""
+    is_naive = isinstance(run_after, datetime) and timezone.is_naive(run_after)
+    return timezone.make_aware(run_after, timezone.get_default_timezone()) if is_naive else run_after
 
 
 class DjangoRegistry(Registry):
@@ -206,29 +258,25 @@ class DjangoRegistry(Registry):
         if not isinstance(task, FrameworkTask):
             name = getattr(task, "__qualname__", repr(task))
             raise NotATask(f"{name} is not a task: decorate it with @task, and pass the task, not a call of it")
-        if not isinstance(task, WorkerTask):
-            backend = type(task.get_backend())
-            raise NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
+        if not is_ours(task):
+            raise refusal(task)
         core = self._core_of(task)
         # What is another for each send is not kept with the core's task.
-        given = {name: getattr(task, name) for name in OF_ONE_SEND}
+        given = {name: getattr(task, name, None) for name in OF_ONE_SEND}
+        given["run_after"] = _aware(task.run_after)
         changes = {name: value for name, value in given.items() if value not in (None, {})}
         return core.options(**changes) if changes else core
 
-    def _core_of(self, task: WorkerTask) -> Task[..., Any]:
+    def _core_of(self, task: "FrameworkTask[..., Any]") -> Task[..., Any]:
         options: dict[str, Any] = {
             "queue": task.queue_name,
             "priority": int(task.priority),
-            "max_attempts": task.max_attempts,
-            "max_crashes": task.max_crashes,
-            "backoff": task.backoff,
-            "retry_on": task.retry_on,
-            "give_up_on": task.give_up_on,
             "takes_context": task.takes_context,
-            **{name: getattr(task, name) for name in LIMITS},
         }
-        if task.pool is not None:
-            options["pool"] = task.pool
+        # A plain one was decorated while its alias had another backend; it has none of our options.
+        if isinstance(task, WorkerTask):
+            options |= {name: getattr(task, name) for name in OF_THE_TASK}
+            options |= {"pool": task.pool} if task.pool is not None else {}
         # Inspecting a function takes longer than sending it.
         key = (task.func, *options.values())
         if key not in self._cores:

@@ -22,7 +22,7 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, JobRetried, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, QueuePaused, QueueResumed
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -479,17 +479,27 @@ class Treadle:
 
     def enqueue(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
         """Keep new rows; gives for each the job that is kept: itself, or the unfinished one that has its unique key."""
+        return self.settle(self.keep(drafts, connection), connection)
+
+    def keep(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
+        """The first half of `enqueue`: nothing has run yet, in no mode."""
         self._check_children_find_app()
         store = self._store_of(connection)
         if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
             self._attendance.look(store, drafts)
-        stand_ins = store.enqueue(drafts)
+        done = store.enqueue(drafts)
+        if done.expired:
+            self.events.announce(JobsExpired(done.expired))
         for draft in drafts:
-            if draft.id not in stand_ins:
+            if draft.id not in done.stand_ins:
                 self.events.announce(JobEnqueued(draft))
-        jobs = [stand_ins.get(draft.id, draft) for draft in drafts]
+        return [done.stand_ins.get(draft.id, draft) for draft in drafts]
+
+    def settle(self, jobs: list[Job], connection: Any = None) -> list[Job]:
+        """The second half: the jobs as they are now, which is as they ended in the mode `immediate`."""
         if self.settings.mode is not Mode.IMMEDIATE:
             return jobs
+        store = self._store_of(connection)
         self._run_ready(store)
         rows = store.jobs([job.id for job in jobs])
         return [rows[job.id] for job in jobs]

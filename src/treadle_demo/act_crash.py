@@ -48,7 +48,7 @@ def play(stage: Stage, expected: Any) -> None:
     bar = ProgressBar()
     worker, killed_us = kill_worker(stage, sent["id"])
     say(f"  killed process {worker.pid}, one of the two web processes, in which the worker ran")
-    status = stage.client.follow(sent, bar.show)
+    stage.client.follow(sent, bar.show)
     bar.end()
     tallied = tally(stage, sent["id"], worker, killed_us)
     say(f"  {tallied}")

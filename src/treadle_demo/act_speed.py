@@ -61,7 +61,7 @@ def analyse_all(stage: Stage) -> Any:
     bar = ProgressBar()
     start_us = now_us()
     sent = stage.client.send("all")
-    status = stage.client.follow(sent, bar.show)
+    stage.client.follow(sent, bar.show)
     bar.end()
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
     result = stage.client.result(sent)
@@ -115,7 +115,7 @@ def run_treadle(stage: Stage) -> Run:
     meter = Meter(stage.server.process.pid)
     start_us = now_us()
     sent = stage.client.send("sample")
-    status = stage.client.follow(sent, lambda status: None)
+    stage.client.follow(sent, lambda status: None)
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
     return Run(seconds, stage.client.result(sent), meter.free_cores())
 

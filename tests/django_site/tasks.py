@@ -83,6 +83,11 @@ def echo(value):
 
 
 @task
+def evaluates(expression):
+    return eval(expression)
+
+
+@task
 def hold(started, gate):
     """Leaves a line, and runs until the gate opens, or the folder of the test is gone."""
     with Path(started).open("a") as file:
@@ -93,12 +98,14 @@ def hold(started, gate):
 
 
 @task(takes_context=True, max_attempts=1)
-def pays(context, name, database="default", commits=True):
+def pays(context, name, database="default", commits=True, fails=False):
     """Sends a job, as the row of its own, and ends itself with it."""
     with transaction.atomic():
         echo.enqueue(name)
         context.complete_in(connection if database is None else database, f"paid {name}")
         transaction.set_rollback(not commits)
+    if fails:
+        raise ValueError("too late")
     return "of no interest"
 
 

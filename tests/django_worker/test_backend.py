@@ -1,20 +1,36 @@
 """The backend keeps the contract of the task framework."""
 
 import asyncio
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
-from django_worker import run_pending
-from django_worker.contract import InvalidTask, TaskResultDoesNotExist, TaskResultStatus, task_backends
-from django_worker.site import site
+from django_worker import job, run_pending, send_function
+from django_worker.backend import WorkerBackend
+from django_worker.contract import (
+    FrameworkTask,
+    InvalidTask,
+    TaskResultDoesNotExist,
+    TaskResultStatus,
+    task_backends,
+    task_enqueued,
+    task_finished,
+    task_started,
+)
+from django_worker.site import our_aliases, site
 from tests.django_site import tasks
 from treadle import Reject
-from treadle.errors import ResultExpired
+from treadle.clock import as_datetime
+from treadle.errors import NotATask, PayloadError, ResultExpired
 
 pytestmark = pytest.mark.django_db
+
+OURS = "django_worker.backend.WorkerBackend"
+DUMMY = FrameworkTask.__module__.removesuffix(".base") + ".backends.dummy.DummyBackend"
 
 
 def test_enqueue_gives_a_ready_result_with_the_arguments():
@@ -149,8 +165,6 @@ def test_arguments_that_do_not_fit_are_refused_at_enqueue():
 
 def test_signals_are_sent_with_the_class_as_sender(caplog):
     """task_enqueued, task_started and task_finished come in order, from the backend's class."""
-    from django_worker.contract import task_enqueued, task_finished, task_started
-
     seen = []
 
     def listen(sender, task_result, signal, **extra):
@@ -167,8 +181,6 @@ def test_signals_are_sent_with_the_class_as_sender(caplog):
 
 def test_a_back_off_that_waits_for_ever_ends_the_task():
     """task_finished is sent: there is no further attempt that could send it."""
-    from django_worker.contract import task_finished
-
     seen = []
 
     def listen(task_result, **extra):
@@ -197,8 +209,6 @@ def test_what_a_task_raises_is_told_as_the_framework_knows_it(tmp_path):
 
 def test_the_end_is_told_once_whatever_came_before(tmp_path):
     """task_finished is sent for neither a snooze nor a retry; task_started for each run."""
-    from django_worker.contract import task_finished, task_started
-
     seen = []
 
     def listen(task_result, signal, **extra):
@@ -253,8 +263,6 @@ def test_wrong_options_of_a_task_are_refused():
 
 def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():
     """With its arguments and its errors so far; nothing is told to who listens for what is enqueued."""
-    from django_worker.contract import task_enqueued
-
     told = []
     keyed = tasks.fails.options(unique_key="k")
     first = keyed.enqueue("once")
@@ -307,7 +315,6 @@ def test_a_result_outlives_its_queue(settings):
 
 def test_a_receiver_that_raises_does_not_change_the_outcome():
     """Who listens to the framework's signals cannot fail a task that has succeeded."""
-    from django_worker.contract import task_finished
 
     def fail(**extra):
         raise ValueError("a receiver is broken")
@@ -318,3 +325,140 @@ def test_a_receiver_that_raises_does_not_change_the_outcome():
     task_finished.disconnect(fail)
     result.refresh()
     assert result.status is TaskResultStatus.SUCCESSFUL
+
+
+def test_a_delay_counts_from_the_send():
+    """`run_after` may be a timedelta, as Django's reference says: of each send, not of the `using`."""
+    later = tasks.string_length.using(run_after=timedelta(hours=1))
+    before = timezone.now()
+    result = later.enqueue("later")
+    assert later.run_after == timedelta(hours=1)
+    assert (
+        before + timedelta(hours=1) <= as_datetime(job(result.id).row.run_at_us) <= timezone.now() + timedelta(hours=1)
+    )
+
+
+def test_a_delay_is_a_time_to_another_backend(settings):
+    """Which could not check it: a test's settings may name a Dummy one."""
+    settings.TASKS = {"default": {"BACKEND": DUMMY}}
+    later = tasks.string_length.using(run_after=timedelta(hours=1))
+    assert timezone.now() < later.run_after <= timezone.now() + timedelta(hours=1)
+
+
+def test_without_time_zones_times_are_those_of_the_site(settings):
+    """Naive in and out, in TIME_ZONE, as Django's own are then."""
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Tokyo"
+    now = timezone.now()
+    result = tasks.string_length.using(run_after=now + timedelta(hours=1)).enqueue("later")
+    assert now <= result.enqueued_at <= timezone.now()
+    assert run_pending() == []
+
+
+def test_a_task_that_was_decorated_for_another_backend_is_sent_and_run(settings):
+    """Its alias names ours by now: with the framework's options, and none of ours."""
+    ours, settings.TASKS = settings.TASKS, {"default": {"BACKEND": DUMMY}}
+    foreign = FrameworkTask(
+        priority=7, func=tasks.string_length.func, queue_name="default", backend="default", takes_context=False,
+        run_after=None,
+    )  # fmt: skip
+    settings.TASKS = ours
+    result = foreign.enqueue("abc")
+    assert [send_function(foreign, "ab").row.priority, job(result.id).row.max_attempts] == [7, 1]
+    assert [ran.result() for ran in run_pending()] == [3, 2]
+
+
+def test_a_task_of_ours_is_refused_while_its_alias_has_another_backend(settings):
+    """And the error names that one."""
+    settings.TASKS = {"default": {"BACKEND": DUMMY}}
+    with pytest.raises(NotATask, match=r"string_length belongs to .*DummyBackend, not to Treadle"):
+        send_function(tasks.string_length, "x")
+    assert tasks.string_length.enqueue("x").status is TaskResultStatus.READY
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receivers_that_are_coroutines_are_awaited_by_aenqueue():
+    """In the loop of the sender, once the job is kept."""
+    seen = []
+
+    async def listen(sender, task_result, **extra):
+        kept = await tasks.string_length.aget_result(task_result.id)
+        seen.append((sender, asyncio.get_running_loop(), kept.id))
+
+    async def send():
+        result = await tasks.string_length.aenqueue("four")
+        return asyncio.get_running_loop(), result.id
+
+    task_enqueued.connect(listen)
+    loop, id_ = asyncio.run(send())
+    task_enqueued.disconnect(listen)
+    assert seen == [(WorkerBackend, loop, id_)]
+
+
+def test_for_an_id_that_could_be_none_no_database_is_asked():
+    """So it does not exist in a coroutine, too, where no database may be asked."""
+
+    async def look():
+        with pytest.raises(TaskResultDoesNotExist):
+            tasks.string_length.get_result("123")
+
+    asyncio.run(look())
+
+
+def test_options_and_using_go_together():
+    """Whichever comes first; both make a new task."""
+    at = timezone.now()
+    first = tasks.fails.options(max_attempts=7).using(priority=5, run_after=at)
+    second = tasks.fails.using(priority=5, run_after=at).options(max_attempts=7)
+    assert first == second
+    assert (first.max_attempts, first.priority, first.run_after) == (7, 5, at)
+    assert (tasks.fails.max_attempts, tasks.fails.priority) == (3, 0)
+
+
+def test_tasks_and_results_are_pickled():
+    """On every version of Django, and with options whose values could not be."""
+    changed = tasks.fails.options(max_attempts=7)
+    assert pickle.loads(pickle.dumps(changed)) == changed
+    result = changed.enqueue("x")
+    assert pickle.loads(pickle.dumps(result)).task == result.task
+
+
+def test_in_the_mode_immediate_the_result_tells_all(settings):
+    """With the errors, and `task_enqueued` before the run."""
+    settings.TASKS = {"default": {"BACKEND": OURS, "QUEUES": [], "OPTIONS": {"MODE": "immediate"}}}
+    told = []
+
+    def listen(task_result, **extra):
+        told.append(task_result.status.name)
+
+    for signal in (task_enqueued, task_started, task_finished):
+        signal.connect(listen)
+    result = tasks.fails_at_once.enqueue("no luck")
+    for signal in (task_enqueued, task_started, task_finished):
+        signal.disconnect(listen)
+    assert told == ["READY", "RUNNING", "FAILED"]
+    assert (len(result.errors), result.attempts, result.is_finished) == (1, 1, True)
+
+
+@pytest.mark.parametrize(("value", "error"), [("object()", TypeError), ("float('nan')", PayloadError)])
+def test_a_result_that_json_cannot_carry_fails_the_task(value, error):
+    """With the framework's own error where that knows no such type either."""
+    result = tasks.evaluates.enqueue(value)
+    run_pending()
+    result.refresh()
+    assert [result.status.name, result.errors[0].exception_class] == ["FAILED", error]
+
+
+def test_each_alias_has_its_results_and_one_state_for_all_threads(settings):
+    """The framework makes a backend for each thread; what they share is made once for each alias."""
+    settings.TASKS = {
+        "default": {"BACKEND": OURS, "QUEUES": []},
+        "mail": {"BACKEND": OURS, "QUEUES": ["mail"]},
+        "dummy": {"BACKEND": DUMMY},
+    }
+    result = tasks.string_length.using(backend="mail", queue_name="mail").enqueue("abc")
+    assert (result.backend, site("mail").sent()[0].job_id) == ("mail", result.id)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(lambda: task_backends["mail"]).result() is not task_backends["mail"]
+        assert other.submit(lambda: site("mail")).result() is site("mail")
+    assert site("mail") is not site("default")
+    assert our_aliases() == ["default", "mail"]

@@ -43,7 +43,7 @@ def test_the_tag_follows_the_job_in_any_template(client):
     """`{% job_progress job %}`: the element and its script, escaped, with a link that only reads."""
     job = send_function(tasks.string_length, "x")
     shown = Template("{% load worker %}{% job_progress job label=label %}").render(
-        Context({"job": job, "label": "<A & \"B\">"})
+        Context({"job": job, "label": '<A & "B">'})
     )
     assert client.get(shown.split('src="')[1].split('"')[0]).json()["urls"].keys() == {"status", "events"}
     assert 'label="&lt;A &amp; &quot;B&quot;&gt;"' in shown

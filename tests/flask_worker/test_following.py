@@ -61,7 +61,7 @@ def test_the_page_has_nothing_inline(client):
     """No script and no style of its own, so that the strictest Content-Security-Policy lets it be."""
     page = client.get(sent_by(client, headers=A_BROWSER).headers["Location"], headers=A_BROWSER).text
     assert ("<style" not in page, "style=" not in page, " on" + "click" not in page) == (True, True, True)
-    assert page.count("<script") == page.count("<script type=\"module\" src=") == 1
+    assert page.count("<script") == page.count('<script type="module" src=') == 1
 
 
 def test_what_a_job_says_is_text_in_the_page(app, client):

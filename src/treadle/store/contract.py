@@ -60,6 +60,15 @@ class Part(msgspec.Struct, frozen=True):
     finished_at_us: int | None = None
 
 
+class Enqueued(msgspec.Struct, frozen=True):
+    """What has become of jobs that were sent, where it is not that they are kept and nothing else."""
+
+    stand_ins: Mapping[str, Job] = {}
+    """Who stands in for each job that was not kept, by the id of that job."""
+    expired: tuple[str, ...] = ()
+    """The jobs that had the unique key of one of these, had expired, and have failed now."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to list; None: any."""
 
@@ -127,13 +136,13 @@ class Store(ABC):
     # Sending and reading
 
     @abstractmethod
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
 
         A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
         in the list, nor are the parts of a whole that is not kept. One that has expired by the time the job was sent
-        fails now, as by `expire`, and its key is free. Returns who stands in for each job that was not
-        kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
+        fails now, as by `expire`, and its key is free. What stands in for a job that was not kept is the
+        unfinished one, for a part what stands in for its whole.
         """
 
     @abstractmethod
@@ -214,9 +223,9 @@ class Store(ABC):
         behind may come by turns.
 
         `queues`: only these, in this order; empty: all, alike. `starts` says that the jobs will be
-        started at once, and stamps `started_at_us`. Without it a job that may run at most once
-        (`max_crashes` 0) is left alone: what waits in a pool may have started, for all the store knows. And the claim
-        ends before the first job with a free key: that one must not wait in a pool, nor be passed by the others.
+        started at once, and stamps `started_at_us`. Without it the claim ends before the first job that must not wait in
+        a pool, so that the others do not pass by it: one with a free key, or one that may run at most once
+        (`max_crashes` 0), since what waits in a pool may have started, for all the store knows.
         Jobs of a paused queue are not taken, nor those that have expired, however late `expire` may be.
         """
 

@@ -49,6 +49,9 @@ class Candidate(NamedTuple):
     id: str
     priority: int
     run_at_us: int
+    may_wait: bool
+    """Whether it may wait in a pool. Else it is claimed to be started at once: what waits there may have started, for all
+    the store knows, and it may run at most once, or its key would be taken meanwhile."""
     key: str | None = None
     is_taken: bool = False
     """Whether a job with its key runs."""
@@ -103,7 +106,8 @@ class Looks:
 
 
 class KeyedClaim:
-    """A claim where some of what is ready has a key, by what a store looks up and takes for it.
+    """A claim of chosen jobs: where some of what is ready has a key, or where what waits in a pool comes from beside a paused
+    queue. By what a store looks up and takes for it.
 
     `look(statement, queue, **values)` gives what a statement finds, in a queue or (None) in all; `take(candidates)` those
     that it could claim of these.
@@ -130,7 +134,7 @@ class KeyedClaim:
         return claimed
 
     def _of_line(self, line: Sequence[str | None], limit: int) -> tuple[list[Job], bool]:
-        """True: what comes in the next lines comes after a job with a key, which must not wait in a pool."""
+        """True: what comes in the next lines comes after a job that must not wait in a pool."""
         claimed: list[Job] = []
         lost: set[str] = set()
         for _ in range(TRIES):
@@ -143,7 +147,7 @@ class KeyedClaim:
                 break
             # Another was quicker with these: what comes after them is tried.
             lost |= missed
-        return claimed, bool(with_key) and not self._starts
+        return claimed, not self._starts and not all(found.may_wait for found in (*with_key, *without_key))
 
     def _with_free_key(self, queue: str | None, limit: int, lost: set[str]) -> list[Candidate]:
         def seen(statement: str, **values: Any) -> list[Candidate]:
@@ -175,11 +179,11 @@ def chosen(
 ) -> list[Candidate]:
     """What a claim takes of the jobs that may run now.
 
-    One with a key is claimed to be started at once: else its key would be taken while it waits in a pool. So without
-    `starts` a claim ends before the first of them; then the pool runs empty, and the next claim starts it.
+    Without `starts` a claim ends before the first that may not wait in a pool; then that runs empty, and the next claim
+    starts it.
     """
     wanted = sorted([*without_key, *with_key], key=_urgency)[:limit]
-    return wanted if starts else list(takewhile(lambda candidate: candidate.key is None, wanted))
+    return wanted if starts else list(takewhile(attrgetter("may_wait"), wanted))
 
 
 _urgency = attrgetter("urgency")

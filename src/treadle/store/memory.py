@@ -16,6 +16,7 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Re
 from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
 from treadle.store.contract import (
+    Enqueued,
     Part,
     Query,
     ScheduleRow,
@@ -92,29 +93,30 @@ class MemoryStore(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         unique, others = keys.split_unique(jobs)
-        stand_ins: dict[str, Job] = {}
         with self.transaction():
-            for job in unique:
-                twin = self._twin(job)
-                if twin is None:
-                    self._keep(job)
-                else:
-                    stand_ins[job.id] = twin
-            stand_ins = keys.with_parts(stand_ins, others)
+            done = self._keep_unique(unique)
+            stand_ins = keys.with_parts(done.stand_ins, others)
             for job in others:
                 if job.id not in stand_ins:
                     self._keep(job)
-        return stand_ins
+        return Enqueued(stand_ins, done.expired)
 
-    def _twin(self, job: Job) -> Job | None:
-        """Who stands in for a job whose key is taken; None: it is to be kept."""
-        twin = self.unfinished(job.task, job.unique_key or "")
-        if twin is None or not twin.has_expired(job.enqueued_at_us):
-            return twin
-        self._expire([twin], job.enqueued_at_us)
-        return None
+    def _keep_unique(self, jobs: Sequence[Job]) -> Enqueued:
+        stand_ins: dict[str, Job] = {}
+        expired: list[str] = []
+        for job in jobs:
+            twin = self.unfinished(job.task, job.unique_key or "")
+            if twin is not None and twin.has_expired(job.enqueued_at_us):
+                self._expire([twin], job.enqueued_at_us)
+                expired.append(twin.id)
+                twin = None
+            if twin is None:
+                self._keep(job)
+            else:
+                stand_ins[job.id] = twin
+        return Enqueued(stand_ins, tuple(expired))
 
     def _keep(self, job: Job) -> None:
         if job.id in self._tables.jobs:
@@ -243,8 +245,7 @@ class MemoryStore(Store):
             is_wanted = job.pool == pool and (not queues or job.queue in queues)
             is_wanted = is_wanted and worker_id in self._tables.workers and job.queue not in self._tables.paused
             is_wanted = is_wanted and not job.has_expired(now_us)
-            may_wait = job.max_crashes > 0 or job.concurrency_key is not None
-            return job.state is State.READY and is_wanted and (starts or may_wait)
+            return job.state is State.READY and is_wanted
 
         with self.transaction():
             ready = sorted(self._all(may_run), key=urgency)
@@ -257,19 +258,18 @@ class MemoryStore(Store):
                     worker_id=worker_id,
                     started_at_us=now_us if starts else None,
                 )
-                for job in islice(self._with_free_keys(ready, starts=starts), max(limit, 0))
+                for job in islice(self._in_turn(ready, starts=starts), max(limit, 0))
             ]
 
-    def _with_free_keys(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
-        """Those of these jobs that may run at once beside what runs; without `starts` those before the first with a key."""
+    def _in_turn(self, jobs: Sequence[Job], *, starts: bool) -> Iterator[Job]:
+        """Those that may run at once beside what runs; without `starts` those before the first that must not wait."""
         taken = {job.concurrency_key for job in self._all(lambda job: job.state is State.RUNNING)} - {None}
         for job in jobs:
             if job.concurrency_key in taken:
                 continue
-            if job.concurrency_key is not None:
-                if not starts:
-                    return
-                taken.add(job.concurrency_key)
+            if not starts and (job.concurrency_key is not None or job.max_crashes == 0):
+                return
+            taken |= {job.concurrency_key} - {None}
             yield job
 
     def mark_started(self, claims: Sequence[tuple[Claim, int]]) -> None:

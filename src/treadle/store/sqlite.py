@@ -7,7 +7,7 @@ whatever transaction the caller is in.
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import (
+    Enqueued,
     Part,
     Query,
     ScheduleRow,
@@ -61,39 +62,39 @@ class SqliteVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         unique, others = keys.split_unique(jobs)
-        stand_ins: dict[str, Job] = {}
+        stand_ins: Mapping[str, Job] = {}
+        expired: tuple[str, ...] = ()
         with self._connections.writing() as connection, _refusing_what_cannot_be_kept():
             if unique:
-                stand_ins = keys.with_parts(self._insert_unique(connection, unique), others)
+                done = self._insert_unique(connection, unique)
+                stand_ins, expired = keys.with_parts(done.stand_ins, others), done.expired
             new = [job for job in others if job.id not in stand_ins] if stand_ins else others
             connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in new])
             wholes = [job for job in jobs if job.kind is Kind.WHOLE and job.id not in stand_ins]
             if wholes:
                 totals = [{"id": job.id, "total": job.size} for job in wholes]
                 connection.executemany(self._sql["insert_progress"], totals)
-        return stand_ins
+        return Enqueued(stand_ins, expired)
 
-    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
-        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
-        late = [job for job in jobs if not self._insert_free(connection, job)]
-        # Nobody else writes meanwhile: who has the key is there still when it is looked for.
-        twins = [(job, self._twin(connection, job)) for job in late]
-        return {job.id: twin for job, twin in twins if twin is not None}
+    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Enqueued:
+        stand_ins: dict[str, Job] = {}
+        expired: list[str] = []
+        for job in [job for job in jobs if not self._insert_free(connection, job)]:
+            # Nobody else writes meanwhile: who has the key is there still.
+            [twin] = map(rows.job_of, self._rows("get_unique", task=job.task, unique_key=job.unique_key))
+            if twin.has_expired(job.enqueued_at_us):
+                self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+                self._insert_free(connection, job)
+                expired.append(twin.id)
+            else:
+                stand_ins[job.id] = twin
+        return Enqueued(stand_ins, tuple(expired))
 
     def _insert_free(self, connection: sqlite3.Connection, job: Job) -> bool:
         """Keep a job if its key is free."""
         return bool(connection.execute(self._sql["insert_unique_job"], rows.job_values(job)).rowcount)
-
-    def _twin(self, connection: sqlite3.Connection, job: Job) -> Job | None:
-        """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
-        twin = self.unfinished(job.task, job.unique_key or "")
-        if twin is not None and twin.has_expired(job.enqueued_at_us):
-            self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
-            self._insert_free(connection, job)
-            return None
-        return twin
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -171,8 +172,8 @@ class SqliteVerbs(Store):
         if limit <= 0 or not (without_key or with_key):
             return []
         values = {"worker_id": worker_id, "now": now_us, "pool": pool, "starts": starts}
-        if with_key:
-            return self._claim_with_keys(queues, limit, values, is_any_paused=is_any_paused)
+        if with_key or (is_any_paused and not starts):
+            return self._claim_chosen(queues, limit, values, is_any_paused=is_any_paused)
         planned = turns(queues, limit)
         if is_any_paused:
             planned = turns_around_paused(queues, limit, dict(self._rows("get_shares", limit=limit, **values)))
@@ -186,9 +187,17 @@ class SqliteVerbs(Store):
             for queue, most in planned:
                 wanted = {**values, "queue": queue, "limit": min(most, limit - len(claimed))}
                 claimed += _claimed(connection.execute(self._sql[_named("claim", queue)], wanted))
+                if queue is not None and not values["starts"] and self._has_more(connection, wanted):
+                    # The claim is filled, or has ended before a job that must not wait in a pool.
+                    break
         return claimed if queues else sorted(claimed, key=urgency)
 
-    def _claim_with_keys(
+    def _has_more(self, connection: sqlite3.Connection, wanted: dict[str, Any]) -> bool:
+        """Whether something without a key is ready in a queue."""
+        look = self._sql["get_urgent_without_key_in_queue"]
+        return connection.execute(look, {**wanted, "limit": 1}).fetchone() is not None
+
+    def _claim_chosen(
         self, queues: Sequence[str], limit: int, values: dict[str, Any], *, is_any_paused: bool
     ) -> list[Job]:
         with self._connections.writing() as connection:

@@ -1,7 +1,7 @@
 """Server-sent events: what has changed of some jobs since a client was last told, in the form that EventSource reads.
 
-One dialect for all servers. Each answer begins with `retry`, and with an event without data that only carries an `id`:
-so whoever loses the connection at once comes back with it. Then each job that has changed tells its `state`, its
+One dialect for all servers. Each answer begins with `retry` and an `id` without data, which no listener hears of (`data:`
+alone would be an empty event `message`): so whoever loses the connection at once comes back with it. Then each job that has changed tells its `state`, its
 `progress`, its new `message`s, and at its end `result` (to links that may have it) and `end`. Each is a small snapshot:
 one that is missed does no harm. `id` names what the client has been told of all jobs of the stream, by numbers that are
 the store's: any process can go on from there.
@@ -87,7 +87,7 @@ class Stream:
 
     def begin(self, retry_s: float) -> bytes:
         """What an answer begins with: when to come again, and what the client knows."""
-        return f"retry: {round(retry_s * 1000)}\nid: {id_of(self.told)}\ndata:\n\n".encode()
+        return f"retry: {round(retry_s * 1000)}\nid: {id_of(self.told)}\n\n".encode()
 
     def tell(self, index: int, look: Look | None) -> bytes:
         """The news of one job, if there are any; None: it is not there, or no more."""

@@ -87,7 +87,9 @@ def tag(src: str, script: str, attributes: Mapping[str, Any], nonce: str | None 
     An attribute without a value (None or False) is left out; one that is True stands alone.
     """
     given = {"src": src, **attributes}
-    shown = "".join(_attribute(name, value) for name, value in given.items() if value is not None and value is not False)
+    shown = "".join(
+        _attribute(name, value) for name, value in given.items() if value is not None and value is not False
+    )
     for_csp = f' nonce="{escape(nonce)}"' if nonce else ""
     return f'<job-progress{shown}></job-progress><script type="module" src="{escape(script)}"{for_csp}></script>'
 

@@ -6,7 +6,7 @@ from treadle.testing.store_contract import make_job
 
 
 def candidate(id_: str, key: str | None = None, *, priority: int = 0, is_taken: bool = False) -> Candidate:
-    return Candidate(id_, priority, 0, key, is_taken)
+    return Candidate(id_, priority, 0, key is None, key, is_taken)
 
 
 def test_jobs_are_inserted_in_the_order_of_their_keys() -> None:
@@ -23,8 +23,8 @@ def test_of_each_free_key_the_most_urgent_may_run() -> None:
     assert most_urgent([late, taken, other, urgent]) == [urgent, other]
 
 
-def test_what_waits_in_a_pool_comes_before_every_job_with_a_key() -> None:
-    """Of those that could run now; what is started at once is taken in its order."""
+def test_what_waits_in_a_pool_comes_before_every_job_that_may_not() -> None:
+    """Of those that could run now, one with a key may not; what is started at once is taken in its order."""
     plain = [candidate("1", priority=2), candidate("3")]
     keyed = [candidate("2", "a", priority=1)]
     assert chosen(plain, keyed, 9, starts=True) == [plain[0], *keyed, plain[1]]

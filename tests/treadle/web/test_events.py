@@ -72,7 +72,7 @@ def test_it_begins_with_retry_and_with_an_id_alone(app, links, ask):
     """So who loses the connection at once comes back, with what it knows."""
     token = links.token(app.send_function(apps.string_length, "abc").id)
     first, *_ = parsed(ask(token).answer.body)
-    assert (first.id, first.data, first.event) == ("0-0", "", None)
+    assert (first.id, first.data, first.event) == ("0-0", None, None)
     assert 400 <= first.retry <= 600
 
 

@@ -109,7 +109,7 @@ def test_a_quiet_stream_has_a_heartbeat_and_an_end(app, watcher, monkeypatch):
         stream, beginning = begun(app, job)
         return [piece async for piece in held(stream, beginning, {watcher: {job.id}}, lifetime_s=0.05)]
 
-    first, *others = asyncio.run(asyncio.wait_for(follow(), 20))
+    _, *others = asyncio.run(asyncio.wait_for(follow(), 20))
     assert set(others) == {HEARTBEAT}
 
 

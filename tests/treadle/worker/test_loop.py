@@ -671,6 +671,16 @@ def test_what_waits_in_a_pool_is_given_back_at_the_end(app: Treadle, gate: Gate)
     assert running_job.refresh().state is State.READY
 
 
+def test_a_job_that_may_run_once_is_not_passed_by_many_short_ones(app: Treadle) -> None:
+    """While these wait in the pool by the dozen, so that no slot is ever free, it has its turn."""
+    short = app.send_many([apps.take_a_while.bind() for _ in range(600)])
+    with working(app):
+        short[100].wait(PATIENCE_S)
+        once = app.send_function(apps.string_length.options(max_crashes=0, priority=1), "abc")
+        assert once.wait(PATIENCE_S).state is State.SUCCEEDED
+        assert app.store.counts()["default", State.READY] > 0
+
+
 def test_an_embedded_worker_waits_for_what_it_cannot_kill(app: Treadle, gate: Gate) -> None:
     """Before it steps aside: the process lives on, and with it a thread beside which nobody may run the job."""
     worker = app.worker(kind="embedded", drain_s=0)

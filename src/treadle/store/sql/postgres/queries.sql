@@ -46,6 +46,15 @@ claimer AS MATERIALIZED (
     SELECT id FROM treadle_worker WHERE id = %(worker_id)s FOR KEY SHARE SKIP LOCKED
 )
 
+-- fragment: chosen
+-- Chooses of the `urgent` jobs all where they start at once, else those before the first that may run at most once: from
+-- there on no job may wait in a pool, or it would pass by one that may not.
+chosen AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT id, min(max_crashes) OVER (ORDER BY priority DESC, run_at, id) AS least_crashes FROM urgent
+    ) AS candidate WHERE %(starts)s OR least_crashes > 0
+)
+
 -- fragment: taken
 -- Makes the jobs `chosen` running, and gives them in the order of the claim.
 taken AS (
@@ -310,7 +319,7 @@ SELECT queue, count(*) FILTER (WHERE place <= %(limit)s) FROM (
     FROM ready_queue CROSS JOIN LATERAL (
         SELECT queue, priority, run_at, id FROM treadle_job
         WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = %(pool)s
-          AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+          AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT %(limit)s
     ) AS job
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
@@ -330,49 +339,46 @@ WHERE name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS pau
 
 -- name: claim
 -- Take ready jobs of any queue that have no concurrency key, but those that another worker takes just now, where no queue
--- is paused.
-WITH {claimer}, chosen AS MATERIALIZED (
-    SELECT id FROM treadle_job
+-- is paused. What does not start at once ends before the first that may run at most once.
+WITH {claimer}, urgent AS MATERIALIZED (
+    SELECT id, priority, run_at, max_crashes FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s
-      AND (%(starts)s OR max_crashes > 0) AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
+      AND {is_in_time} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {chosen}, {taken};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue that have no concurrency key, unless it is paused, but those that another worker takes just
--- now.
-WITH {claimer}, chosen AS MATERIALIZED (
-    SELECT id FROM treadle_job
+-- The same of one queue, unless it is paused.
+WITH {claimer}, urgent AS MATERIALIZED (
+    SELECT id, priority, run_at, max_crashes FROM treadle_job
     WHERE EXISTS (SELECT 1 FROM claimer) AND state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s
-      AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+      AND pool = %(pool)s AND {is_in_time}
       AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
     ORDER BY priority DESC, run_at, id LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-), {taken};
+), {chosen}, {taken};
 
 -- name: get_urgent_without_key
--- The most urgent ready jobs that have no concurrency key.
-SELECT id, priority, run_at FROM treadle_job
-WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND (%(starts)s OR max_crashes > 0)
-  AND {is_in_time}
+-- The most urgent ready jobs that have no concurrency key, and whether they may wait in a pool.
+SELECT id, priority, run_at, max_crashes > 0 FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = %(pool)s AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
 
 -- name: get_urgent_without_key_in_queue
 -- The same of one queue, unless it is paused.
-SELECT id, priority, run_at FROM treadle_job
-WHERE state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s
-  AND (%(starts)s OR max_crashes > 0) AND {is_in_time}
+SELECT id, priority, run_at, max_crashes > 0 FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
   AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
 ORDER BY priority DESC, run_at, id LIMIT %(limit)s;
 
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM treadle_job AS job
 WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = %(pool)s AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT %(near)s;
 
 -- name: get_urgent_with_key_in_queue
 -- The same of one queue, unless it is paused.
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM treadle_job AS job
 WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = %(queue)s AND pool = %(pool)s AND {is_in_time}
   AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s)
 ORDER BY priority DESC, run_at, id LIMIT %(near)s;
@@ -393,7 +399,7 @@ WITH RECURSIVE waiting AS (
         ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
     WHERE place < %(far)s
 )
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM waiting AS job ORDER BY place;
 
 -- name: get_first_of_keys_in_queue
 -- The same of one queue, unless it is paused.
@@ -411,7 +417,7 @@ WITH RECURSIVE waiting AS (
         ORDER BY job.concurrency_key, job.priority DESC, job.run_at, job.id LIMIT 1) AS next
     WHERE place < %(far)s
 )
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM waiting AS job
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM waiting AS job
 WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = %(queue)s) ORDER BY place;
 
 -- name: lock_keys

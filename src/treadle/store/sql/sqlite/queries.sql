@@ -29,6 +29,11 @@ ready_queue (name) AS (
     FROM ready_queue WHERE name IS NOT NULL
 )
 
+-- fragment: least_crashes
+-- The smallest max_crashes of a job and of those before it in the order of a claim: from the first 0 on no job may wait in
+-- a pool, or it would pass by one that may not.
+min(max_crashes) OVER (ORDER BY priority DESC, run_at, id) AS least_crashes
+
 -- fragment: is_known
 -- Whether who claims is a known worker: nobody would rescue what another holds.
 EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
@@ -218,8 +223,7 @@ SELECT queue, sum(place <= :limit) FROM (
     SELECT job.queue, row_number() OVER (ORDER BY job.priority DESC, job.run_at, job.id) AS place
     FROM ready_queue CROSS JOIN treadle_job AS job ON job.rowid IN (
         SELECT rowid FROM treadle_job
-        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = :pool
-          AND (:starts OR max_crashes > 0) AND {is_in_time}
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = ready_queue.name AND pool = :pool AND {is_in_time}
         ORDER BY priority DESC, run_at, id LIMIT :limit)
     WHERE NOT EXISTS (SELECT 1 FROM treadle_paused_queue AS paused WHERE paused.name = ready_queue.name)
 ) GROUP BY queue;
@@ -237,27 +241,31 @@ SELECT name FROM (SELECT name FROM ready_queue UNION SELECT name FROM keyed_queu
 WHERE name IS NOT NULL AND name NOT IN (SELECT name FROM treadle_paused_queue);
 
 -- name: claim
--- Take ready jobs of any queue that have no concurrency key, where no queue is paused.
+-- Take ready jobs of any queue that have no concurrency key, where no queue is paused. What does not start at once ends
+-- before the first that may run at most once.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
-    SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
-    ORDER BY priority DESC, run_at, id
-    LIMIT iif({is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue), :limit, 0))
+    SELECT number FROM (
+        SELECT rowid AS number, {least_crashes} FROM treadle_job
+        WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND {is_in_time}
+        ORDER BY priority DESC, run_at, id
+        LIMIT iif({is_known} AND NOT EXISTS (SELECT 1 FROM treadle_paused_queue), :limit, 0))
+    WHERE :starts OR least_crashes > 0)
 RETURNING {job};
 
 -- name: claim_in_queue
--- Take ready jobs of one queue that have no concurrency key, unless it is paused.
+-- The same of one queue, unless it is paused.
 UPDATE treadle_job
 SET state = 'running', token = token + 1, attempt = attempt + 1, worker_id = :worker_id, version = version + 1,
     started_at = CASE WHEN :starts THEN :now END
 WHERE rowid IN (
-    SELECT rowid FROM treadle_job
-    WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool
-      AND (:starts OR max_crashes > 0) AND {is_in_time}
-    ORDER BY priority DESC, run_at, id LIMIT iif({is_known} AND {is_queue_open}, :limit, 0))
+    SELECT number FROM (
+        SELECT rowid AS number, {least_crashes} FROM treadle_job
+        WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND {is_in_time}
+        ORDER BY priority DESC, run_at, id LIMIT iif({is_known} AND {is_queue_open}, :limit, 0))
+    WHERE :starts OR least_crashes > 0)
 RETURNING {job};
 
 -- name: claim_chosen
@@ -270,27 +278,26 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'ready' AND {is_in_t
 RETURNING {job};
 
 -- name: get_urgent_without_key
--- The most urgent ready jobs that have no concurrency key.
-SELECT id, priority, run_at FROM treadle_job
-WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND (:starts OR max_crashes > 0) AND {is_in_time}
+-- The most urgent ready jobs that have no concurrency key, and whether they may wait in a pool.
+SELECT id, priority, run_at, max_crashes > 0 FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND pool = :pool AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT :limit;
 
 -- name: get_urgent_without_key_in_queue
 -- The same of one queue, unless it is paused.
-SELECT id, priority, run_at FROM treadle_job
-WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND (:starts OR max_crashes > 0)
-  AND {is_in_time}
+SELECT id, priority, run_at, max_crashes > 0 FROM treadle_job
+WHERE state = 'ready' AND concurrency_key IS NULL AND queue = :queue AND pool = :pool AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT iif({is_queue_open}, :limit, 0);
 
 -- name: get_urgent_with_key
 -- The most urgent ready jobs that have a concurrency key, and whether it is taken.
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM treadle_job AS job
 WHERE state = 'ready' AND concurrency_key IS NOT NULL AND pool = :pool AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT :near;
 
 -- name: get_urgent_with_key_in_queue
 -- The same of one queue, unless it is paused.
-SELECT id, priority, run_at, concurrency_key, {is_taken} FROM treadle_job AS job
+SELECT id, priority, run_at, false, concurrency_key, {is_taken} FROM treadle_job AS job
 WHERE state = 'ready' AND concurrency_key IS NOT NULL AND queue = :queue AND pool = :pool AND {is_in_time}
 ORDER BY priority DESC, run_at, id LIMIT iif({is_queue_open}, :near, 0);
 
@@ -305,7 +312,7 @@ WITH RECURSIVE waiting (key, place) AS (
             WHERE state = 'ready' AND concurrency_key > waiting.key AND pool = :pool), place + 1
     FROM waiting WHERE key IS NOT NULL AND place < :far
 )
-SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+SELECT job.id, job.priority, job.run_at, false, job.concurrency_key, {is_taken}
 FROM waiting JOIN treadle_job AS job ON job.rowid = (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND concurrency_key = waiting.key AND pool = :pool AND {is_in_time}
@@ -322,7 +329,7 @@ WITH RECURSIVE waiting (key, place) AS (
             WHERE state = 'ready' AND concurrency_key > waiting.key AND queue = :queue AND pool = :pool), place + 1
     FROM waiting WHERE key IS NOT NULL AND place < :far
 )
-SELECT job.id, job.priority, job.run_at, job.concurrency_key, {is_taken}
+SELECT job.id, job.priority, job.run_at, false, job.concurrency_key, {is_taken}
 FROM waiting JOIN treadle_job AS job ON job.rowid = (
     SELECT rowid FROM treadle_job
     WHERE state = 'ready' AND concurrency_key = waiting.key AND queue = :queue AND pool = :pool AND {is_in_time}
