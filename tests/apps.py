@@ -56,6 +56,11 @@ def told_headers(context: Context) -> dict[str, str]:
     return context.headers
 
 
+@app.task(redact="email")
+def greet(email: str, text: str) -> str:
+    return f"{text}, {email}"
+
+
 @app.task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
