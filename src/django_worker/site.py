@@ -201,7 +201,7 @@ def _close_old_connections() -> None:
 class DjangoSigner:
     """Django's own signing, which honours SECRET_KEY_FALLBACKS."""
 
-    def sign(self, value: dict[str, str]) -> str:
+    def sign(self, value: dict[str, Any]) -> str:
         return signing.dumps(value, salt=SALT)
 
     def unsign(self, token: str, max_age_s: float) -> Any:

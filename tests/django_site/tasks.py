@@ -45,6 +45,11 @@ def fails_with(name):
     raise {"OSError": OSError, "ConnectionResetError": ConnectionResetError}.get(name, ValueError)(name)
 
 
+@task(redact="email")
+def greet(email, text):
+    return f"{text}, {email}"
+
+
 @task(takes_context=True)
 def reports(context, count):
     for done in range(count):

@@ -50,6 +50,16 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     """The job that was last sent for it."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A part of a `send_map` as its follower sees it."""
+
+    state: State
+    size: int
+    """How many items it holds."""
+    started_at_us: int | None = None
+    finished_at_us: int | None = None
+
+
 class Enqueued(msgspec.Struct, frozen=True):
     """What has become of jobs that were sent, where it is not that they are kept and nothing else."""
 
@@ -184,6 +194,10 @@ class Store(ABC):
     @abstractmethod
     def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
         """The JSON results of the parts of each whole, in the order of the parts."""
+
+    @abstractmethod
+    def parts(self, whole_id: str) -> list[Part]:
+        """How the parts of a whole stand, in their order; for any other job none."""
 
     @abstractmethod
     def item_s(self, task: str) -> float | None:

@@ -17,6 +17,7 @@ from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
 from treadle.store.contract import (
     Enqueued,
+    Part,
     Query,
     ScheduleRow,
     Store,
@@ -217,6 +218,10 @@ class MemoryStore(Store):
             if part.result is not None:
                 results[part.group_id or ""].append(part.result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        parts = sorted(self._parts(whole_id), key=lambda job: job.part)
+        return [Part(job.state, job.size, job.started_at_us, job.finished_at_us) for job in parts]
 
     def item_s(self, task: str) -> float | None:
         with self._lock:

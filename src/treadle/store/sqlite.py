@@ -18,6 +18,7 @@ from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import (
     Enqueued,
+    Part,
     Query,
     ScheduleRow,
     Store,
@@ -151,6 +152,9 @@ class SqliteVerbs(Store):
         for group_id, result in self._rows("get_part_results", ids=codec.dump_plain(list(whole_ids))):
             results[group_id].append(result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        return [rows.part_of(row) for row in self._rows("get_parts", id=whole_id)]
 
     def item_s(self, task: str) -> float | None:
         found = self._value("get_meta", name=f"item_s:{task}")

@@ -24,7 +24,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
-from treadle.store.contract import Enqueued, Query, ScheduleRow, Store, WorkerRow
+from treadle.store.contract import Enqueued, Part, Query, ScheduleRow, Store, WorkerRow
 from treadle.store.keys import FAR, NEAR
 
 NOW_US = 1_800_000_000_000_000
@@ -882,6 +882,18 @@ class StoreContract:
             assert store.part_results([whole.id]) == {whole.id: ["[1]"]}
             assert store.forget_results(NOW_US + 5, 9) == 1
             assert (store.part_results([whole.id]), read(store, whole).result) == ({whole.id: []}, None)
+
+    def test_how_the_parts_of_a_whole_stand_can_be_read(self) -> None:
+        """In their order, with their sizes and times; and of what is no whole there are none."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 3)
+            first, _ = claim(store, 2)
+            finish(store, first, Outcome.succeeded("[1]"))
+            rows = [read(store, part) for part in parts]
+            assert {row.state for row in rows} == {State.SUCCEEDED, State.RUNNING, State.READY}
+            wanted = [Part(row.state, row.size, row.started_at_us, row.finished_at_us) for row in rows]
+            assert store.parts(whole.id) == wanted
+            assert store.parts(parts[0].id) == store.parts("nobody") == []
 
     def test_a_whole_that_failed_keeps_the_results_of_its_parts(self) -> None:
         """It may be sent once more, and needs them then."""
