@@ -56,6 +56,11 @@ def told_headers(context: Context) -> dict[str, str]:
     return context.headers
 
 
+@app.task(redact="email")
+def greet(email: str, text: str) -> str:
+    return f"{text}, {email}"
+
+
 @app.task
 def total(numbers: list[int]) -> int:
     return sum(numbers)
@@ -444,3 +449,8 @@ def own_crash_until(path: str, runs: int) -> int:
 def own_report(context: Context, path: str) -> str:
     context.send("begun")
     return Functions.wait_for(path)
+
+
+@app.task(takes_context=True)
+def send_message(context: Context, body: str) -> None:
+    context.send(body)

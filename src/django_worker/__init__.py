@@ -3,8 +3,8 @@
 Nothing here needs the app registry, so a module of tasks may import it at any time.
 """
 
+from django_worker.following import accepted, progress, urls
 from django_worker.sending import (
-    accepted,
     ajob,
     ajobs,
     asend_function,
@@ -22,7 +22,6 @@ from django_worker.sending import (
     send_many,
     send_map,
     sent,
-    urls,
 )
 from django_worker.worker_task import task
 
@@ -38,6 +37,7 @@ __all__ = [
     "pause",
     "paused",
     "pool",
+    "progress",
     "resume",
     "run_pending",
     "schedule",

@@ -8,8 +8,10 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from django_worker.models import SendFunction
-from treadle import codec
+from django_worker.site import our_aliases, site
+from treadle.redaction import shown_arguments, task_in
 from treadle.store.rows import failure_of
+from treadle.task import Task
 
 
 @admin.register(SendFunction)
@@ -27,7 +29,9 @@ class SendFunctionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     @admin.display(description=_("arguments"))
     def arguments(self, job: SendFunction) -> str:
-        return json.dumps(codec.redacted(codec.plain(job.payload)), ensure_ascii=False, indent=2)
+        """Those that may be shown, as the task's option `redact` says; nothing of a job that was forgotten."""
+        shown = shown_arguments(job.payload, _task_of(job))
+        return "" if shown is None else json.dumps(shown, ensure_ascii=False, indent=2)
 
     @admin.display(description=_("error"))
     def error(self, job: SendFunction) -> str:
@@ -42,3 +46,9 @@ class SendFunctionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _task_of(job: SendFunction) -> Task[..., Any] | None:
+    """The job's task, which says what is to be hidden."""
+    found = (task_in(site(alias).registry, job.task) for alias in our_aliases())
+    return next((task for task in found if task is not None), None)

@@ -44,6 +44,10 @@ class WorkerResult(TaskResult):  # type: ignore[type-arg]  # generic in the back
             raise value
         return value
 
+    def __repr__(self) -> str:
+        # A repr ends up in logs, and arguments and results may be secret.
+        return f"<{type(self).__name__} {self.id} {self.task.module_path} {self.status}>"
+
 
 def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -> "TaskResult[Any]":
     """Raises UnknownTask where the task is not found any more."""
@@ -100,7 +104,7 @@ def _task(job: Job, registry: DjangoRegistry) -> "FrameworkTask[..., Any]":
 
 
 def _arguments(job: Job) -> tuple[list[Any], dict[str, Any]]:
-    if job.kind is not Kind.CALL:
+    if job.kind is not Kind.CALL or job.is_forgotten:
         return [], {}
     fields = codec.plain(job.payload)
     return fields["args"], fields["kwargs"]

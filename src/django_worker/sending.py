@@ -7,18 +7,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 
 from django_worker.contract import FrameworkTask
 from django_worker.site import DjangoTreadle, site
-from django_worker.views import respond
 from django_worker.worker_task import callable_of, is_ours, refusal, unused_options
 from treadle.app import Sent
 from treadle.handle import JobHandle
 from treadle.schedule import Schedule
 from treadle.task import BoundTask
-from treadle.web import resources
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -100,17 +96,6 @@ def resume(*queues: str, alias: str = "default") -> None:
 def paused(*, alias: str = "default") -> dict[str, datetime]:
     """The queues that are paused, and since when."""
     return site(alias).paused()
-
-
-def urls(job: JobHandle[Any]) -> dict[str, str]:
-    """The signed links to a job: `status` and `result`."""
-    token = site(job.row.alias).links.token(job.id)
-    return {name: reverse(f"django_worker:{name}", args=[token]) for name in ("status", "result")}
-
-
-def accepted(request: HttpRequest, job: JobHandle[Any]) -> HttpResponse:
-    """202 with the links to the job: what a view that sent one returns."""
-    return respond(resources.accepted(job, urls(job)))
 
 
 def run_pending(*, alias: str = "default") -> list[JobHandle[Any]]:

@@ -29,11 +29,12 @@ from treadle.job import Job, Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
 from treadle.staffing import Initializer
+from treadle.states import State
 from treadle.store.contract import Store
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
 from treadle.web.links import SALT, Links
-from treadle.worker import execution
+from treadle.worker import completion, execution
 from treadle.worker.execution import Runner, Work
 
 T = TypeVar("T")
@@ -177,6 +178,15 @@ class DjangoRunner(Runner):
             result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
 
+    def has_kept(self, job: Job) -> bool:
+        """Looked up, since who has written it may have rolled back, or have raised after the commit."""
+        treadle = site(job.alias)
+        # In a call of the application's own only its connection sees it; elsewhere an event loop may run, in which Django
+        # refuses to use one.
+        store = treadle.store if completion.is_of_caller(job) else treadle.worker_store
+        row = store.job(job.id)
+        return row is not None and (row.claim, row.state) == (job.claim, State.SUCCEEDED)
+
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])
 
@@ -191,7 +201,7 @@ def _close_old_connections() -> None:
 class DjangoSigner:
     """Django's own signing, which honours SECRET_KEY_FALLBACKS."""
 
-    def sign(self, value: dict[str, str]) -> str:
+    def sign(self, value: dict[str, Any]) -> str:
         return signing.dumps(value, salt=SALT)
 
     def unsign(self, token: str, max_age_s: float) -> Any:

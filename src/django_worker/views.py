@@ -1,50 +1,146 @@
-"""The resources of a job. Each is reached through a signed link only."""
+"""The resources of a job. Each is reached through a signed link only.
 
-from collections.abc import Callable
+They are exempt from Django's CSRF check, since who has no link can do nothing, and a page of another site is refused by
+what its browser says of it (`treadle.web.requests`).
+"""
+
+import contextlib
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.core.handlers.asgi import ASGIRequest
+from django.db import connections
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.views.decorators.http import require_safe
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
 
-from django_worker.site import our_aliases, site
-from treadle.errors import JobNotFound
-from treadle.handle import JobHandle
-from treadle.web import resources
-from treadle.web.resources import Answer, Urls
+from django_worker.owners import owners
+from django_worker.site import DjangoTreadle, our_aliases, site
+from treadle.clock import SystemClock
+from treadle.errors import JobNotFound, TreadleError
+from treadle.web import pages
+from treadle.web.desk import Desk, Events, Found, Page
+from treadle.web.events import HEADERS
+from treadle.web.held import held
+from treadle.web.links import Scope
+from treadle.web.pace import Pace
+from treadle.web.pages import PAGE_HEADERS
+from treadle.web.problems import NOT_FOUND, Answer, problem
+from treadle.web.requests import Asked
+from treadle.web.watching import Watcher
+
+pace = Pace()
+_watchers: "WeakKeyDictionary[DjangoTreadle, Watcher]" = WeakKeyDictionary()
 
 
-@require_safe
+@csrf_exempt
+@require_http_methods(["GET", "HEAD", "DELETE"])
 def status(request: HttpRequest, token: str) -> HttpResponse:
-    seen = request.headers.get("If-None-Match")
-    return _answer(token, lambda job, urls: resources.status(job, urls, seen, debug=settings.DEBUG))
+    return respond(request, _desk(request).status(token))
 
 
 @require_safe
 def result(request: HttpRequest, token: str) -> HttpResponse:
-    return _answer(token, lambda job, urls: resources.result(job, debug=settings.DEBUG))
+    return respond(request, _desk(request).result(token))
 
 
-def respond(answer: Answer) -> HttpResponse:
+@csrf_exempt
+@require_http_methods(["POST", "DELETE"])
+def cancel(request: HttpRequest, token: str) -> HttpResponse:
+    return respond(request, _desk(request).cancel(token))
+
+
+@require_safe
+def events(request: HttpRequest, token: str) -> HttpResponseBase:
+    return _events(request, [token])
+
+
+@require_safe
+def all_events(request: HttpRequest) -> HttpResponseBase:
+    """Several jobs in one stream: `?job=TOKEN&job=TOKEN`."""
+    return _events(request, request.GET.getlist("job"))
+
+
+@require_safe
+def asset(request: HttpRequest, name: str) -> HttpResponse:
+    found = pages.asset(name, request.GET.get("v"))
+    return respond(request, found or problem(NOT_FOUND, asked(request)))
+
+
+def respond(request: HttpRequest, answer: Answer | Page) -> HttpResponse:
     """The Django response of an answer."""
-    return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+    if isinstance(answer, Answer):
+        return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
+    shown = {"page": answer.shown, "script": asset_url("job-progress.js"), "style": asset_url("page.css")}
+    page = render_to_string("django_worker/job.html", shown, request)
+    return HttpResponse(page, status=answer.status, headers=PAGE_HEADERS)
 
 
-def _answer(token: str, look: Callable[[JobHandle[Any], Urls], Answer]) -> HttpResponse:
-    def look_at_job() -> Answer:
-        urls = {name: reverse(f"django_worker:{name}", args=[token]) for name in ("status", "result")}
-        return look(_find(token), urls)
-
-    return respond(resources.or_not_found(look_at_job))
+def asked(request: HttpRequest) -> Asked:
+    return Asked(request.method or "GET", request.get_host(), request.headers, settings.DEBUG)
 
 
-def _find(token: str) -> JobHandle[Any]:
+def place(name: str, token: str) -> str:
+    return reverse(f"django_worker:{name}", args=[token])
+
+
+def asset_url(name: str) -> str:
+    return f"{reverse('django_worker:asset', args=[name])}?v={pages.VERSIONS[name]}"
+
+
+def _desk(request: HttpRequest) -> Desk:
+    return Desk(asked(request), partial(_find, request), place, SystemClock().now_us())
+
+
+def _find(request: HttpRequest, token: str, scope: Scope) -> Found:
     """The job of a token, whichever alias keeps it. Raises JobNotFound."""
     for alias in our_aliases():
         treadle = site(alias)
-        try:
-            return treadle.job(treadle.links.job_id(token))
-        except JobNotFound:
-            continue
+        with contextlib.suppress(JobNotFound):
+            grant = treadle.links.opened(token, scope, partial(owners, request))
+            return grant, treadle.job(grant.job_id)
     raise JobNotFound("no alias keeps this job")
+
+
+def _events(request: HttpRequest, tokens: Sequence[str]) -> HttpResponseBase:
+    last = request.headers.get("Last-Event-ID") or request.GET.get("after")
+    found = _desk(request).events(tokens, last, pace)
+    if isinstance(request, ASGIRequest) and found.goes_on:
+        return _held(found) or respond(request, found.answer)
+    return respond(request, found.answer)
+
+
+def _held(found: Events) -> HttpResponseBase | None:
+    """The answer that goes on; None where nobody could watch, as in a test's database in memory."""
+    if found.stream is None:
+        return None
+    watchers: dict[Watcher, set[str]] = {}
+    try:
+        for job in found.jobs:
+            watchers.setdefault(_watcher(job.row.alias), set()).add(job.id)
+    except TreadleError:
+        return None
+    _let_go_of_connections()
+    # No middleware may gather or compress what is to arrive at once.
+    headers = {**HEADERS, "Content-Encoding": "identity"}
+    return StreamingHttpResponse(held(found.stream, found.answer.body, watchers), headers=headers)
+
+
+def _watcher(alias: str) -> Watcher:
+    """That of an alias, with its store open. Raises a TreadleError."""
+    treadle = site(alias)
+    watcher = _watchers.setdefault(treadle, Watcher(lambda: treadle.worker_store))
+    watcher.open()
+    return watcher
+
+
+def _let_go_of_connections() -> None:
+    """The request goes on for minutes, and needs none: the watcher has one for all."""
+    idle: Collection[Any] = [each for each in connections.all(initialized_only=True) if not each.in_atomic_block]
+    for connection in idle:
+        connection.close()

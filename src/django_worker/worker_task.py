@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from django.db import connections
 from django.utils import timezone
@@ -14,7 +14,17 @@ from django_worker.contract import FrameworkTask, TaskContext, task_backends
 from treadle import errors
 from treadle.backoff import Backoff, BackoffRule
 from treadle.errors import NotATask, UnknownTask
-from treadle.task import DECORATION_ONLY, ERROR_CLASSES, LIMITS, BoundTask, Context, Registry, Task, error_classes
+from treadle.task import (
+    DECORATION_ONLY,
+    ERROR_CLASSES,
+    LIMITS,
+    BoundTask,
+    Context,
+    Registry,
+    Task,
+    error_classes,
+    redacted_names,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,12 +60,15 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
     concurrency_key: str | None = None
     """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
+    redact: tuple[str, ...] = ()
+    """Parameters whose arguments are shown nowhere; one name will do. They are kept in the store as they are."""
 
     def __post_init__(self) -> None:
         where = getattr(self.func, "__qualname__", repr(self.func))
+        # Tuples, whatever was given: a task is hashable.
         for name in ERROR_CLASSES:
-            # A tuple, whatever was given: a task is hashable.
-            object.__setattr__(self, name, _error_classes(where, name, getattr(self, name)))
+            object.__setattr__(self, name, _refusing(error_classes, where, name, getattr(self, name)))
+        object.__setattr__(self, "redact", _refusing(redacted_names, where, self.redact))
         if isinstance(self.run_after, timedelta) and not is_ours(self):
             # Another backend knows no delays: one in a test's settings gets the time that it comes to now.
             object.__setattr__(self, "run_after", timezone.now() + self.run_after)
@@ -112,9 +125,10 @@ def refusal(task: "FrameworkTask[..., Any]") -> NotATask:
     return NotATask(f"{task.module_path} belongs to {backend.__module__}.{backend.__qualname__}, not to Treadle")
 
 
-def _error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], ...]:
+def _refusing(checked: Callable[..., Any], *given: Any) -> Any:
+    """What a check of the core's answers, its refusal as the framework's."""
     try:
-        return error_classes(where, name, value)
+        return checked(*given)
     except errors.InvalidTask as error:
         raise contract.InvalidTask(str(error)) from error
 
@@ -167,14 +181,19 @@ def callable_of(function: Any) -> Callable[..., Any]:
 
 OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_key", "concurrency_key")
 """Options that may be another for each send."""
-OF_THE_TASK = ("max_attempts", "max_crashes", "backoff", "retry_on", "give_up_on", *LIMITS)
+OF_THE_TASK = ("max_attempts", "max_crashes", "backoff", "retry_on", "give_up_on", "redact", *LIMITS)
 """Options that are kept with the core's task."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
 
+# A task that takes a context is sent without it: the worker adds it.
 @overload
 def task(function: Callable[P, R], /) -> "FrameworkTask[P, R]": ...
+@overload
+def task(
+    *, takes_context: Literal[True], **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], "FrameworkTask[P, R]"]: ...
 @overload
 def task(**options: Any) -> Callable[[Callable[P, R]], "FrameworkTask[P, R]"]: ...
 def task(

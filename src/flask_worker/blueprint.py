@@ -1,43 +1,102 @@
 """The routes of a job. Each is reached through a signed link only."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, Response, current_app, request, url_for
+from flask import Blueprint, Response, current_app, has_request_context, render_template, request, url_for
 
+from flask_worker.owners import owners
 from treadle.handle import JobHandle
-from treadle.web import resources
-from treadle.web.resources import Answer, Urls
+from treadle.web import pages
+from treadle.web.desk import Desk, Found, Page
+from treadle.web.links import Scope
+from treadle.web.pages import PAGE_HEADERS
+from treadle.web.problems import NOT_FOUND, Answer, problem
+from treadle.web.requests import Asked
+
+if TYPE_CHECKING:
+    from flask_worker.context import FlaskTreadle
 
 
 def make_blueprint() -> Blueprint:
     """A blueprint named `worker`, to be mounted under any prefix."""
-    blueprint = Blueprint("worker", __name__)
-    blueprint.add_url_rule("/jobs/<token>", "status", status)
-    blueprint.add_url_rule("/jobs/<token>/result", "result", result)
+    blueprint = Blueprint("worker", __name__, template_folder="templates")
+    add = blueprint.add_url_rule
+    add("/jobs/<token>", "status", status, methods=["GET", "DELETE"])
+    add("/jobs/<token>/result", "result", result)
+    add("/jobs/<token>/cancel", "cancel", cancel, methods=["POST", "DELETE"])
+    add("/jobs/<token>/events", "events", events)
+    add("/events", "all_events", all_events)
+    add("/assets/<name>", "asset", asset)
     return blueprint
 
 
 def status(token: str) -> Response:
-    seen = request.headers.get("If-None-Match")
-    return _answer(token, lambda job, urls: resources.status(job, urls, seen, debug=current_app.debug))
+    return respond(_desk().status(token))
 
 
 def result(token: str) -> Response:
-    return _answer(token, lambda job, urls: resources.result(job, debug=current_app.debug))
+    return respond(_desk().result(token))
 
 
-def respond(answer: Answer) -> Response:
+def cancel(token: str) -> Response:
+    return respond(_desk().cancel(token))
+
+
+def events(token: str) -> Response:
+    return _events([token])
+
+
+def all_events() -> Response:
+    """Several jobs in one stream: `?job=TOKEN&job=TOKEN`."""
+    return _events(request.args.getlist("job"))
+
+
+def asset(name: str) -> Response:
+    return respond(pages.asset(name, request.args.get("v")) or problem(NOT_FOUND, asked()))
+
+
+def respond(answer: Answer | Page) -> Response:
     """The Flask response of an answer."""
-    return Response(answer.body, status=answer.status, headers=answer.headers)
+    if isinstance(answer, Answer):
+        return Response(answer.body, status=answer.status, headers=answer.headers)
+    page = render_template(
+        "worker/job.html", page=answer.shown, script=asset_url("job-progress.js"), style=asset_url("page.css")
+    )
+    return Response(page, status=answer.status, headers=PAGE_HEADERS)
 
 
-def _answer(token: str, look: Callable[[JobHandle[Any], Urls], Answer]) -> Response:
-    treadle = current_app.extensions["worker"]
+def asked() -> Asked:
+    """The current request; outside of one, that of a program."""
+    if not has_request_context():
+        return Asked()
+    return Asked(request.method, request.host, request.headers, current_app.debug)
 
-    def look_at_job() -> Answer:
-        job = treadle.job(treadle.links.job_id(token))
-        urls = {name: url_for(f"worker.{name}", token=token) for name in ("status", "result")}
-        return look(job, urls)
 
-    return respond(resources.or_not_found(look_at_job))
+def place(name: str, token: str) -> str:
+    return url_for(f"worker.{name}", token=token)
+
+
+def asset_url(name: str) -> str:
+    return url_for("worker.asset", name=name, v=pages.VERSIONS[name])
+
+
+def _events(tokens: Sequence[str]) -> Response:
+    last = request.headers.get("Last-Event-ID") or request.args.get("after")
+    return respond(_desk().events(tokens, last, _treadle().pace).answer)
+
+
+def _desk() -> Desk:
+    return Desk(asked(), _find, place, _treadle().now_us())
+
+
+def _find(token: str, scope: Scope) -> Found:
+    treadle = _treadle()
+    grant = treadle.links.opened(token, scope, owners)
+    job: JobHandle[Any] = treadle.job(grant.job_id)
+    return grant, job
+
+
+def _treadle() -> "FlaskTreadle":
+    treadle: FlaskTreadle = current_app.extensions["worker"]
+    return treadle

@@ -3,7 +3,9 @@
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flask_worker import signals
 from treadle import settings
 from treadle.app import Treadle
 from treadle.clock import Clock
-from treadle.errors import AppNotFound, SettingsError
+from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.locate import target_of
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
@@ -23,6 +26,7 @@ from treadle.staffing import Initializer
 from treadle.store.contract import Store
 from treadle.task import Registry, Task
 from treadle.web.links import SALT, Links
+from treadle.web.pace import Pace
 from treadle.worker import execution
 from treadle.worker.execution import Runner, Work
 
@@ -45,7 +49,12 @@ class FlaskTreadle(Treadle):
     """The Treadle of one Flask application, kept in `app.extensions`."""
 
     def __init__(
-        self, app: Flask, registry: Registry, clock: Clock | None = None, schedules: Schedules | None = None
+        self,
+        app: Flask,
+        registry: Registry,
+        clock: Clock | None = None,
+        schedules: Schedules | None = None,
+        identify: Callable[[], Any] | None = None,
     ) -> None:
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
         self._app = app
@@ -53,7 +62,13 @@ class FlaskTreadle(Treadle):
         chosen = self._chosen = settings.load(app.config, prefix=PREFIX)
         values = {name: getattr(chosen, name) for name in chosen.__struct_fields__}
         super().__init__(registry=registry, schedules=schedules, clock=clock, **values)
-        self.links = Links(FlaskSigner(self), self.settings.link_max_age_s)
+        self.links = Links(FlaskSigner(self), self.settings.link_max_age_s, self._clock)
+        self.pace = Pace(self._clock)
+        self.identify = identify or _nobody
+        self.events.subscribe(partial(signals.tell, app, self._handle))
+
+    def now_us(self) -> int:
+        return self._clock.now_us()
 
     def open_store(self) -> Store:
         if settings.load(self._app.config, prefix=PREFIX) != self._chosen:
@@ -106,7 +121,7 @@ class FlaskSigner:
         self._treadle = treadle
         self._has_warned = False
 
-    def sign(self, value: dict[str, str]) -> str:
+    def sign(self, value: dict[str, Any]) -> str:
         return str(self._serializer().dumps(value))
 
     def unsign(self, token: str, max_age_s: float) -> Any:
@@ -132,16 +147,28 @@ class FlaskSigner:
             )
 
 
+def treadle_of(app: Flask) -> FlaskTreadle:
+    """The Treadle of an application. Raises ConfigurationError where it has none."""
+    treadle = app.extensions.get(EXTENSION)
+    if not isinstance(treadle, FlaskTreadle):
+        raise ConfigurationError(f"{app.name} has no FlaskWorker: call worker.init_app(app)")
+    return treadle
+
+
+def _nobody() -> None:
+    return None
+
+
 def runner_of(target: str) -> Runner:
     """The runner of a Flask application, built from its target in a child. Raises AppNotFound."""
     try:
         app = ScriptInfo(app_import_path=target).load_app()
     except click.UsageError as error:
         raise AppNotFound(f"the application {target!r} cannot be built: {error.format_message()}") from error
-    treadle = app.extensions.get(EXTENSION)
-    if not isinstance(treadle, FlaskTreadle):
-        raise AppNotFound(f"the application {target!r} has no FlaskWorker")
-    return treadle.runner
+    try:
+        return treadle_of(app).runner
+    except ConfigurationError as error:
+        raise AppNotFound(f"the application {target!r} cannot be used: {error}") from None
 
 
 def _targets_of_command() -> tuple[str | None, str | None]:

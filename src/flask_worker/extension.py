@@ -1,22 +1,28 @@
 """The extension: one object, any number of applications; what belongs to one is kept in its `extensions`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, Response, current_app, request_started, url_for
+from flask import Flask, Response, current_app, request_started
+from markupsafe import Markup
 
-from flask_worker.blueprint import make_blueprint, respond
+from flask_worker.blueprint import asked, asset_url, make_blueprint, place, respond
 from flask_worker.cli import worker_commands
-from flask_worker.context import EXTENSION, FlaskTreadle
-from treadle.app import Sent
+from flask_worker.context import EXTENSION, FlaskTreadle, treadle_of
+from flask_worker.owners import owner
+from treadle.app import Sent, Treadle
 from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
 from treadle.schedule import Schedule, Schedules, make_schedule
+from treadle.settings import Mode
 from treadle.task import BoundTask, Registry, Task
-from treadle.web import resources
+from treadle.testing.modes import in_mode
+from treadle.web import pages, resources
+from treadle.web.links import SCOPES, Scope, scopes_of
 from treadle.worker.embedded import stop_on_sigterm
 
 P = ParamSpec("P")
@@ -30,7 +36,11 @@ class FlaskWorker:
     RuntimeError.
     """
 
-    def __init__(self, app: Flask | None = None) -> None:
+    def __init__(self, app: Flask | None = None, *, identify: Callable[[], Any] | None = None) -> None:
+        """`identify`: who makes the current request, or None, as `lambda: current_user.get_id()`; for links that are
+        bound to a user, and not to a session.
+        """
+        self._identify = identify
         self._registry = Registry()
         self._schedules = Schedules()
         self.task = self._registry.task
@@ -47,9 +57,11 @@ class FlaskWorker:
         """
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
-        treadle = app.extensions[EXTENSION] = FlaskTreadle(app, self._registry, schedules=self._schedules)
+        treadle = FlaskTreadle(app, self._registry, schedules=self._schedules, identify=self._identify)
+        app.extensions[EXTENSION] = treadle
         if treadle.settings.url_prefix is not None:
             app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
+        app.context_processor(lambda: {"worker": self})
         app.cli.add_command(worker_commands)
         # A process that serves requests may run the embedded worker; a shell or a command never does.
         request_started.connect(_start_embedded, app)
@@ -131,13 +143,62 @@ class FlaskWorker:
 
     # Answering
 
-    def urls(self, job: JobHandle[Any]) -> dict[str, str]:
-        """The signed links to a job: `status` and `result`."""
-        return _urls(job.id)
+    def urls(
+        self,
+        job: JobHandle[Any],
+        scopes: Collection[Scope] = SCOPES,
+        *,
+        bound: bool = False,
+        expires_in_s: float | None = None,
+    ) -> dict[str, str]:
+        """Signed links to a job, each of which opens nothing else: `status` and `events`, `result`, `cancel`.
 
-    def accepted(self, job: JobHandle[Any]) -> Response:
-        """202 with the links to the job: what a view that sent one returns."""
-        return respond(resources.accepted(job, self.urls(job)))
+        `bound`: they are good only for who makes this request: the user, where `identify` names one, else the session.
+        `expires_in_s`: sooner than the setting WORKER_LINK_MAX_AGE_S.
+        """
+        links, whose = _treadle().links, owner() if bound else None
+        return resources.urls_of(job.id, links, place, scopes, owner=whose, expires_in_s=expires_in_s)
+
+    def accepted(
+        self,
+        job: JobHandle[Any],
+        scopes: Collection[Scope] = SCOPES,
+        *,
+        bound: bool = False,
+        expires_in_s: float | None = None,
+    ) -> Response:
+        """What a view that sent a job returns: 202 with the links to it; a browser's form is led to a page that waits.
+
+        What the links and the page allow is in `scopes`; `read` is in any case. See `urls`.
+        """
+        chosen: set[Scope] = {"read", *scopes}
+        if asked().wants_page:
+            link = _link(job, chosen, bound=bound, expires_in_s=expires_in_s)
+            return respond(resources.see_other(link))
+        return respond(resources.accepted(job, self.urls(job, chosen, bound=bound, expires_in_s=expires_in_s)))
+
+    def progress(
+        self,
+        job: JobHandle[Any],
+        *,
+        cancel: bool = False,
+        result: bool = False,
+        bound: bool = False,
+        expires_in_s: float | None = None,
+        nonce: str | None = None,
+        **attributes: Any,
+    ) -> Markup:
+        """`{{ worker.progress(job) }}` in a template: the element that follows the job, and its script.
+
+        `cancel`, `result`: with a button to cancel it, with a link to what it returned. `nonce`: for a
+        Content-Security-Policy that asks for one. Others are attributes of the element: `label`, `messages`, `lang`,
+        `class_`. For `bound` and `expires_in_s` see `urls`.
+        """
+        scopes = scopes_of(cancel=cancel, result=result)
+        link = _link(job, scopes, bound=bound, expires_in_s=expires_in_s)
+        given = {name.rstrip("_").replace("_", "-"): value for name, value in attributes.items()}
+        # Everything in it is escaped.
+        return Markup(pages.tag(link, asset_url("job-progress.js"), given, nonce))  # noqa: S704
 
     # For tests
 
@@ -148,6 +209,17 @@ class FlaskWorker:
     def sent(self, task: Task[..., Any] | None = None) -> list[Sent]:
         """The calls that were sent, of this task or of all, oldest first."""
         return _treadle().sent(task)
+
+    def testing(
+        self, app: Flask | None = None, *, mode: Mode | str = Mode.COLLECT, **settings: Any
+    ) -> AbstractContextManager[Treadle]:
+        """Another WORKER_MODE while a block lasts, for an application that is already made, with a memory for its jobs.
+
+        `with worker.testing(app) as jobs:` gives what has `jobs.sent()` and `jobs.run_pending()`, which need no
+        application context. `app` is the current application where not given; `settings` are others, by their names
+        in lower case without the prefix. See `treadle.testing.in_mode`, and `flask_worker.testing` for pytest.
+        """
+        return in_mode(treadle_of(app or current_app), mode, **settings)
 
     # For servers
 
@@ -162,16 +234,14 @@ class FlaskWorker:
 
 
 def _treadle() -> FlaskTreadle:
-    try:
-        treadle: FlaskTreadle = current_app.extensions[EXTENSION]
-    except KeyError:
-        raise ConfigurationError(f"{current_app.name} has no FlaskWorker: call worker.init_app(app)") from None
-    return treadle
+    return treadle_of(current_app)
 
 
-def _urls(job_id: str) -> dict[str, str]:
-    token = _treadle().links.token(job_id)
-    return {name: url_for(f"worker.{name}", token=token) for name in ("status", "result")}
+def _link(job: JobHandle[Any], scopes: Collection[Scope], *, bound: bool, expires_in_s: float | None) -> str:
+    """One link that allows all of this, for a page."""
+    whose = owner() if bound else None
+    token = _treadle().links.token(job.id, *sorted(scopes), owner=whose, expires_in_s=expires_in_s)
+    return place("status", token)
 
 
 def _start_embedded(app: Flask, **extra: Any) -> None:

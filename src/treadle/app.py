@@ -22,7 +22,7 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, JobRetried, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, QueuePaused, QueueResumed
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -86,21 +86,17 @@ class Treadle:
         """
         if database_url is not None:
             options["database_url"] = database_url
-        self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
         self.schedules = Schedules() if schedules is None else schedules
         self.events = Events()
         log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
-        self._drafts = Drafts(self.settings, self._clock, alias)
         self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
-        self._is_findable = False
         self.task = self.registry.task
-        self._check_url()
-        staffing.check_executors(self.settings)
+        self.use_settings(settings.make(options))
 
     # Sending
 
@@ -332,7 +328,7 @@ class Treadle:
         return tuple(fields["args"]), fields["kwargs"]
 
     def _run_ready(self, store: Store) -> list[str]:
-        return run_ready(store, self.runner, self.settings, self._clock)
+        return run_ready(store, self.runner, self.settings, self._clock, self.events.announce)
 
     # Running
 
@@ -454,6 +450,11 @@ class Treadle:
         rate = self.settings.embedded_claims_per_s
         return self.worker(kind="embedded", claims_per_s=rate, duties=duties)
 
+    @property
+    def is_embedding(self) -> bool:
+        """Whether this process stands for election as the embedded worker."""
+        return self._embedded is not None
+
     def may_embed(self) -> bool:
         """Whether a worker may run inside this process."""
         if current.is_child or self.settings.mode is not Mode.STORE:
@@ -468,10 +469,23 @@ class Treadle:
             self._embedded.stop()
         if "pool" in self.__dict__:
             self.pool.shutdown()
+        self.close_stores()
+
+    def close_stores(self) -> None:
+        """Close the store's connections."""
         for opened in {"store", "worker_store"} & self.__dict__.keys():
             self.__dict__[opened].close()
 
     # For the integrations
+
+    def use_settings(self, chosen: Settings) -> None:
+        """From now on; nothing that other settings have opened may be there. Raises SettingsError."""
+        if chosen.database_url is not None:
+            check_url(chosen.database_url)
+        staffing.check_executors(chosen)
+        self.settings: Settings = chosen
+        self._drafts = Drafts(chosen, self._clock, self.alias)
+        self._is_findable = False
 
     def drafts(self, calls: Iterable[BoundTask[Any]]) -> list[Job]:
         """The rows of calls that are to be sent. Raises what `send_function` does."""
@@ -487,11 +501,13 @@ class Treadle:
         store = self._store_of(connection)
         if self.is_shared and self.settings.mode is Mode.STORE and not self.may_embed():
             self._attendance.look(store, drafts)
-        stand_ins = store.enqueue(drafts)
+        done = store.enqueue(drafts)
+        if done.expired:
+            self.events.announce(JobsExpired(done.expired))
         for draft in drafts:
-            if draft.id not in stand_ins:
+            if draft.id not in done.stand_ins:
                 self.events.announce(JobEnqueued(draft))
-        return [stand_ins.get(draft.id, draft) for draft in drafts]
+        return [done.stand_ins.get(draft.id, draft) for draft in drafts]
 
     def settle(self, jobs: list[Job], connection: Any = None) -> list[Job]:
         """The second half: the jobs as they are now, which is as they ended in the mode `immediate`."""
@@ -607,10 +623,6 @@ class Treadle:
     def _check_queue(self, queue: str) -> None:
         if self.settings.queues and queue not in self.settings.queues:
             raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
-
-    def _check_url(self) -> None:
-        if self.settings.database_url is not None:
-            check_url(self.settings.database_url)
 
 
 def prepared(store: Store) -> Store:

@@ -88,14 +88,20 @@ def _untag(value: Any) -> Any:
 SECRET_NAMES = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization", "credential")
 
 
+MASK = "…"
+"""What is shown in the place of a value that is not."""
+
+
 def redacted(value: Any) -> Any:
     """A plain value for display: what stands under a name that sounds secret is blanked."""
     if isinstance(value, dict):
-        return {
-            key: "…" if any(word in key.lower() for word in SECRET_NAMES) else redacted(inner)
-            for key, inner in value.items()
-        }
+        return {key: MASK if sounds_secret(key) else redacted(inner) for key, inner in value.items()}
     return [redacted(inner) for inner in value] if isinstance(value, list) else value
+
+
+def sounds_secret(name: str) -> bool:
+    """Whether a name is like that of a password."""
+    return any(word in name.lower() for word in SECRET_NAMES)
 
 
 def dump_plain(value: Any) -> str:

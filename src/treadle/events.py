@@ -66,7 +66,7 @@ class JobsRescued(Event, frozen=True):
 
 
 class JobsExpired(Event, frozen=True):
-    """Jobs have failed that had not begun in time."""
+    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key."""
 
     job_ids: tuple[str, ...]
 

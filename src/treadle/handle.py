@@ -9,7 +9,7 @@ from treadle.clock import US_PER_S, Clock, as_datetime
 from treadle.errors import JobCancelled, JobFailed, JobNotFound, ResultExpired, RetryRefused, WouldDeadlock
 from treadle.job import Attempt, Failure, Job, Kind, Message, Progress
 from treadle.states import REDRIVEN, State
-from treadle.store.contract import Store
+from treadle.store.contract import Part, Store
 
 R = TypeVar("R")
 
@@ -95,6 +95,15 @@ class JobHandle(Generic[R]):
     def messages(self) -> list[Message]:
         """What the job sent so far, read now."""
         return self._store.messages(self.id)
+
+    def messages_after(self, number: int) -> list[Message]:
+        """What the job sent after the message of this number, read now."""
+        return self._store.messages(self.id, number)
+
+    @property
+    def parts(self) -> list[Part]:
+        """How the parts of a `send_map` stand, read now; none where it is one call."""
+        return self._store.parts(self.id) if self.row.kind is Kind.WHOLE else []
 
     @property
     def attempts(self) -> list[Attempt]:

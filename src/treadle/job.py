@@ -20,6 +20,8 @@ REASK_UNKNOWN_TASK_S = (2, 300)
 
 LONGEST_WAIT_S = 100 * 366 * 86_400
 """A hundred years: what lies beyond is a mistake, and soon no 64-bit number of microseconds."""
+FORGOTTEN = "(forgotten)"
+"""What stands in the place of the text of an error that was forgotten."""
 WORKER_LOST = "treadle.errors.WorkerLost"
 EXPIRED = "treadle.errors.JobExpired"
 
@@ -74,6 +76,10 @@ class Failure(msgspec.Struct, frozen=True):
     """Module and qualified name, as in `builtins.ValueError`."""
     message: str
     traceback: str = ""
+
+    def forgotten(self) -> "Failure":
+        """The same without its text."""
+        return Failure(self.error_class, FORGOTTEN)
 
     def __str__(self) -> str:
         return f"{self.error_class.removeprefix('builtins.')}: {self.message}"
@@ -134,7 +140,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     state: State
     payload: str
-    """JSON, made and read by `treadle.codec`."""
+    """JSON, made and read by `treadle.codec`; empty where the job was forgotten."""
     kind: Kind = Kind.CALL
     queue: str = "default"
     pool: str = "processes"
@@ -205,8 +211,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.expires_at_us is not None and self.expires_at_us <= now_us and self.state in NOT_STARTED
 
     @property
+    def is_forgotten(self) -> bool:
+        """Whether what it was given and what it said were blanked: then it cannot run again."""
+        return not self.payload
+
+    @property
     def claim(self) -> "Claim":
         return Claim(self.id, self.token)
+
+    def __repr__(self) -> str:
+        # A repr ends up in logs, and what a job was given and what it returned may be secret.
+        return f"<Job {self.id} {self.task} {self.state} attempt={self.attempt} token={self.token} v{self.version}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What the library Rich shows, likewise."""
+        return [("id", self.id), ("task", self.task), ("state", self.state)]
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import msgspec
 from treadle import codec, cores
 from treadle.backoff import Backoff, BackoffRule
 from treadle.clock import US_PER_S, Clock, SystemClock, as_us
-from treadle.errors import InvalidTask, PayloadError, UnknownTask, suggestion
+from treadle.errors import InvalidTask, PayloadError, PayloadTooLarge, UnknownTask, suggestion
 from treadle.job import LONGEST_WAIT_S, Job, Progress
 from treadle.locate import import_here, module_name
 
@@ -35,13 +35,7 @@ SEND_ONLY = frozenset({"connection"})
 PROGRESS_INTERVAL_S = 0.05
 """At most 20 reports of progress a second leave a running task; the last one always does."""
 
-# Options of the specification that this version does not honour yet. Ignoring one would be a lie.
-NOT_YET = frozenset(
-    [
-        "redact",
-    ]
-)
-DECORATION_ONLY = frozenset({"takes_context", "backoff", "retry_on", "give_up_on"})
+DECORATION_ONLY = frozenset({"takes_context", "backoff", "retry_on", "give_up_on", "redact"})
 """What a job's row cannot carry."""
 ERROR_CLASSES = ("retry_on", "give_up_on")
 """The options that name classes of errors."""
@@ -84,18 +78,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Of the jobs of the task with one such key only one is unfinished: to send another gives that one."""
     concurrency_key: str | None = None
     """Of the jobs with one such key, whatever their task and queue, only one runs at a time."""
+    redact: tuple[str, ...] = ()
+    """Parameters whose arguments are shown nowhere; one name will do. They are kept in the store as they are."""
     connection: Any = None
     """A connection of the caller's to the database of the store, whose transaction the send is part of."""
 
     def changed(self, changes: Mapping[str, Any], where: str) -> "Options":
         """A copy with other options. Raises InvalidTask for an unknown name or a wrong value."""
         for name in changes:
-            if name in NOT_YET:
-                raise InvalidTask(f"{where}: the option {name!r} is not available in this version")
             if name not in self.__struct_fields__:
                 raise InvalidTask(f"{where}: unknown option {name!r}{suggestion(name, self.__struct_fields__)}")
-        classes = {name: error_classes(where, name, changes[name]) for name in ERROR_CLASSES if name in changes}
-        options = msgspec.structs.replace(self, **{**changes, **classes})
+        told: dict[str, Any] = {
+            name: error_classes(where, name, changes[name]) for name in ERROR_CLASSES if name in changes
+        }
+        if "redact" in changes:
+            told["redact"] = redacted_names(where, changes["redact"])
+        options = msgspec.structs.replace(self, **{**changes, **told})
         options._check(where)
         return options
 
@@ -149,6 +147,27 @@ def error_classes(where: str, name: str, value: Any) -> tuple[type[Exception], .
             # Others, as SystemExit and CancelledError, end a run from outside.
             raise InvalidTask(f"{where}: {name} takes classes of Exception, as {name}=(OSError,), got {each!r}")
     return given
+
+
+def redacted_names(where: str, value: Any) -> tuple[str, ...]:
+    """The parameters that `redact` names, given as one name, a tuple or a list. Raises InvalidTask for anything else."""
+    given = tuple(value) if isinstance(value, tuple | list) else (value,)
+    if not all(isinstance(name, str) and name for name in given):
+        raise InvalidTask(f"{where}: redact takes names of parameters, as redact=('email',), got {value!r}")
+    return given
+
+
+def _check_redact(where: str, redact: tuple[str, ...], signature: inspect.Signature) -> None:
+    """A name that is misspelt would show what it was to hide."""
+    parameters = signature.parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for name in redact if not takes_any else ():
+        if name not in parameters:
+            known = ", ".join(parameters) or "none"
+            raise InvalidTask(
+                f"{where}: redact names {name!r}, which is no parameter{suggestion(name, parameters)}; "
+                f"the parameters are: {known}"
+            )
 
 
 def _check_limits(where: str, options: Options) -> None:
@@ -222,6 +241,7 @@ class Task(Generic[P, R]):
         self._options = self._with_pool(Options().changed(options, where))
         self._refuse_wrong_pool(where)
         self.signature = _sendable_signature(function, self._options.takes_context)
+        _check_redact(where, self._options.redact, self.signature)
         update_wrapper(self, function)
 
     @property
@@ -287,12 +307,22 @@ class Task(Generic[P, R]):
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], max_bytes: int) -> str:
         """The payload of a call. Raises PayloadError or PayloadTooLarge."""
         args, kwargs = self._with_dataclasses(args, kwargs, _to_plain)
-        return codec.encode_fields(
-            {"args": args, "kwargs": kwargs}, root=f"the arguments of {self.name}", max_bytes=max_bytes
-        )
+        root = f"the arguments of {self.name}"
+        try:
+            return codec.encode_fields({"args": args, "kwargs": kwargs}, root=root, max_bytes=max_bytes)
+        except PayloadError as error:
+            reason = self._without_values(error, root)
+        raise reason
 
     def decode_arguments(self, payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call. Raises PayloadError where they are damaged or fit no longer."""
+        try:
+            return self._decoded_arguments(payload)
+        except PayloadError as error:
+            reason = self._without_values(error, f"the stored arguments of {self.name}{self.signature}")
+        raise reason
+
+    def _decoded_arguments(self, payload: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         kept = codec.decode(payload)
         try:
             args, kwargs = self._with_dataclasses(tuple(kept["args"]), kept["kwargs"], msgspec.convert)
@@ -304,15 +334,35 @@ class Task(Generic[P, R]):
     def encode_items(self, items: Sequence[Any], root: str, max_bytes: int) -> str:
         """The payload of a part, each item the only argument of a call. Raises PayloadError or PayloadTooLarge."""
         plain = [self._with_dataclasses((item,), {}, _to_plain)[0][0] for item in items]
-        return codec.encode_fields({"items": plain}, root=root, max_bytes=max_bytes)
+        try:
+            return codec.encode_fields({"items": plain}, root=root, max_bytes=max_bytes)
+        except PayloadError as error:
+            reason = self._without_values(error, root)
+        raise reason
 
     def decode_items(self, payload: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         """The arguments of each call of a part. Raises PayloadError where they are damaged or fit no longer."""
+        try:
+            return self._decoded_items(payload)
+        except PayloadError as error:
+            reason = self._without_values(error, f"the stored items of {self.name}{self.signature}")
+        raise reason
+
+    def _decoded_items(self, payload: str) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
         kept = codec.decode(payload)
         try:
             return [self._with_dataclasses((item,), {}, msgspec.convert) for item in kept["items"]]
         except (TypeError, KeyError, msgspec.ValidationError) as error:
             raise PayloadError(f"the stored items do not fit {self.name}{self.signature}: {error}") from None
+
+    def _without_values(self, error: PayloadError, what: str) -> PayloadError:
+        """An error whose text shows no argument, nor a part of one, where some are redacted.
+
+        It is raised outside of the handling of the other one, which a traceback would show beside it.
+        """
+        if not self._options.redact or isinstance(error, PayloadTooLarge):
+            return error
+        return PayloadError(f"{what} cannot be kept as JSON or do not fit; why is not shown, since some are redacted")
 
     def encode_result(self, value: R, max_bytes: int) -> str:
         """The JSON of what the function returned. Raises PayloadError or PayloadTooLarge."""

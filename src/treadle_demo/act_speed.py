@@ -61,10 +61,10 @@ def analyse_all(stage: Stage) -> Any:
     bar = ProgressBar()
     start_us = now_us()
     sent = stage.client.send("all")
-    status = stage.client.follow(sent, bar.show)
+    stage.client.follow(sent, bar.show)
     bar.end()
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
-    result = stage.client.result(status)
+    result = stage.client.result(sent)
     results.show(result)
     rate = stage.corpora["all"].bytes / BYTES_PER_MB / seconds
     say(f"\n  One job in {len(stage.records.group(sent['id'])) - 1} parts, {seconds:.1f} s, {rate:.1f} MB/s")
@@ -115,9 +115,9 @@ def run_treadle(stage: Stage) -> Run:
     meter = Meter(stage.server.process.pid)
     start_us = now_us()
     sent = stage.client.send("sample")
-    status = stage.client.follow(sent, lambda status: None)
+    stage.client.follow(sent, lambda status: None)
     seconds = (finished_us(stage, sent) - start_us) / US_PER_S
-    return Run(seconds, stage.client.result(status), meter.free_cores())
+    return Run(seconds, stage.client.result(sent), meter.free_cores())
 
 
 def finished_us(stage: Stage, sent: dict[str, Any]) -> int:

@@ -85,9 +85,9 @@ class Client:
             time.sleep(float(reply.headers.get("Retry-After", 1)))
         raise DemoError(f"the job had not ended after {FOLLOW_TIMEOUT_S:.0f} s")
 
-    def result(self, status: Status) -> Any:
+    def result(self, sent: Status) -> Any:
         """What the job returned."""
-        return self.get(status["urls"]["result"]).json()
+        return self.get(sent["urls"]["result"]).json()
 
 
 def _succeeded(status: Status) -> Status:

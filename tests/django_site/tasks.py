@@ -45,6 +45,11 @@ def fails_with(name):
     raise {"OSError": OSError, "ConnectionResetError": ConnectionResetError}.get(name, ValueError)(name)
 
 
+@task(redact="email")
+def greet(email, text):
+    return f"{text}, {email}"
+
+
 @task(takes_context=True)
 def reports(context, count):
     for done in range(count):
@@ -98,12 +103,14 @@ def hold(started, gate):
 
 
 @task(takes_context=True, max_attempts=1)
-def pays(context, name, database="default", commits=True):
+def pays(context, name, database="default", commits=True, fails=False):
     """Sends a job, as the row of its own, and ends itself with it."""
     with transaction.atomic():
         echo.enqueue(name)
         context.complete_in(connection if database is None else database, f"paid {name}")
         transaction.set_rollback(not commits)
+    if fails:
+        raise ValueError("too late")
     return "of no interest"
 
 

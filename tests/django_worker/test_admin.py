@@ -22,6 +22,15 @@ def test_a_job_is_shown_with_secrets_blanked(admin_client):
     assert "hunter2" not in page
 
 
+def test_a_job_is_shown_without_what_its_task_redacts(admin_client):
+    """However the argument was passed; the repr of its result shows none either."""
+    handle = send_function(tasks.greet, "ann@example.org", "hello")
+    page = admin_client.get(f"/admin/django_worker/sendfunction/{handle.id}/change/").content.decode()
+    assert "hello" in page
+    assert "ann@example.org" not in page
+    assert "ann@example.org" not in repr(tasks.greet.get_result(handle.id))
+
+
 @pytest.mark.parametrize("action", ["add/", "{id}/delete/"])
 def test_nothing_can_be_added_or_deleted(admin_client, action):
     """There is no form to add or delete a job."""

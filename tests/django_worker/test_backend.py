@@ -246,7 +246,7 @@ def test_what_belongs_to_the_function_is_no_option_of_a_send():
 
 
 def test_wrong_options_of_a_task_are_refused():
-    """An option that Treadle does not know, or not yet, is refused at decoration."""
+    """An option that Treadle does not know, or a value that it cannot keep, is refused at decoration."""
     from django_worker import task
 
     with pytest.raises(InvalidTask, match="max_attempts must be a whole number"):
@@ -257,8 +257,10 @@ def test_wrong_options_of_a_task_are_refused():
         task(retry_on="OSError")(tasks.not_a_task)
     with pytest.raises(InvalidTask, match="unique_key must be a text of 1 to 200 characters"):
         task(unique_key="")(tasks.not_a_task)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidTask, match="not_a_task: redact names 'password', which is no parameter"):
         task(redact=("password",))(tasks.not_a_task)
+    with pytest.raises(TypeError):
+        task(max_attempt=2)(tasks.not_a_task)
 
 
 def test_enqueue_of_a_job_whose_key_is_taken_gives_the_result_that_is_there():

@@ -36,13 +36,23 @@ def test_the_end_is_kept_with_the_rows(finished, database):
 
 
 @pytest.mark.django_db
-def test_a_rolled_back_end_is_none():
-    """The rows are gone with it, and the job has failed."""
+def test_a_rolled_back_end_is_none(finished):
+    """The rows are gone with it, the job has failed, and Django is told so."""
     handle = send_function(tasks.pays, "me", commits=False)
     run_pending()
     with pytest.raises(JobFailed, match="NotCommitted"):
         handle.result()
     assert [job.id for job in jobs()] == [handle.id]
+    assert finished == [("pays", TaskResultStatus.FAILED)]
+
+
+@pytest.mark.django_db
+def test_an_error_after_the_end_was_kept_comes_too_late(finished):
+    """The job has succeeded, and Django is told so."""
+    handle = send_function(tasks.pays, "me", fails=True)
+    run_pending()
+    assert handle.result() == "paid me"
+    assert ("pays", TaskResultStatus.SUCCESSFUL) in finished
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,7 @@ def test_a_view_that_sends_answers_202_and_the_link_leads_to_the_result(client):
     run_pending()
     status = client.get(sent["Location"]).json()
     assert status["state"] == "succeeded"
-    assert client.get(status["urls"]["result"]).json() == 5
+    assert client.get(sent.json()["urls"]["result"]).json() == 5
 
 
 def test_an_unchanged_job_is_304(client):

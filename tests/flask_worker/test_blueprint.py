@@ -23,8 +23,8 @@ def sign(value, key="for tests only", salt=SALT, signer=TimestampSigner):
 
 
 def is_not_found(answer):
-    problem = {"type": "about:blank", "title": "There is no such job, or the link to it has expired.", "status": 404}
-    return (answer.status_code, answer.mimetype, answer.json) == (404, "application/problem+json", problem)
+    problem = "urn:treadle:problem:job-not-found"
+    return (answer.status_code, answer.mimetype, answer.json["type"]) == (404, "application/problem+json", problem)
 
 
 class OldSigner(TimestampSigner):
@@ -65,9 +65,10 @@ def test_status_tells_state_progress_and_messages(app, client):
         "state": "succeeded",
         "cancel_requested": False,
         "progress": {"done": 4.0, "total": 4.0, "fraction": 1.0, "message": "step 4"},
+        "parts": None,
         "messages": [{"number": 1, "body": {"counted": 4}}],
         "error": None,
-        "urls": urls,
+        "urls": {"status": urls["status"], "events": urls["events"]},
     }
 
 
@@ -83,9 +84,9 @@ def test_status_that_was_seen_is_not_sent_again(client):
 
 
 def test_status_can_only_be_read(client):
-    """A link lets its holder read, and do nothing else."""
+    """A link to the status lets its holder read, and do nothing else."""
     url = client.post("/length", data="abc").json["urls"]["status"]
-    assert [client.open(url, method=m).status_code for m in ("POST", "PUT", "DELETE")] == [405, 405, 405]
+    assert [client.open(url, method=m).status_code for m in ("POST", "PUT", "DELETE")] == [405, 405, 404]
     assert client.head(url).status_code == 200
 
 
@@ -217,7 +218,7 @@ def test_under_a_script_name(client):
     assert answer.headers["Location"].startswith("/shop/worker/jobs/")
     path = answer.headers["Location"].removeprefix("/shop")
     status = client.get(path, environ_overrides=mounted)
-    assert status.json["urls"]["result"].startswith("/shop/worker/jobs/")
+    assert status.json["urls"]["events"].startswith("/shop/worker/jobs/")
 
 
 def test_without_a_prefix_nothing_is_mounted(make_app):

@@ -193,7 +193,7 @@ def test_the_key_may_be_set_late():
     app.config["SECRET_KEY"] = "late"
     with app.app_context():
         token = app.extensions["worker"].links.token("1")
-        assert app.extensions["worker"].links.job_id(token) == "1"
+        assert app.extensions["worker"].links.opened(token).job_id == "1"
     assert own.blueprint.name == "worker"
 
 

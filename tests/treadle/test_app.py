@@ -29,7 +29,7 @@ from treadle import (
     staffing,
 )
 from treadle.app import Sent, runner_of
-from treadle.events import Event, JobEnqueued, QueuePaused, QueueResumed
+from treadle.events import Event, JobEnqueued, JobsExpired, QueuePaused, QueueResumed
 from treadle.pools import current
 from treadle.task import Registry
 from treadle.testing import ManualClock
@@ -503,6 +503,18 @@ def test_in_immediate_mode_a_retry_runs_the_job(tmp_path: Path) -> None:
     job = app.send_function(apps.fail_until.options(max_attempts=1), str(tmp_path / "runs"), 2)
     assert (job.state, job.retry().result()) == (State.FAILED, 2)
     assert [attempt.outcome for attempt in job.attempts] == ["raised", "succeeded"]
+
+
+def test_what_a_send_finds_expired_is_announced(tmp_path: Path) -> None:
+    """No duty would find it any more: it has failed, so that what was sent has its key."""
+    clock, told = ManualClock(), list[Event]()
+    app = jobs_app(tmp_path, clock=clock, database_url="memory://")
+    app.events.subscribe(told.append)
+    keyed = apps.string_length.options(unique_key="k")
+    old = app.send_function(keyed.options(expires_after=timedelta(seconds=5)), "old")
+    clock.advance(5)
+    new = app.send_function(keyed, "new")
+    assert told == [JobEnqueued(old.row), JobsExpired((old.id,)), JobEnqueued(new.row)]
 
 
 # Where a child finds the application

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from treadle.clock import US_PER_S
+from treadle.events import JobEnqueued
 from treadle.job import Claim, Ending, Failure, Job, Outcome, OutcomeKind, Progress, new_id
 from treadle.states import State
 
@@ -242,3 +243,10 @@ def test_every_kind_of_outcome_has_an_ending() -> None:
     """No outcome is forgotten."""
     for kind in OutcomeKind:
         assert end(running(), Outcome(kind, failure=ERROR)).state is not State.RUNNING
+
+
+def test_a_repr_of_a_job_shows_neither_arguments_nor_results() -> None:
+    """A repr ends up in logs: also that of what a job is in, and what the library Rich makes of it."""
+    job = Job(id="1", task="t", state=State.SUCCEEDED, payload='["hunter2"]', result='"hunter2"')
+    told = [repr(job), repr([job]), repr(JobEnqueued(job)), repr(job.__rich_repr__())]
+    assert all(job.id in text and "hunter2" not in text for text in told)

@@ -10,9 +10,11 @@ from treadle.app import Treadle
 from treadle.clock import US_PER_S, SystemClock, as_datetime
 from treadle.handle import JobHandle
 from treadle.job import Job
+from treadle.redaction import shown_arguments
 from treadle.schedule import Schedule
 from treadle.states import State
 from treadle.store.contract import ScheduleRow
+from treadle.task import Task
 from treadle.worker.scheduling import is_of
 from treadle.worker.standing import Standing, standing_of
 from treadle.worker.upkeep import is_dead
@@ -165,14 +167,14 @@ def job_fields(job: Job) -> dict[str, Any]:
     }
 
 
-def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
-    """Everything about one job."""
+def job_page(handle: JobHandle[Any], task: Task[..., Any] | None, *, with_payload: bool) -> Iterator[str]:
+    """Everything about one job; `task` says which arguments are shown nowhere."""
     job = handle.row
     for name, value in job_fields(job).items():
         if value not in (None, {}):
             yield f"{name:<13} {value}"
     yield f"{'progress':<13} {job.progress.done:g} of {job.progress.total or '?'}  {job.progress.message}".rstrip()
-    yield f"{'arguments':<13} {job.payload if with_payload else _hidden(job.payload)}"
+    yield f"{'arguments':<13} {_arguments(job, task) if with_payload else _hidden(job.payload)}"
     if job.result is not None:
         yield f"{'result':<13} {job.result if with_payload else _hidden(job.result)}"
     elif job.state is State.SUCCEEDED:
@@ -186,6 +188,11 @@ def job_page(handle: JobHandle[Any], *, with_payload: bool) -> Iterator[str]:
     if job.failure is not None:
         yield f"error         {job.failure}"
         yield from job.failure.traceback.splitlines()
+
+
+def _arguments(job: Job, task: Task[..., Any] | None) -> str:
+    """What may be shown of the arguments, as JSON."""
+    return codec.dump_plain(shown_arguments(job.payload, task))
 
 
 def as_plain(value: msgspec.Struct | Sequence[msgspec.Struct]) -> Any:

@@ -14,6 +14,7 @@ from treadle.clock import US_PER_S, SystemClock
 from treadle.console import show
 from treadle.console.top import run_top
 from treadle.errors import JobNotFound, RetryRefused
+from treadle.redaction import task_in
 from treadle.report.log import LOG_FORMATS, log_to_terminal
 from treadle.states import REDRIVEN, State
 from treadle.worker.process import once_possible, run_process
@@ -129,12 +130,15 @@ def jobs(app: Treadle, options: Options, write: Write) -> int:
 
 def _job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id", help="the id of the job")
-    parser.add_argument("--payload", action="store_true", help="its arguments and its result, too")
+    parser.add_argument(
+        "--payload", action="store_true", help="its arguments, but for what is redacted, and its result, too"
+    )
 
 
 def job(app: Treadle, options: Options, write: Write) -> int:
     """Everything about one job."""
-    for line in show.job_page(app.job(options.id), with_payload=options.payload):
+    found = app.job(options.id)
+    for line in show.job_page(found, task_in(app.registry, found.task), with_payload=options.payload):
         write(line)
     return 0
 

@@ -50,6 +50,25 @@ class ScheduleRow(msgspec.Struct, frozen=True, kw_only=True):
     """The job that was last sent for it."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A part of a `send_map` as its follower sees it."""
+
+    state: State
+    size: int
+    """How many items it holds."""
+    started_at_us: int | None = None
+    finished_at_us: int | None = None
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """What has become of jobs that were sent, where it is not that they are kept and nothing else."""
+
+    stand_ins: Mapping[str, Job] = {}
+    """Who stands in for each job that was not kept, by the id of that job."""
+    expired: tuple[str, ...] = ()
+    """The jobs that had the unique key of one of these, had expired, and have failed now."""
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to list; None: any."""
 
@@ -117,13 +136,13 @@ class Store(ABC):
     # Sending and reading
 
     @abstractmethod
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         """Keep new jobs, each in the state it carries; a whole comes in one list with its parts.
 
         A job with a `unique_key` is not kept where an unfinished job of its task has that key, in the store or earlier
         in the list, nor are the parts of a whole that is not kept. One that has expired by the time the job was sent
-        fails now, as by `expire`, and its key is free. Returns who stands in for each job that was not
-        kept, by the id of that job: the unfinished one, for a part the one that stands in for its whole.
+        fails now, as by `expire`, and its key is free. What stands in for a job that was not kept is the
+        unfinished one, for a part what stands in for its whole.
         """
 
     @abstractmethod
@@ -175,6 +194,10 @@ class Store(ABC):
     @abstractmethod
     def part_results(self, whole_ids: Sequence[str]) -> dict[str, list[str]]:
         """The JSON results of the parts of each whole, in the order of the parts."""
+
+    @abstractmethod
+    def parts(self, whole_id: str) -> list[Part]:
+        """How the parts of a whole stand, in their order; for any other job none."""
 
     @abstractmethod
     def item_s(self, task: str) -> float | None:

@@ -15,7 +15,17 @@ from treadle.errors import StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Progress, Report
 from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Enqueued,
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.wakeup import LocalWakeup
 
 
@@ -83,29 +93,30 @@ class MemoryStore(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         unique, others = keys.split_unique(jobs)
-        stand_ins: dict[str, Job] = {}
         with self.transaction():
-            for job in unique:
-                twin = self._twin(job)
-                if twin is None:
-                    self._keep(job)
-                else:
-                    stand_ins[job.id] = twin
-            stand_ins = keys.with_parts(stand_ins, others)
+            done = self._keep_unique(unique)
+            stand_ins = keys.with_parts(done.stand_ins, others)
             for job in others:
                 if job.id not in stand_ins:
                     self._keep(job)
-        return stand_ins
+        return Enqueued(stand_ins, done.expired)
 
-    def _twin(self, job: Job) -> Job | None:
-        """Who stands in for a job whose key is taken; None: it is to be kept."""
-        twin = self.unfinished(job.task, job.unique_key or "")
-        if twin is None or not twin.has_expired(job.enqueued_at_us):
-            return twin
-        self._expire([twin], job.enqueued_at_us)
-        return None
+    def _keep_unique(self, jobs: Sequence[Job]) -> Enqueued:
+        stand_ins: dict[str, Job] = {}
+        expired: list[str] = []
+        for job in jobs:
+            twin = self.unfinished(job.task, job.unique_key or "")
+            if twin is not None and twin.has_expired(job.enqueued_at_us):
+                self._expire([twin], job.enqueued_at_us)
+                expired.append(twin.id)
+                twin = None
+            if twin is None:
+                self._keep(job)
+            else:
+                stand_ins[job.id] = twin
+        return Enqueued(stand_ins, tuple(expired))
 
     def _keep(self, job: Job) -> None:
         if job.id in self._tables.jobs:
@@ -207,6 +218,10 @@ class MemoryStore(Store):
             if part.result is not None:
                 results[part.group_id or ""].append(part.result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        parts = sorted(self._parts(whole_id), key=lambda job: job.part)
+        return [Part(job.state, job.size, job.started_at_us, job.finished_at_us) for job in parts]
 
     def item_s(self, task: str) -> float | None:
         with self._lock:

@@ -20,7 +20,17 @@ from treadle.errors import StoreError, StoreLocked
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Enqueued,
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.keys import Candidate, KeyedClaim, KeyScan, Looks
 from treadle.store.postgres_address import Address, alive_folder
 from treadle.store.postgres_connection import ANSWER_TIMEOUT_S
@@ -80,12 +90,12 @@ class PostgresVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         unique, others = keys.split_unique(jobs)
         if unique:
             return self._enqueue_unique(unique, others)
         self._enqueue(jobs)
-        return {}
+        return Enqueued()
 
     def _enqueue(self, jobs: Sequence[Job]) -> None:
         if len(jobs) == 1 and jobs[0].kind is not Kind.WHOLE:
@@ -96,43 +106,46 @@ class PostgresVerbs(Store):
             self._copy(jobs)
 
     @_again_where_locked
-    def _enqueue_unique(self, unique: Sequence[Job], others: Sequence[Job]) -> dict[str, Job]:
+    def _enqueue_unique(self, unique: Sequence[Job], others: Sequence[Job]) -> Enqueued:
         with self._connections.writing() as session:
-            stand_ins = keys.with_parts(self._insert_unique(session, unique), others)
+            done = self._insert_unique(session, unique)
+            stand_ins = keys.with_parts(done.stand_ins, others)
             new = [job for job in others if job.id not in stand_ins]
             if new:
                 self._enqueue(new)
-        return stand_ins
+        return Enqueued(stand_ins, done.expired)
 
-    def _insert_unique(self, session: Session, jobs: Sequence[Job]) -> dict[str, Job]:
-        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
+    def _insert_unique(self, session: Session, jobs: Sequence[Job]) -> Enqueued:
         stand_ins: dict[str, Job] = {}
+        expired: set[str] = set()
         late = jobs
         for _ in range(TRIES_FOR_KEYS):
             values = _listed(map(rows.job_values, late))
             kept = {id_ for (id_,) in session.run(self._sql["insert_unique_jobs"], jobs=values)}
             late = [job for job in late if job.id not in kept]
             twins = self._twins(session, late) if late else {}
+            gone = [twin for twin in twins.values() if twin.has_expired(_newest_us(late))]
+            expired |= self._fail_twins(session, gone, _newest_us(late)) if gone else set()
+            twins = {key: twin for key, twin in twins.items() if twin not in gone}
             stand_ins.update({job.id: twins[_key(job)] for job in late if _key(job) in twins})
             # Who had the key has ended since, or has expired: so it may be free now.
             late = [job for job in late if _key(job) not in twins]
             if not late:
-                return stand_ins
+                return Enqueued(stand_ins, tuple(sorted(expired)))
         raise StoreLocked(f"jobs with the unique key {late[0].unique_key!r} begin and end all the time: try again")
 
     def _twins(self, session: Session, jobs: Sequence[Job]) -> dict[tuple[str, str | None], Job]:
-        """The unfinished jobs with the keys of these, by task and key; those that have expired fail instead."""
+        """The unfinished jobs with the keys of these, by task and key."""
         found = session.run(self._sql["get_unique"], keys=_listed_keys(map(_key, jobs)))
-        now_us = max(job.enqueued_at_us for job in jobs)
-        twins = {_key(twin): twin for twin in map(rows.job_of, found)}
-        late = {key: twin for key, twin in twins.items() if twin.has_expired(now_us)}
-        if late:
-            ids = [twin.id for twin in late.values()]
-            session.run(self._sql["lock_parts"], ids=ids)
-            # Who is just failing them is waited for, unlike by the duty.
-            session.run(self._sql["lock_jobs"], ids=ids)
-            self._expire(session, [(t.id, t.kind is Kind.WHOLE, t.expires_at_us) for t in late.values()], now_us)
-        return {key: twin for key, twin in twins.items() if key not in late}
+        return {_key(twin): twin for twin in map(rows.job_of, found)}
+
+    def _fail_twins(self, session: Session, twins: Sequence[Job], now_us: int) -> set[str]:
+        """Fail those of these jobs, which have expired, that still wait; returns their ids."""
+        ids = [twin.id for twin in twins]
+        session.run(self._sql["lock_parts"], ids=ids)
+        # Who is just failing them is waited for, unlike by the duty.
+        session.run(self._sql["lock_jobs"], ids=ids)
+        return self._expire(session, [(t.id, t.kind is Kind.WHOLE, t.expires_at_us) for t in twins], now_us)
 
     def _copy(self, jobs: Sequence[Job]) -> None:
         wholes = [job.id for job in jobs if job.kind is Kind.WHOLE]
@@ -212,6 +225,9 @@ class PostgresVerbs(Store):
         for group_id, result in self._rows("get_part_results", ids=list(whole_ids)):
             results[group_id].append(result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        return [rows.part_of(row) for row in self._rows("get_parts", id=whole_id)]
 
     def item_s(self, task: str) -> float | None:
         found = self._value("get_meta", name=f"item_s:{task}")
@@ -544,6 +560,11 @@ class PostgresStore(PostgresVerbs):
 def _named(statement: str, queue: str | None) -> str:
     """The form of a statement for all queues, or for one."""
     return statement if queue is None else f"{statement}_in_queue"
+
+
+def _newest_us(jobs: Iterable[Job]) -> int:
+    """When the last of these jobs was sent."""
+    return max(job.enqueued_at_us for job in jobs)
 
 
 def _key(job: Job) -> tuple[str, str | None]:

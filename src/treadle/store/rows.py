@@ -7,7 +7,7 @@ import msgspec
 
 from treadle.job import Attempt, Ending, Failure, Job, Kind, Message, OutcomeKind, Progress
 from treadle.states import State
-from treadle.store.contract import ScheduleRow, WorkerRow
+from treadle.store.contract import Part, ScheduleRow, WorkerRow
 
 Row = tuple[Any, ...]
 
@@ -152,6 +152,11 @@ def attempts_of(rows: Iterable[Row]) -> dict[str, list[Attempt]]:
 def message_of(row: Row) -> Message:
     number, sent_at, body = row
     return Message(number, sent_at, msgspec.json.decode(body))
+
+
+def part_of(row: Row) -> Part:
+    state, size, started_at, finished_at = row
+    return Part(State(state), size, started_at, finished_at)
 
 
 def worker_of(row: Row) -> WorkerRow:

@@ -7,7 +7,7 @@ whatever transaction the caller is in.
 
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,17 @@ from treadle.errors import ConfigurationError, StoreError
 from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
-from treadle.store.contract import Query, ScheduleRow, Store, Wakeup, WorkerRow, failure_of_expired, failure_of_whole
+from treadle.store.contract import (
+    Enqueued,
+    Part,
+    Query,
+    ScheduleRow,
+    Store,
+    Wakeup,
+    WorkerRow,
+    failure_of_expired,
+    failure_of_whole,
+)
 from treadle.store.keys import Candidate, KeyedClaim, KeyScan
 from treadle.store.sqlite_file import Connections, SqliteFile, immediate
 from treadle.store.turns import Turn, lines, turns, turns_around_paused, urgency
@@ -52,39 +62,39 @@ class SqliteVerbs(Store):
 
     # Sending and reading
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         unique, others = keys.split_unique(jobs)
-        stand_ins: dict[str, Job] = {}
+        stand_ins: Mapping[str, Job] = {}
+        expired: tuple[str, ...] = ()
         with self._connections.writing() as connection, _refusing_what_cannot_be_kept():
             if unique:
-                stand_ins = keys.with_parts(self._insert_unique(connection, unique), others)
+                done = self._insert_unique(connection, unique)
+                stand_ins, expired = keys.with_parts(done.stand_ins, others), done.expired
             new = [job for job in others if job.id not in stand_ins] if stand_ins else others
             connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in new])
             wholes = [job for job in jobs if job.kind is Kind.WHOLE and job.id not in stand_ins]
             if wholes:
                 totals = [{"id": job.id, "total": job.size} for job in wholes]
                 connection.executemany(self._sql["insert_progress"], totals)
-        return stand_ins
+        return Enqueued(stand_ins, expired)
 
-    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> dict[str, Job]:
-        """Who stands in for those of these jobs whose keys are taken; the others are kept."""
-        late = [job for job in jobs if not self._insert_free(connection, job)]
-        # Nobody else writes meanwhile: who has the key is there still when it is looked for.
-        twins = [(job, self._twin(connection, job)) for job in late]
-        return {job.id: twin for job, twin in twins if twin is not None}
+    def _insert_unique(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> Enqueued:
+        stand_ins: dict[str, Job] = {}
+        expired: list[str] = []
+        for job in [job for job in jobs if not self._insert_free(connection, job)]:
+            # Nobody else writes meanwhile: who has the key is there still.
+            [twin] = map(rows.job_of, self._rows("get_unique", task=job.task, unique_key=job.unique_key))
+            if twin.has_expired(job.enqueued_at_us):
+                self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
+                self._insert_free(connection, job)
+                expired.append(twin.id)
+            else:
+                stand_ins[job.id] = twin
+        return Enqueued(stand_ins, tuple(expired))
 
     def _insert_free(self, connection: sqlite3.Connection, job: Job) -> bool:
         """Keep a job if its key is free."""
         return bool(connection.execute(self._sql["insert_unique_job"], rows.job_values(job)).rowcount)
-
-    def _twin(self, connection: sqlite3.Connection, job: Job) -> Job | None:
-        """Who stands in for a job whose key is taken; None: that one has expired, and the job is kept instead."""
-        twin = self.unfinished(job.task, job.unique_key or "")
-        if twin is not None and twin.has_expired(job.enqueued_at_us):
-            self._expire(connection, [(twin.id, twin.kind, twin.group_id, twin.expires_at_us)], job.enqueued_at_us)
-            self._insert_free(connection, job)
-            return None
-        return twin
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         cancelled, asked, wholes = set(), set(), set()
@@ -142,6 +152,9 @@ class SqliteVerbs(Store):
         for group_id, result in self._rows("get_part_results", ids=codec.dump_plain(list(whole_ids))):
             results[group_id].append(result)
         return results
+
+    def parts(self, whole_id: str) -> list[Part]:
+        return [rows.part_of(row) for row in self._rows("get_parts", id=whole_id)]
 
     def item_s(self, task: str) -> float | None:
         found = self._value("get_meta", name=f"item_s:{task}")

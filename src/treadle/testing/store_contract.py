@@ -24,7 +24,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
-from treadle.store.contract import Query, ScheduleRow, Store, WorkerRow
+from treadle.store.contract import Enqueued, Part, Query, ScheduleRow, Store, WorkerRow
 from treadle.store.keys import FAR, NEAR
 
 NOW_US = 1_800_000_000_000_000
@@ -156,23 +156,23 @@ class StoreContract:
         """The unfinished job of its task with that key stands in for it, as it is."""
         first, second = make_job(unique_key="report:7"), make_job(unique_key="report:7", payload='"new"')
         with self.opened() as store:
-            assert store.enqueue([first]) == {}
-            assert store.enqueue([second]) == {second.id: read(store, first)}
+            assert store.enqueue([first]).stand_ins == {}
+            assert store.enqueue([second]).stand_ins == {second.id: read(store, first)}
             assert found(store) == [first.id]
 
     def test_a_key_belongs_to_its_task(self) -> None:
         """Jobs of other tasks, with other keys, or without one are kept."""
         jobs = [make_job(unique_key="a"), make_job(unique_key="b"), make_job(unique_key="a", task="b"), make_job()]
         with self.opened() as store:
-            assert store.enqueue(jobs) == {}
-            assert store.enqueue([make_job()]) == {}
+            assert store.enqueue(jobs).stand_ins == {}
+            assert store.enqueue([make_job()]).stand_ins == {}
             assert len(found(store)) == 5
 
     def test_of_one_list_the_first_with_a_key_is_kept(self) -> None:
         """It stands in for the others of that list."""
         jobs = [make_job(unique_key=key) for key in ("b", "a", "b", "a", "b")]
         with self.opened() as store:
-            stand_ins = store.enqueue([*jobs, make_job()])
+            stand_ins = store.enqueue([*jobs, make_job()]).stand_ins
             wanted = {2: 0, 3: 1, 4: 0}
             assert stand_ins == {jobs[late].id: read(store, jobs[first]) for late, first in wanted.items()}
             assert len(found(store)) == 3
@@ -195,9 +195,9 @@ class StoreContract:
             for outcome in (Outcome.succeeded("1"), Outcome.raised(ERROR, None), Outcome.cancelled()):
                 finish(store, self._running(store, unique_key="k"), outcome)
             waiting, last = make_job(unique_key="k"), make_job(unique_key="k")
-            assert store.enqueue([waiting]) == {}
+            assert store.enqueue([waiting]).stand_ins == {}
             store.cancel([waiting.id], NOW_US)
-            assert store.enqueue([last]) == {}
+            assert store.enqueue([last]).stand_ins == {}
 
     def test_of_a_whole_that_is_not_kept_no_part_is(self) -> None:
         """Who stands in for the whole stands in for its parts."""
@@ -205,7 +205,7 @@ class StoreContract:
         parts = [make_job(kind=Kind.PART, group_id=second.id, part=part) for part in range(2)]
         with self.opened() as store:
             store.enqueue([first])
-            stand_ins = store.enqueue([*parts, second])
+            stand_ins = store.enqueue([*parts, second]).stand_ins
             assert stand_ins == dict.fromkeys(ids_of([*parts, second]), read(store, first))
             assert found(store) == [first.id]
 
@@ -214,7 +214,7 @@ class StoreContract:
         whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=2)
         parts = [make_job(kind=Kind.PART, group_id=whole.id, part=part) for part in range(2)]
         with self.opened() as store:
-            assert store.enqueue([*parts, whole]) == {}
+            assert store.enqueue([*parts, whole]).stand_ins == {}
             finish(store, claim(store, 1)[0], Outcome.succeeded("[1]"))
             assert self._stands_in(store, whole)
             assert read(store, whole).progress == Progress(1, 2)
@@ -224,7 +224,7 @@ class StoreContract:
         good, twice = make_job(unique_key="k"), make_job()
         with self.opened() as store:
             assert_refused(lambda: store.enqueue([good, twice, twice]))
-            assert store.enqueue([make_job(unique_key="k")]) == {}
+            assert store.enqueue([make_job(unique_key="k")]).stand_ins == {}
 
     def test_a_taken_key_fails_nothing_inside_a_transaction(self) -> None:
         """What was done before and after it is kept, and a rollback frees the key."""
@@ -241,7 +241,7 @@ class StoreContract:
                     raise _Stopped
             except _Stopped:
                 pass
-            assert store.enqueue([make_job(unique_key="other")]) == {}
+            assert store.enqueue([make_job(unique_key="other")]).stand_ins == {}
 
     def test_threads_that_send_one_key_at_once_get_one_job(self) -> None:
         """Four senders, each with the keys in another order: one job for each key, and all are told of it."""
@@ -249,7 +249,7 @@ class StoreContract:
         lists = [[make_job(unique_key=key) for key in order] for order in (keys, keys[::-1], keys[7:] + keys[:7], keys)]
         with self.opened() as store:
             with ThreadPoolExecutor(len(lists)) as threads:
-                answers = list(threads.map(store.enqueue, lists))
+                answers = [done.stand_ins for done in threads.map(store.enqueue, lists)]
             kept = {job.unique_key: job.id for job in store.find(Query(limit=1000))}
             assert len(kept) == len(store.find(Query(limit=1000))) == len(keys)
             for jobs, stand_ins in zip(lists, answers, strict=True):
@@ -830,7 +830,7 @@ class StoreContract:
             store.enqueue([make_job(unique_key="k")])
 
     def test_a_job_that_has_expired_keeps_no_other_from_its_key(self) -> None:
-        """Also where nobody has failed it yet, as while no worker lives: what was sent in its place would be lost."""
+        """Also where nobody has failed it yet, as while no worker lives: that is done then, and told."""
         whole = make_job(unique_key="k", kind=Kind.WHOLE, state=State.BLOCKED, size=1, expires_at_us=NOW_US)
         part = make_job(kind=Kind.PART, group_id=whole.id)
         early, twins = (
@@ -839,9 +839,9 @@ class StoreContract:
         )
         with self.opened() as store:
             store.enqueue([part, whole])
-            assert store.enqueue(early[:1]).keys() == {early[0].id}
-            assert store.enqueue(early[1:]) == {}
-            assert store.enqueue(twins) == {twins[0].id: read(store, early[1])}
+            assert store.enqueue(early[:1]).stand_ins.keys() == {early[0].id}
+            assert store.enqueue(early[1:]) == Enqueued(expired=(whole.id,))
+            assert store.enqueue(twins).stand_ins == {twins[0].id: read(store, early[1])}
             row = read(store, whole)
             assert row.failure is not None
             assert (row.finished_at_us, row.failure.error_class) == (NOW_US, "treadle.errors.JobExpired")
@@ -851,7 +851,8 @@ class StoreContract:
         """It has begun in time."""
         with self.opened() as store:
             job = self._running(store, unique_key="k", expires_at_us=NOW_US + 1)
-            assert store.enqueue([make_job(unique_key="k", enqueued_at_us=NOW_US + 9)]).popitem()[1].id == job.id
+            later = make_job(unique_key="k", enqueued_at_us=NOW_US + 9)
+            assert store.enqueue([later]) == Enqueued({later.id: read(store, job)})
 
     # Forgetting results
 
@@ -881,6 +882,18 @@ class StoreContract:
             assert store.part_results([whole.id]) == {whole.id: ["[1]"]}
             assert store.forget_results(NOW_US + 5, 9) == 1
             assert (store.part_results([whole.id]), read(store, whole).result) == ({whole.id: []}, None)
+
+    def test_how_the_parts_of_a_whole_stand_can_be_read(self) -> None:
+        """In their order, with their sizes and times; and of what is no whole there are none."""
+        with self.opened() as store:
+            whole, parts = self._group(store, 3)
+            first, _ = claim(store, 2)
+            finish(store, first, Outcome.succeeded("[1]"))
+            rows = [read(store, part) for part in parts]
+            assert {row.state for row in rows} == {State.SUCCEEDED, State.RUNNING, State.READY}
+            wanted = [Part(row.state, row.size, row.started_at_us, row.finished_at_us) for row in rows]
+            assert store.parts(whole.id) == wanted
+            assert store.parts(parts[0].id) == store.parts("nobody") == []
 
     def test_a_whole_that_failed_keeps_the_results_of_its_parts(self) -> None:
         """It may be sent once more, and needs them then."""
@@ -1634,7 +1647,7 @@ class StoreContract:
     def _stands_in(self, store: Store, job: Job) -> bool:
         """Whether this job is given for a new one with its key."""
         new = make_job(unique_key=job.unique_key)
-        return store.enqueue([new]) == {new.id: read(store, job)}
+        return store.enqueue([new]).stand_ins == {new.id: read(store, job)}
 
     def _group(self, store: Store, parts: int, size: int = 1, **fields: Any) -> tuple[Job, list[Job]]:
         """A whole that was sent with its parts."""

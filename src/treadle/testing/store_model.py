@@ -77,19 +77,22 @@ class StoreModel:
         self.workers: set[str] = set()
         self.paused: dict[str, int] = {}
 
-    def enqueue(self, jobs: Iterable[Job]) -> dict[str, str]:
-        """Which job stands in for each that is not kept; wholes come before their parts."""
+    def enqueue(self, jobs: Iterable[Job]) -> tuple[dict[str, str], set[str]]:
+        """Which job stands in for each that is not kept, and which have expired; wholes come before their parts."""
         stand_ins: dict[str, str] = {}
+        expired: set[str] = set()
         for job in jobs:
             late = [row for row in self._all(partial(_is_twin, job)) if row.is_late(job.enqueued_at_us)]
-            self._expire([row for row in late if row.state in NOT_STARTED], job.enqueued_at_us)
+            late = [row for row in late if row.state in NOT_STARTED]
+            self._expire(late, job.enqueued_at_us)
+            expired |= {row.sent.id for row in late}
             twins = self._all(partial(_is_twin, job))
             if twins or job.group_id in stand_ins:
                 stand_ins[job.id] = twins[0].sent.id if twins else stand_ins[job.group_id or ""]
                 continue
             start = Progress(0, job.size) if job.kind is Kind.WHOLE else Progress()
             self.rows[job.id] = Row(job, job.state, job.run_at_us, start, job.max_attempts, job.expires_at_us)
-        return stand_ins
+        return stand_ins, expired
 
     def cancel(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = [row for row in self._all(lambda row: not row.state.is_finished) if row.sent.id in ids]
@@ -106,19 +109,24 @@ class StoreModel:
 
     def redrive(self, ids: Sequence[str], now_us: int) -> set[str]:
         wanted = self._all(lambda row: row.sent.id in ids and row.sent.group_id is None and _has_gone_wrong(row))
-        for row in wanted[:]:
-            parts = self._parts(row.sent.id)
-            bad = [part for part in parts if _has_gone_wrong(part)]
-            good = [part for part in parts if part.result is not None]
-            if row.sent.kind is Kind.WHOLE and sum(part.sent.size for part in (*bad, *good)) != row.sent.size:
-                wanted.remove(row)
-                continue
-            for each in (row, *bad):
-                each.restart(now_us)
-            if row.sent.kind is Kind.WHOLE:
-                row.progress = Progress(sum(part.sent.size for part in good), row.sent.size)
-                row.state = State.BLOCKED if bad else State.READY
-        return {row.sent.id for row in wanted}
+        # One after the other: of several with one unique key the first has it then.
+        return {row.sent.id for row in sorted(wanted, key=lambda row: row.sent.id) if self._redrive(row, now_us)}
+
+    def _redrive(self, row: Row, now_us: int) -> bool:
+        parts = self._parts(row.sent.id)
+        bad = [part for part in parts if _has_gone_wrong(part)]
+        good = [part for part in parts if part.result is not None]
+        is_whole = row.sent.kind is Kind.WHOLE
+        if is_whole and sum(part.sent.size for part in (*bad, *good)) != row.sent.size:
+            return False
+        if self._all(partial(_is_twin, row.sent)):
+            return False
+        for each in (row, *bad):
+            each.restart(now_us)
+        if is_whole:
+            row.progress = Progress(sum(part.sent.size for part in good), row.sent.size)
+            row.state = State.BLOCKED if bad else State.READY
+        return True
 
     def claim(
         self, worker_id: str, limit: int, now_us: int, *, queues: Sequence[str] = (), starts: bool

@@ -1,92 +1,99 @@
-"""The resources of a job: what is answered when it is sent, looked at, and asked for its result."""
+"""The resources of a job: what is answered when it is sent, looked at, asked for its result, and cancelled."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection
+from typing import Any
 
 import msgspec
 
 from treadle import codec
-from treadle.errors import JobNotFound
 from treadle.handle import JobHandle
 from treadle.states import State
-
-RETRY_AFTER_S = 1
+from treadle.web import looks, problems
+from treadle.web.links import SCOPES, Grant, Links, Scope
+from treadle.web.looks import Look
+from treadle.web.pace import retry_after
+from treadle.web.problems import Answer, problem
+from treadle.web.requests import Asked
 
 Urls = dict[str, str]
+Place = Callable[[str, str], str]
+"""From the name of a route and a token to the address."""
+
+ROUTES: dict[str, Scope] = {"status": "read", "events": "read", "result": "result", "cancel": "cancel"}
+"""The resources of a job, and what a link to each must allow."""
 
 
-class Answer(NamedTuple):
-    """An HTTP response for the integration to give."""
+def urls_of(
+    job_id: str,
+    links: Links,
+    place: Place,
+    scopes: Collection[Scope] = SCOPES,
+    *,
+    owner: str | None = None,
+    expires_in_s: float | None = None,
+) -> Urls:
+    """A link to each resource that these scopes allow; none of them opens more than its own."""
+    tokens = {scope: links.token(job_id, scope, owner=owner, expires_in_s=expires_in_s) for scope in scopes}
+    return {name: place(name, tokens[scope]) for name, scope in ROUTES.items() if scope in tokens}
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
+
+def urls_within(grant: Grant, place: Place) -> Urls:
+    """The resources that one token opens."""
+    return {name: place(name, grant.token) for name, scope in ROUTES.items() if scope in grant.scopes}
 
 
 def accepted(job: JobHandle[Any], urls: Urls) -> Answer:
     """The answer to the request that sent a job: 202, and where to look."""
-    headers = {"Location": urls["status"], "Retry-After": str(RETRY_AFTER_S)}
+    headers = {"Location": urls["status"], "Retry-After": "1", "Cache-Control": "no-store"}
     return _json(202, {"id": job.id, "state": job.state, "urls": urls}, headers)
 
 
-def status(job: JobHandle[Any], urls: Urls, if_none_match: str | None, *, debug: bool = False) -> Answer:
+def see_other(address: str) -> Answer:
+    """The same to a browser that sent a form: 303 to the page that waits for the job."""
+    return Answer(303, {"Location": address, "Cache-Control": "no-store", "Content-Type": "text/plain"}, b"")
+
+
+def status(job: JobHandle[Any], urls: Urls, asked: Asked, now_us: int) -> Answer:
     """The job as it is now: 200 in every state, or 304 where the client has seen this version."""
-    headers = {"ETag": f'"{job.version}"', "Cache-Control": "private, no-cache"}
+    # The addresses are those of this link, and the words those of a language.
+    headers = {"ETag": f'"{job.version}"', "Cache-Control": "private, no-cache", "Vary": "Accept, Accept-Language"}
     if not job.state.is_finished:
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    if _knows(if_none_match, headers["ETag"]):
+        headers["Retry-After"] = retry_after(looks.age_s(job.row, now_us))
+    if _knows(asked.headers.get("If-None-Match"), headers["ETag"]):
         return Answer(304, headers, b"")
-    return _json(200, _shown(job, urls, debug), headers)
+    return _json(200, _shown(looks.look_at(job, now_us), urls, asked), headers)
 
 
-def result(job: JobHandle[Any], *, debug: bool = False) -> Answer:
+def result(job: JobHandle[Any], asked: Asked, now_us: int) -> Answer:
     """What the function returned: 200; 202 while there is none; 409 with the reason where there will be none; 410 later."""
-    headers = {"Cache-Control": "private, no-cache"}
+    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if job.state is State.SUCCEEDED and job.row.result is None:
-        return problem(410, "The job has succeeded; what it returned was not kept any longer.")
+        return problem(problems.RESULT_GONE, asked)
     if job.state is State.SUCCEEDED:
         return _json(200, codec.plain(job.row.result or "null"), headers)
+    if job.state is State.CANCELLED:
+        return problem(problems.JOB_CANCELLED, asked)
     if job.state.is_finished:
-        return problem(409, f"The job was {job.state}." if job.error is None else _reason(job, debug))
-    return _json(202, {"id": job.id, "state": job.state}, {**headers, "Retry-After": str(RETRY_AFTER_S)})
+        return problem(problems.JOB_FAILED, asked, looks.reason(job.row, asked.words, debug=asked.debug))
+    headers["Retry-After"] = retry_after(looks.age_s(job.row, now_us))
+    return _json(202, {"id": job.id, "state": job.state}, headers)
 
 
-def problem(code: int, title: str) -> Answer:
-    """An error in the form of RFC 9457."""
-    body = msgspec.json.encode({"type": "about:blank", "title": title, "status": code})
-    return Answer(code, {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}, body)
+def cancel(job: JobHandle[Any], asked: Asked) -> Answer:
+    """Cancel the job: 202 with its state, whether it runs, waits, or has ended; to ask twice is no error."""
+    job.cancel()
+    now = job.refresh()
+    return _json(202, looks.state_of(now.row, asked.words, debug=asked.debug), {"Cache-Control": "no-store"})
 
 
-def or_not_found(answer: Callable[[], Answer]) -> Answer:
-    """The answer, or 404: the same for an unknown job and for a forged, expired or foreign link."""
-    try:
-        return answer()
-    except JobNotFound:
-        return problem(404, "There is no such job, or the link to it has expired.")
-
-
-def _shown(job: JobHandle[Any], urls: Urls, debug: bool) -> dict[str, Any]:
-    progress = job.progress
+def _shown(look: Look, urls: Urls, asked: Asked) -> dict[str, Any]:
     return {
-        "id": job.id,
-        "state": job.state,
-        # A job that runs may take a moment to end, or in a thread as long as it likes.
-        "cancel_requested": job.cancel_requested_at is not None,
-        "progress": {
-            "done": progress.done,
-            "total": progress.total,
-            "fraction": progress.fraction,
-            "message": progress.message,
-        },
-        "messages": [{"number": m.number, "body": m.body} for m in job.messages],
-        "error": _reason(job, debug) if job.error else None,
+        **looks.state_of(look.row, asked.words, debug=asked.debug),
+        "progress": looks.progress_of(look),
+        "parts": looks.parts_of(look),
+        "messages": [looks.message_of(message) for message in look.messages],
         "urls": urls,
     }
-
-
-def _reason(job: JobHandle[Any], debug: bool) -> str:
-    """Why a job failed. An error's own text may hold what the follower must not see: it is for debugging."""
-    return str(job.error) if debug else "The job failed."
 
 
 def _knows(if_none_match: str | None, etag: str) -> bool:

@@ -62,12 +62,19 @@ def completed(job: Job) -> Outcome | None:
     return None if found is None else found.outcome
 
 
-def forget(job: Job) -> bool:
-    """The run has ended. Returns whether it had written the end of its job."""
+def forget(job: Job) -> Outcome | None:
+    """The run has ended. Returns what it had written as the end of its job, committed or not."""
     found = _completed.pop(job.claim, None)
-    if found is not None and not (job.worker_id or "").startswith(CALLER):
+    if found is None:
+        return None
+    if not is_of_caller(job):
         _roll_back(found.connection)
-    return found is not None
+    return found.outcome
+
+
+def is_of_caller(job: Job) -> bool:
+    """Whether the job is run inside a call of the application's own."""
+    return (job.worker_id or "").startswith(CALLER)
 
 
 def _roll_back(connection: Any) -> None:

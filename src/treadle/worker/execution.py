@@ -143,6 +143,10 @@ class Runner:
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
         """Called when a run of a known task has ended; where it raised, the error is still being handled."""
 
+    def has_kept(self, job: Job) -> bool:
+        """Whether the store has the end that a run has written for its job; asked for those that `ended` tells."""
+        return False
+
     def surroundings(self, task: Task[Any, Any], work: Work) -> AbstractContextManager[Any]:
         """What is in force while the function runs: an integration's application context."""
         return nullcontext()
@@ -205,21 +209,26 @@ class _Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        has_completed = completion.forget(self.work.job)
+        completed = completion.forget(self.work.job)
         if isinstance(error, KeyboardInterrupt):
             return False
         if error is not None:
             self.outcome = self._outcome_of(error)
-        if self.task is not None:
-            try:
-                self.runner.ended(self.task, self.work, self.outcome)
-            except Exception:
-                # Who listens must not change how the run has ended.
-                logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
-        if has_completed and error is None:
+        elif completed is not None:
             # To the worker what is true unless it was committed, which only the store can tell.
             self.outcome = self._outcome_of(completion.not_committed(self.work.job))
+        if self.task is not None:
+            self._tell(self.task, completed)
         return True
+
+    def _tell(self, task: Task[Any, Any], completed: Outcome | None) -> None:
+        """Tell who listens here how the run has ended; `completed`: what it has written as the end of its job."""
+        try:
+            is_kept = completed is not None and self.runner.has_kept(self.work.job)
+            self.runner.ended(task, self.work, completed if completed and is_kept else self.outcome)
+        except Exception:
+            # Who listens must not change how the run has ended.
+            logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
 
     def _outcome_of(self, error: BaseException) -> Outcome:
         match error:

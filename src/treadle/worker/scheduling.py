@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from treadle.clock import US_PER_S, Clock
 from treadle.cron import Cron
 from treadle.errors import InvalidSchedule, StoreError
-from treadle.events import Event, JobEnqueued
+from treadle.events import Event, JobEnqueued, JobsExpired
 from treadle.job import Job
 from treadle.schedule import GRACE_S, Schedule, Tick
 from treadle.store.contract import ScheduleRow, Store
@@ -115,12 +115,14 @@ class Scheduling:
         try:
             with self._store.transaction():
                 # What has the unique key of the call already is the job of this tick, too.
-                stand_ins = self._store.enqueue([job]) if job else {}
-                kept = stand_ins.get(job.id, job) if job else None
+                done = self._store.enqueue([job] if job else [])
+                kept = done.stand_ins.get(job.id, job) if job else None
                 if not self._store.move_schedule(schedule.name, seen_us, tick.at_us, kept.id if kept else None):
                     raise _Overtaken
         except _Overtaken:
             return False
+        if done.expired:
+            self._announce(JobsExpired(done.expired))
         if job is not None and kept is job:
             self._announce(JobEnqueued(job))
         return True

@@ -21,17 +21,17 @@ async function send() {
   });
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const { urls } = await response.json();
-  sessionStorage.setItem(REMEMBERED, JSON.stringify({ url: urls.status, start: Date.now() }));
-  await follow(urls.status, Date.now());
+  sessionStorage.setItem(REMEMBERED, JSON.stringify({ urls, start: Date.now() }));
+  await follow(urls, Date.now());
 }
 
-async function follow(url, start) {
+async function follow(urls, start) {
   byId("send").disabled = isRunning = true;
   showPassed(start);
-  const status = await untilEnded(url);
+  const status = await untilEnded(urls.status);
   isRunning = false;
   byId("send").disabled = false;
-  if (status.state === "succeeded") showResult(await (await fetch(status.urls.result)).json());
+  if (status.state === "succeeded") showResult(await (await fetch(urls.result)).json());
 }
 
 async function untilEnded(url) {
@@ -152,8 +152,8 @@ function told(promise) {
 byId("send").addEventListener("click", () => told(send()));
 const remembered = sessionStorage.getItem(REMEMBERED);
 if (remembered) {
-  const { url, start } = JSON.parse(remembered);
-  told(follow(url, start));
+  const { urls, start } = JSON.parse(remembered);
+  told(follow(urls, start));
 }
 told(describe());
 ping();

@@ -119,6 +119,13 @@ def test_a_job_is_shown_with_all_that_is_known(app: Treadle) -> None:
     assert '"args":["no such user"]' in "\n".join(run(app, "job", failed.id, "--payload")[1])
 
 
+def test_a_job_is_shown_without_what_its_task_redacts(app: Treadle) -> None:
+    """Also where the arguments are asked for."""
+    job = app.send_function(apps.greet, "ann@example.org", "hello")
+    line = next(line for line in run(app, "job", job.id, "--payload")[1] if line.startswith("arguments"))
+    assert line.endswith('{"args":["…","hello"],"kwargs":{}}')
+
+
 def test_a_job_whose_result_is_gone_is_shown_so(app: Treadle) -> None:
     """It has succeeded all the same."""
     job = app.send_function(apps.string_length.options(result_ttl_s=60), "abc")

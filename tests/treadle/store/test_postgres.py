@@ -330,7 +330,7 @@ def test_a_key_that_somebody_just_takes_is_waited_for(store: PostgresStore, post
     with _other(postgres_url) as other:
         with contextlib.suppress(KeyError), store.transaction():
             store.enqueue([first])
-            thread = _started(lambda: stand_ins.update(other.enqueue([second])))
+            thread = _started(lambda: stand_ins.update(other.enqueue([second]).stand_ins))
             eventually(lambda: _waits_for_a_lock(postgres_url))
             if not is_kept:
                 raise KeyError
@@ -365,7 +365,7 @@ def hindered(store: PostgresStore, postgres_url: str) -> Iterator[Hindered]:
 def test_a_key_that_is_freed_meanwhile_is_tried_again(store: PostgresStore, hindered: Hindered) -> None:
     """Between the insertion that the key hindered and the look for who has it: the new job is kept."""
     new = make_job(unique_key="k")
-    assert hindered.enqueue([new]) == {}
+    assert hindered.enqueue([new]).stand_ins == {}
     assert found(store, state=State.READY) == [new.id]
 
 

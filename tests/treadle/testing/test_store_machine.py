@@ -14,7 +14,7 @@ from hypothesis import Phase, settings
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Job, OutcomeKind
 from treadle.states import State
-from treadle.store.contract import Store
+from treadle.store.contract import Enqueued, Store
 from treadle.store.memory import MemoryStore
 from treadle.store.sqlite import SqliteStore
 from treadle.store.sqlite_file import SqliteFile
@@ -67,10 +67,10 @@ def _tried_again(ending: Ending) -> Ending:
 class SendsTwice(MemoryStore):
     """Broken: a job whose unique key is taken is kept all the same."""
 
-    def enqueue(self, jobs: Sequence[Job]) -> dict[str, Job]:
+    def enqueue(self, jobs: Sequence[Job]) -> Enqueued:
         for job in jobs:
             self._keep(job)
-        return {}
+        return Enqueued()
 
 
 class RunsTogether(MemoryStore):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from treadle.errors import JobNotFound
-from treadle.web.links import Links
+from treadle.testing import ManualClock
+from treadle.web.links import SCOPES, Links
 
 
 class HmacSigner:
@@ -19,7 +20,7 @@ class HmacSigner:
         self.key = key
         self.age_s = 0.0
 
-    def sign(self, value: dict[str, str]) -> str:
+    def sign(self, value: dict[str, Any]) -> str:
         body = json.dumps({"at": time.time(), "value": value}).encode().hex()
         return f"{body}.{self._mac(body)}"
 
@@ -46,13 +47,13 @@ def links(signer):
 
 def refusal(links: Links, token: str) -> str:
     with pytest.raises(JobNotFound) as caught:
-        links.job_id(token)
+        links.opened(token)
     return str(caught.value)
 
 
 def test_a_token_opens_its_job(links):
     """A token gives back the id of the job that it was made for."""
-    assert links.job_id(links.token("job-1")) == "job-1"
+    assert links.opened(links.token("job-1")).job_id == "job-1"
 
 
 def test_each_job_has_its_own_token(links):
@@ -76,7 +77,7 @@ def test_an_old_token_is_refused(links, signer):
     """A token opens its job for `max_age_s`, and nothing after that."""
     token = links.token("job-1")
     signer.age_s = 59
-    assert links.job_id(token) == "job-1"
+    assert links.opened(token).job_id == "job-1"
     signer.age_s = 61
     assert refusal(links, token)
 
@@ -104,6 +105,57 @@ def test_every_refusal_says_the_same(links, signer):
     signer.age_s = 61
     refusals = {refusal(links, token) for token in ("", "x", "x.y", old, signer.sign({"job": "1"}))}
     assert len(refusals) == 1
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_token_is_good_for_its_own_scope_only(links, scope):
+    """To follow a job, to have its result and to cancel it are three rights; none holds another."""
+    token = links.token("job-1", scope)
+    assert links.opened(token, scope).scopes == {scope}
+    for other in set(SCOPES) - {scope}:
+        with pytest.raises(JobNotFound):
+            links.opened(token, other)
+
+
+def test_a_token_may_have_several_scopes(links):
+    """That of a page with a button to cancel, for instance; without any named it lets its holder follow the job."""
+    token = links.token("job-1", "read", "cancel")
+    assert links.opened(token, "cancel") == (token, "job-1", {"read", "cancel"})
+    assert links.opened(links.token("job-1")).scopes == {"read"}
+    with pytest.raises(ValueError, match="unknown scope 'write'"):
+        links.token("job-1", "write")
+
+
+def test_a_link_may_end_sooner_than_the_setting_says(signer):
+    """`expires_in_s` ends one link; `max_age_s` ends all."""
+    clock = ManualClock()
+    links = Links(signer, max_age_s=1000, clock=clock)
+    token = links.token("job-1", expires_in_s=60)
+    clock.advance(59)
+    assert links.opened(token).job_id == "job-1"
+    clock.advance(2)
+    assert refusal(links, token)
+
+
+def test_a_bound_link_is_good_for_its_owner_only(links):
+    """Who is somebody else, or nobody, finds nothing; and the token does not show the name."""
+    token = links.token("job-1", owner="session:secret")
+    assert links.opened(token, "read", lambda: ["user:7", "session:secret"]).job_id == "job-1"
+    assert b"session" not in bytes.fromhex(token.partition(".")[0])
+    for owners in (list, lambda: ["session:other"]):
+        with pytest.raises(JobNotFound):
+            links.opened(token, "read", owners)
+
+
+def test_an_open_link_does_not_ask_who_holds_it(links):
+    """So that no session is read for it."""
+    assert links.opened(links.token("job-1"), "read", lambda: 1 / 0).job_id == "job-1"
+
+
+def test_a_token_of_any_length_is_looked_at_in_no_time(links, signer):
+    """What is longer than any of ours does not even reach the signer."""
+    signer.unsign = lambda token, max_age_s: 1 / 0
+    assert refusal(links, "x" * 1_000_000)
 
 
 def test_the_id_of_a_job_alone_opens_nothing(links):

@@ -296,6 +296,10 @@ SELECT number, sent_at, body FROM treadle_message WHERE job_id = %(id)s AND numb
 SELECT group_id, result FROM treadle_job
 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL ORDER BY group_id, part;
 
+-- name: get_parts
+-- How the parts of a whole stand, in their order.
+SELECT state, size, started_at, finished_at FROM treadle_job WHERE group_id = %(id)s ORDER BY part;
+
 -- name: count_jobs
 -- How many jobs each queue has in each state.
 SELECT queue, state, count(*) FROM treadle_job GROUP BY queue, state;
