@@ -389,13 +389,10 @@ class Treadle:
         """
         for queue in queues:
             self._check_queue(queue)
-        if concurrency is not None and concurrency < 1:
-            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         scheduling = self._scheduling()
-        sizes = staffing.sizes_of(self.settings, concurrency or self.slots, pool_sizes or {})
-        slots = sizes["processes"] or 1
+        sizes = self._sizes(concurrency, pool_sizes or {})
         install, arguments = self.child_initializer()
-        initializer = (install, (slots, *arguments))
+        initializer = (install, (sizes["processes"] or 1, *arguments))
         return Worker(
             store=self.worker_store,
             runner=self.runner,
@@ -410,6 +407,12 @@ class Treadle:
             duties=(*duties, *scheduling),
             drain_s=drain_s,
         )
+
+    def _sizes(self, concurrency: int | None, chosen: Mapping[str, int]) -> Mapping[str, int]:
+        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
+        if concurrency is not None and concurrency < 1:
+            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
+        return staffing.sizes_of(self.settings, concurrency or self.slots, chosen)
 
     def _scheduling(self) -> tuple[Duty, ...]:
         """A worker's duty towards the schedules, if there are any."""
