@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from django_worker.contract import FrameworkTask
-from django_worker.site import DjangoTreadle, site
+from django_worker.site import DjangoTreadle, hooks, site
 from django_worker.worker_task import callable_of, is_ours, refusal, unused_options
 from treadle.app import Sent
 from treadle.handle import JobHandle
@@ -18,6 +18,7 @@ from treadle.task import BoundTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
+H = TypeVar("H")
 
 
 def send_function(task: "FrameworkTask[P, R]", /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -71,6 +72,14 @@ def schedule(
     treadle = site(alias)
     bound = treadle.registry.core(call) if isinstance(call, FrameworkTask) else call
     return treadle.schedule(cron, bound, timezone=timezone or settings.TIME_ZONE, **options)
+
+
+def around(hook: H) -> H:
+    """Add a hook around the jobs of all aliases; see `treadle.Treadle.around`, and `django_worker.hooks` for some.
+
+    Put it into `ready()` of an app, or beside tasks: where jobs are sent and where they run.
+    """
+    return hooks.add(hook)
 
 
 def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:

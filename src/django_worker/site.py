@@ -24,6 +24,7 @@ from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Treadle, prepared
+from treadle.around import Around
 from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError
 from treadle.handle import JobHandle
 from treadle.job import Job, Kind, Outcome
@@ -55,7 +56,9 @@ class DjangoTreadle(Treadle):
         chosen = options_of(params)
         queues = tuple(params.get("QUEUES", ["default"]))
         options = {**chosen, "queues": queues}
-        super().__init__(registry=DjangoRegistry(alias), schedules=schedules[alias], alias=alias, **options)
+        super().__init__(
+            registry=DjangoRegistry(alias), schedules=schedules[alias], hooks=hooks, alias=alias, **options
+        )
         self.database = params.get("OPTIONS", {}).get("DATABASE", "default")
         self.links = Links(DjangoSigner(), self.settings.link_max_age_s)
 
@@ -273,6 +276,9 @@ def options_of(params: dict[str, Any]) -> dict[str, Any]:
 
 schedules: defaultdict[str, Schedules] = defaultdict(Schedules)
 """Those of each alias: declared once, at import, whatever becomes of the site that a test's settings replace."""
+
+hooks = Around()
+"""Those around the jobs of all aliases."""
 
 _lock = threading.Lock()
 _sites: dict[str, tuple[Any, DjangoTreadle]] = {}

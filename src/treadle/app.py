@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from treadle import codec, cores, settings, staffing
+from treadle.around import Around
 from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
@@ -53,6 +54,7 @@ from treadle.worker.upkeep import Duty
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+H = TypeVar("H")
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Treadle:
         *,
         registry: Registry | None = None,
         schedules: Schedules | None = None,
+        hooks: Around | None = None,
         clock: Clock | None = None,
         alias: str = "default",
         **options: Any,
@@ -88,6 +91,7 @@ class Treadle:
             options["database_url"] = database_url
         self.registry = Registry() if registry is None else registry
         self.schedules = Schedules() if schedules is None else schedules
+        self.hooks = Around() if hooks is None else hooks
         self.events = Events()
         log_events(self.events)
         self.alias = alias
@@ -172,6 +176,14 @@ class Treadle:
         schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
         self._check_schedule(schedule)
         return self.schedules.add(schedule)
+
+    def around(self, hook: H) -> H:
+        """Add a hook around jobs, `@app.around class Tenant: …`; see `treadle.around.Hook`. To be called at import.
+
+        What its `capture()` gives at a send travels in the headers of the job, and `enter(headers, job)` is a context
+        manager that is in force where the job runs. Raises ConfigurationError for what is no hook.
+        """
+        return self.hooks.add(hook)
 
     def _check_schedule(self, schedule: Schedule) -> None:
         """What could not be sent is refused at start, not at midnight."""
@@ -487,7 +499,7 @@ class Treadle:
             check_url(chosen.database_url)
         staffing.check_executors(chosen)
         self.settings: Settings = chosen
-        self._drafts = Drafts(chosen, self._clock, self.alias)
+        self._drafts = Drafts(chosen, self._clock, self.alias, self.hooks.capture)
         self._is_findable = False
 
     def drafts(self, calls: Iterable[BoundTask[Any]]) -> list[Job]:
@@ -553,6 +565,7 @@ class Treadle:
         chosen = self.settings
         return {
             "max_result_bytes": chosen.max_result_bytes, "notify": chosen.postgres_notify, "clock": self._clock,
+            "hooks": self.hooks,
         }  # fmt: skip
 
     def find_schedules(self) -> Schedules:
