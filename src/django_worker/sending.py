@@ -1,6 +1,6 @@
 """The verbs: what `from django_worker import …` gives beside `task`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
@@ -129,7 +129,7 @@ def _treadle_of(task: Any) -> DjangoTreadle:
     return site(task.backend)
 
 
-def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     # Django's connections belong to a thread: asgiref keeps to the one of the request.
     return sync_to_async(function, thread_sensitive=True)
 

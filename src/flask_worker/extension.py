@@ -55,6 +55,12 @@ class FlaskWorker:
         Raises SettingsError for a wrong setting, ConfigurationError where it was called for this
         application before.
         """
+        if not isinstance(app, Flask):
+            # As Quart, whose current application is another than Flask's.
+            raise ConfigurationError(
+                f"{type(app).__name__} is not Flask: give FlaskWorker a flask.Flask; in an application of another "
+                "framework use treadle.Treadle, whose verbs are the same"
+            )
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
         treadle = FlaskTreadle(app, self._registry, schedules=self._schedules, identify=self._identify)
