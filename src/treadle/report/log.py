@@ -107,8 +107,17 @@ def _about(event: Event) -> dict[str, Any]:
 
 
 def _log(event: Event) -> None:
+    if _is_routine(event) and not logger.isEnabledFor(logging.DEBUG):
+        return
     line = _line(event)
     logger.log(line.level, line.text, *line.values, extra={"event": event})
+
+
+def _is_routine(event: Event) -> bool:
+    """Whether it is told thousands of times a second, and only to who debugs."""
+    if isinstance(event, JobEnded):
+        return event.state is State.SUCCEEDED
+    return isinstance(event, (JobStarted, JobEnqueued))
 
 
 @singledispatch
