@@ -17,6 +17,7 @@ from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
 from treadle.schedule import Schedule, Schedules, make_schedule
+from treadle.store.contract import Forgotten
 from treadle.task import BoundTask, Registry, Task
 from treadle.web import pages, resources
 from treadle.web.links import SCOPES, Scope, scopes_of
@@ -128,6 +129,10 @@ class FlaskWorker:
     def resume(self, *queues: str) -> None:
         """Have the jobs of these queues taken again."""
         _treadle().resume(*queues)
+
+    def forget(self, *, labels: dict[str, str]) -> Forgotten:
+        """Blank the finished jobs that have all these labels; see `Treadle.forget`."""
+        return _treadle().forget(labels=labels)
 
     def paused(self) -> dict[str, datetime]:
         """The queues that are paused, and since when."""

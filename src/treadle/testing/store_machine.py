@@ -283,6 +283,13 @@ class StoreMachine(RuleBasedStateMachine):
         """A whole that has not ended needs those of its parts."""
         assert self.store.forget_results(self.now_us, 1000) == self.model.forget_results(self.now_us)
 
+    @rule(one=jobs, other=jobs)
+    def forget(self, one: Job, other: Job) -> None:
+        """What has ended is blanked, and never runs again, though its whole may be sent once more at any time."""
+        ids = [one.id, other.id]
+        expected = self.model.forget(ids)
+        assert self.store.forget(ids) == expected
+
     @rule(queue=QUEUES)
     def pause(self, queue: str) -> None:
         assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
