@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE = -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check format docs bench bench-scale bench-pool bench-web clean
+.PHONY: help demo test test-quick soak check format docs bench bench-scale bench-pool bench-web bench-load clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench-pool: .venv/.has-bench  ## Speed of the process pool beside its peers (ARG
 
 bench-web: .venv/.has-bench  ## What a web process feels while its pool computes (ARGS=--quick: in a minute)
 	@.venv/bin/python benchmarks/web_latency.py $(ARGS)
+
+bench-load: .venv/.has-bench  ## A site whose visitors follow jobs while every core computes (ARGS=--quick: in a minute)
+	@.venv/bin/python benchmarks/web_load.py $(ARGS)
 
 clean:  ## Remove what the other chores made
 	@rm -rf .venv .venv-3.13 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build docs/_build

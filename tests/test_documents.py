@@ -9,10 +9,15 @@ from tests import golden
 from treadle.states import TRANSITIONS, State
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 READMES = ["README.md", "README.zh-CN.md"]
+TUTORIALS = [
+    ("docs/tutorial-flask.md", "docs/zh/tutorial-flask.md"),
+    ("docs/tutorial-django.md", "docs/zh/tutorial-django.md"),
+]
 WITH_SNIPPETS = [
     *READMES,
+    *(name for both in TUTORIALS for name in both),
     "docs/job-options.md",
     "docs/schedules.md",
     "docs/unique-and-exclusive-jobs.md",
@@ -31,9 +36,10 @@ def test_every_snippet_is_part_of_a_file_that_runs(name):
         assert code in (ROOT / file).read_text(encoding="utf-8"), f"{file} has changed"
 
 
-def test_both_readmes_show_the_same_code():
-    """The two languages show the same snippets, in the same order."""
-    english, chinese = (SNIPPET.findall((ROOT / name).read_text(encoding="utf-8")) for name in READMES)
+@pytest.mark.parametrize("names", [READMES, *TUTORIALS], ids=lambda names: names[0])
+def test_both_languages_show_the_same_code(names):
+    """Two languages show the same snippets, in the same order."""
+    english, chinese = (SNIPPET.findall((ROOT / name).read_text(encoding="utf-8")) for name in names)
     assert english == chinese
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from django.db import connections
 from django.utils import timezone
@@ -187,8 +187,13 @@ unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
 
+# A task that takes a context is sent without it: the worker adds it.
 @overload
 def task(function: Callable[P, R], /) -> "FrameworkTask[P, R]": ...
+@overload
+def task(
+    *, takes_context: Literal[True], **options: Any
+) -> Callable[[Callable[Concatenate[Any, P], R]], "FrameworkTask[P, R]"]: ...
 @overload
 def task(**options: Any) -> Callable[[Callable[P, R]], "FrameworkTask[P, R]"]: ...
 def task(

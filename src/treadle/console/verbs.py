@@ -17,6 +17,7 @@ from treadle.errors import JobNotFound, RetryRefused
 from treadle.redaction import task_in
 from treadle.report.log import LOG_FORMATS, log_to_terminal
 from treadle.states import REDRIVEN, State
+from treadle.worker.loop import Worker
 from treadle.worker.process import once_possible, run_process
 from treadle.worker.upkeep import prune_finished
 
@@ -62,12 +63,17 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_worker(app: Treadle, options: Options, write: Write) -> int:
     """Run a worker of this application in this process until a signal."""
-    log_to_terminal(options.log_format)
-    chosen = {"concurrency": options.concurrency, "queues": options.queues, "pool_sizes": dict(options.pool)}
-    worker = once_possible(partial(app.worker, **chosen), app.events.announce)
+    worker = ready_worker(app, options)
     if worker is not None:
         run_process(worker)
     return 0
+
+
+def ready_worker(app: Treadle, options: Options) -> Worker | None:
+    """The worker that the options describe, once its store is there; None where a signal came first."""
+    log_to_terminal(options.log_format)
+    chosen = {"concurrency": options.concurrency, "queues": options.queues, "pool_sizes": dict(options.pool)}
+    return once_possible(partial(app.worker, **chosen), app.events.announce)
 
 
 # Looking

@@ -108,8 +108,17 @@ def _about(event: Event) -> dict[str, Any]:
 
 
 def _log(event: Event) -> None:
+    if _is_routine(event) and not logger.isEnabledFor(logging.DEBUG):
+        return
     line = _line(event)
     logger.log(line.level, line.text, *line.values, extra={"event": event})
+
+
+def _is_routine(event: Event) -> bool:
+    """Whether it is told thousands of times a second, and only to who debugs."""
+    if isinstance(event, JobEnded):
+        return event.state is State.SUCCEEDED
+    return isinstance(event, (JobStarted, JobEnqueued))
 
 
 @singledispatch
@@ -164,7 +173,7 @@ def _begins_again(event: JobEnded) -> Line:
         case OutcomeKind.INTERRUPTED:
             return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
         case OutcomeKind.CRASHED:
-            text = "job %s (%s) crashed, %s of %s times that it may, and starts again: %s"
+            text = "job %s (%s) crashed (%s of at most %s), and starts again: %s"
             return Line(logging.WARNING, text, (*named, job.crashes + 1, job.max_crashes, outcome.failure))
         case OutcomeKind.UNKNOWN_TASK:
             return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))

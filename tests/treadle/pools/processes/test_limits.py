@@ -47,12 +47,12 @@ def start(pool: Pool, function: Callable[..., Any], *args: Any, **limits: Any) -
 
 def test_a_timeout_kills(pool: ProcessPool, gate: Gate) -> None:
     """TaskTimeout with the limit, the child is dead, and the queued call runs on another one."""
-    path = gate.folder / "started"
-    future = pool.call(functions.announce_and_wait, (str(path), str(gate.path)), timeout_s=0.5)
+    child = pool.submit(functions.pid).result(PATIENCE_S)
+    future = pool.call(functions.wait_for, (str(gate.path),), timeout_s=0.1)
     queued = pool.submit(functions.double, 2)
-    with pytest.raises(TaskTimeout, match=r"longer than timeout_s=0.5 and was killed"):
+    with pytest.raises(TaskTimeout, match=r"longer than timeout_s=0.1 and was killed"):
         future.result(PATIENCE_S)
-    eventually(lambda: not is_alive(int(path.read_text())))
+    eventually(lambda: not is_alive(child))
     assert queued.result(PATIENCE_S) == 4
 
 
@@ -64,17 +64,19 @@ def test_a_timeout_is_a_timeout_error(pool: ProcessPool, gate: Gate) -> None:
 
 def test_a_timeout_kills_c_code_that_holds_its_gil(pool: ProcessPool, gate: Gate) -> None:
     """It needs nothing of the process."""
-    path = gate.folder / "started"
-    error = pool.call(functions.announce_and_compute, (str(path),), timeout_s=0.5).exception(PATIENCE_S)
+    child = pool.submit(functions.pid).result(PATIENCE_S)
+    error = pool.call(functions.announce_and_compute, (str(gate.folder / "started"),), timeout_s=0.5).exception(
+        PATIENCE_S
+    )
     assert isinstance(error, TaskTimeout)
-    eventually(lambda: not is_alive(int(path.read_text())))
+    eventually(lambda: not is_alive(child))
 
 
 def test_a_timeout_is_counted_from_the_start_of_the_function(pool: ProcessPool, gate: Gate) -> None:
     """A call that waits longer than that in the queue is not killed for it."""
     blocking = start(pool, functions.wait_for, str(gate.path))
-    waiting = pool.call(functions.stay, (2,), timeout_s=0.5)
-    until_s = time.monotonic() + 0.6
+    waiting = pool.call(functions.stay, (2,), timeout_s=1)
+    until_s = time.monotonic() + 1.1
     eventually(lambda: time.monotonic() >= until_s)
     gate.open()
     assert waiting.result(PATIENCE_S) == 2

@@ -1,0 +1,4 @@
+import os
+
+# Before the application reads its settings.
+os.environ["FLASK_WORKER_MODE"] = "immediate"

@@ -1,0 +1,24 @@
+"""The sites of the tutorials, as their readers have made them at the end."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers import ROOT
+
+
+@pytest.mark.parametrize(
+    ("example", "command"),
+    [("tutorial_flask", ["-m", "pytest", "-q", "-p", "no:cacheprovider"]), ("tutorial_django", ["manage.py", "test"])],
+)
+def test_the_site_of_a_tutorial_passes_its_own_tests(example, command, tmp_path):
+    """Its tests are those that the tutorial shows, and they pass."""
+    shutil.copytree(ROOT / "examples" / example, tmp_path / example)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, *command], cwd=tmp_path / example, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
