@@ -20,6 +20,7 @@ from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
 from treadle.schedule import Schedule, Schedules, make_schedule
 from treadle.settings import Mode
+from treadle.store.contract import Forgotten
 from treadle.task import BoundTask, Registry, Task
 from treadle.testing.modes import in_mode
 from treadle.web import pages, resources
@@ -149,6 +150,10 @@ class FlaskWorker:
     def resume(self, *queues: str) -> None:
         """Have the jobs of these queues taken again."""
         _treadle().resume(*queues)
+
+    def forget(self, *, labels: dict[str, str]) -> Forgotten:
+        """Blank the finished jobs that have all these labels; see `Treadle.forget`."""
+        return _treadle().forget(labels=labels)
 
     def paused(self) -> dict[str, datetime]:
         """The queues that are paused, and since when."""
