@@ -23,7 +23,8 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, JobsForgotten, QueuePaused, QueueResumed
+from treadle.forgetting import forget_labelled
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -37,7 +38,7 @@ from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.staffing import Initializer
 from treadle.states import State
-from treadle.store.contract import Query, Store
+from treadle.store.contract import Forgotten, Query, Store
 from treadle.store.joining import driver_connection, is_open, join
 from treadle.store.opening import check_url, is_memory, is_postgres, open_store
 from treadle.task import BoundTask, Registry, Task
@@ -294,6 +295,22 @@ class Treadle:
         """The queues that are paused, and since when."""
         return {queue: as_datetime(at_us) for queue, at_us in sorted(self.store.paused_queues().items())}
 
+    def forget(self, *, labels: dict[str, str]) -> Forgotten:
+        """Blank the finished jobs that have all these labels, as where a person or a customer asks for it.
+
+        Gone are their arguments, results, keys, messages, the text of their progress and of their errors; states, times,
+        labels and the classes of errors stay. Answers how many were `forgotten` now, and how many are `unfinished`
+        (parts count with their whole): these are left, so call it again when they have ended.
+
+        `result()` of a forgotten job raises ResultExpired, and it cannot be retried. It is done in steps of some hundred
+        jobs, each in a transaction of its own, and each job of the store is looked at once. Raises ValueError for no
+        labels, and a StoreError; then what was forgotten before stays so.
+        """
+        came_of_it = forget_labelled(self.store, labels)
+        if came_of_it != Forgotten():
+            self.events.announce(JobsForgotten(came_of_it.forgotten, came_of_it.unfinished))
+        return came_of_it
+
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -337,7 +354,7 @@ class Treadle:
     def sent(self, task: Task[..., Any] | None = None) -> list[Sent]:
         """The calls that were sent, of this task or of all, oldest first."""
         query = Query(task=self._known(task).name if task is not None else None, limit=1_000_000, newest_first=False)
-        calls = [row for row in self.store.find(query) if row.kind is Kind.CALL]
+        calls = [row for row in self.store.find(query) if row.kind is Kind.CALL and not row.is_forgotten]
         return [Sent(row.task, *self._arguments(row), row.id) for row in calls]
 
     def _arguments(self, row: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:

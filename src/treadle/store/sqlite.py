@@ -13,11 +13,12 @@ from typing import Any
 
 from treadle import codec
 from treadle.errors import ConfigurationError, StoreError
-from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
+from treadle.job import FORGOTTEN, Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import (
     Enqueued,
+    Forgotten,
     Part,
     Query,
     ScheduleRow,
@@ -370,6 +371,20 @@ class SqliteVerbs(Store):
             wholes = [{"id": id_} for id_, kind in old if kind == Kind.WHOLE]
             connection.executemany(self._sql["forget_part_results"], wholes)
         return len(old)
+
+    def labelled(self, labels: Mapping[str, str], limit: int, after: str = "") -> tuple[list[str], str | None]:
+        wanted = codec.dump_plain(dict(labels))
+        return rows.labelled_of(self._rows("get_labelled", labels=wanted, limit=limit, after_id=after))
+
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        with self._connections.writing() as connection:
+            found = connection.execute(self._sql["get_to_forget"], {"ids": codec.dump_plain(list(ids))}).fetchall()
+            blanked = rows.blanked_of(found)
+            connection.executemany(self._sql["forget"], blanked)
+            gone = {"ids": codec.dump_plain([values["id"] for values in blanked]), "text": FORGOTTEN}
+            for statement in ("forget_errors", "forget_progress", "forget_messages"):
+                connection.execute(self._sql[statement], gone)
+        return Forgotten(len(blanked), len(found) - len(blanked))
 
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as connection:
