@@ -1,6 +1,7 @@
 """The site of the tutorial: it counts the words of texts. Start: `flask run`."""
 
 from collections import Counter
+from time import sleep
 
 from flask import Flask, render_template, request
 
@@ -17,6 +18,7 @@ def count_words(context, text: str) -> dict[str, int]:
     lines = text.splitlines()
     for done, line in enumerate(lines, start=1):
         counts.update(line.lower().split())
+        sleep(0.02)  # So that there is something to see.
         context.progress(done, len(lines), "counting")
     return dict(counts.most_common(10))
 

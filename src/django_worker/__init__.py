@@ -7,6 +7,7 @@ from django_worker.following import accepted, progress, urls
 from django_worker.sending import (
     ajob,
     ajobs,
+    around,
     asend_function,
     asend_many,
     asend_map,
@@ -29,6 +30,7 @@ __all__ = [
     "accepted",
     "ajob",
     "ajobs",
+    "around",
     "asend_function",
     "asend_many",
     "asend_map",

@@ -10,6 +10,7 @@ from django.db import connections
 
 from django_worker import worker_task
 from django_worker.operations import DIALECTS
+from treadle.store.opening import is_memory
 
 
 def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -24,7 +25,19 @@ def check_alias(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
     if database not in connections.settings:
         yield Error(f"TASKS[{alias!r}]: there is no database {database!r} in DATABASES.", id="django_worker.E002")
         return
-    yield from _check_database(alias, database)
+    if "DATABASE_URL" in options:
+        yield from _check_own_store(alias, options)
+    else:
+        yield from _check_database(alias, database)
+
+
+def _check_own_store(alias: str, options: dict[str, Any]) -> Iterator[CheckMessage]:
+    if is_memory(options["DATABASE_URL"]) and options.get("MODE", "store") == "store":
+        yield Warning(
+            f"TASKS[{alias!r}] keeps jobs in the memory of each process, where no worker sees them.",
+            hint='It is for tests, together with OPTIONS["MODE"] "immediate" or "collect".',
+            id="django_worker.W003",
+        )
 
 
 def _check_database(alias: str, database: str) -> Iterator[CheckMessage]:
@@ -32,7 +45,7 @@ def _check_database(alias: str, database: str) -> Iterator[CheckMessage]:
     if connection.vendor not in DIALECTS:
         yield Error(
             f"TASKS[{alias!r}]: the database {database!r} is {connection.vendor}; jobs are kept in SQLite or PostgreSQL.",
-            hint='Name a database of such a kind in OPTIONS["DATABASE"].',
+            hint='Name such a database in OPTIONS["DATABASE"], or give jobs one of their own with OPTIONS["DATABASE_URL"].',
             id="django_worker.E003",
         )
     elif connection.vendor == "postgresql" and not has_psycopg_3():

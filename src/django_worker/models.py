@@ -1,7 +1,7 @@
 """`SendFunction`: every job, to look at. Its rows are the store's, so it writes none."""
 
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -10,6 +10,9 @@ from treadle import codec
 from treadle.clock import as_datetime
 from treadle.errors import TreadleError
 from treadle.states import State
+
+if TYPE_CHECKING:
+    from django_worker.site import DjangoTreadle
 
 
 class ReadOnlyError(TreadleError, TypeError):
@@ -30,14 +33,22 @@ class SendFunctionQuerySet(models.QuerySet["SendFunction"]):
 
 
 class SendFunctionManager(models.Manager.from_queryset(SendFunctionQuerySet)):  # type: ignore[misc]
-    """Looks where the jobs are kept, whatever a router says of other models."""
+    """Looks where the jobs are kept, whatever a router says of other models; nowhere with a `DATABASE_URL`."""
 
     def get_queryset(self) -> Any:
-        from django_worker.site import our_aliases, site
+        query, sites = super().get_queryset(), readable_sites()
+        if not sites:
+            # Django reaches no database that jobs are kept in, and a table of this name may not even be there.
+            return query.none()
+        return query.using(sites[0].database) if self._db is None else query
 
-        aliases = our_aliases()
-        query = super().get_queryset()
-        return query.using(site(aliases[0]).database) if aliases and self._db is None else query
+
+def readable_sites() -> "list[DjangoTreadle]":
+    """What stands behind the aliases whose jobs are kept in a database of Django's."""
+    from django_worker.site import our_aliases, site
+
+    sites = [site(alias) for alias in our_aliases()]
+    return [found for found in sites if not found.has_store_of_its_own]
 
 
 class SendFunction(models.Model):
@@ -55,6 +66,7 @@ class SendFunction(models.Model):
     enqueued_at_us = models.BigIntegerField(db_column="enqueued_at")
     started_at_us = models.BigIntegerField(db_column="started_at", null=True)
     finished_at_us = models.BigIntegerField(db_column="finished_at", null=True)
+    labels = models.JSONField(_("labels"))
     payload = models.TextField(_("arguments"))
     result_json = models.TextField(_("result"), db_column="result", null=True)
     failure_json = models.TextField(db_column="failure", null=True)
@@ -67,6 +79,7 @@ class SendFunction(models.Model):
         verbose_name_plural = _("jobs")
         ordering = ("-id",)
         default_permissions = ("view",)
+        permissions = (("cancel_sendfunction", "Can cancel job"), ("retry_sendfunction", "Can retry job"))
 
     save = delete = _refuse
 

@@ -1,6 +1,6 @@
 """The verbs: what `from django_worker import …` gives beside `task`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from django_worker.contract import FrameworkTask
-from django_worker.site import DjangoTreadle, site
+from django_worker.site import DjangoTreadle, hooks, site
 from django_worker.worker_task import callable_of, is_ours, refusal, unused_options
 from treadle.app import Sent
 from treadle.handle import JobHandle
@@ -18,6 +18,7 @@ from treadle.task import BoundTask
 
 P = ParamSpec("P")
 R = TypeVar("R")
+H = TypeVar("H")
 
 
 def send_function(task: "FrameworkTask[P, R]", /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -73,6 +74,14 @@ def schedule(
     return treadle.schedule(cron, bound, timezone=timezone or settings.TIME_ZONE, **options)
 
 
+def around(hook: H) -> H:
+    """Add a hook around the jobs of all aliases; see `treadle.Treadle.around`, and `django_worker.hooks` for some.
+
+    Put it into `ready()` of an app, or beside tasks: where jobs are sent and where they run.
+    """
+    return hooks.add(hook)
+
+
 def job(job_id: str, *, alias: str = "default") -> JobHandle[Any]:
     """The job with this id. Raises JobNotFound."""
     return site(alias).job(job_id)
@@ -120,7 +129,7 @@ def _treadle_of(task: Any) -> DjangoTreadle:
     return site(task.backend)
 
 
-def _in_thread(function: Callable[..., Any]) -> Callable[..., Any]:
+def _in_thread(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     # Django's connections belong to a thread: asgiref keeps to the one of the request.
     return sync_to_async(function, thread_sensitive=True)
 

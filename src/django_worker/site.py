@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import django
 from asgiref.sync import sync_to_async
 from django.core import signing
 from django.core.signals import request_started, setting_changed
-from django.db import connections
+from django.db import connections, transaction
 from django.utils.module_loading import autodiscover_modules
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
@@ -24,13 +24,16 @@ from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Treadle, prepared
+from treadle.around import Around
 from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError
-from treadle.job import Job, Outcome
+from treadle.handle import JobHandle
+from treadle.job import Job, Kind, Outcome
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
 from treadle.staffing import Initializer
 from treadle.states import State
 from treadle.store.contract import Store
+from treadle.store.opening import check_url
 from treadle.store.sqlite_file import SqliteFile
 from treadle.task import Context, Task
 from treadle.web.links import SALT, Links
@@ -39,8 +42,8 @@ from treadle.worker.execution import Runner, Work
 
 T = TypeVar("T")
 
-NOT_FOR_DJANGO = ("database_url", "app", "url_prefix", "queues")
-"""Settings that Django has its own place for, or (database_url) that this version does not honour yet."""
+NOT_FOR_DJANGO = ("app", "url_prefix", "queues")
+"""Settings that Django has its own place for."""
 
 
 class DjangoTreadle(Treadle):
@@ -53,7 +56,9 @@ class DjangoTreadle(Treadle):
         chosen = options_of(params)
         queues = tuple(params.get("QUEUES", ["default"]))
         options = {**chosen, "queues": queues}
-        super().__init__(registry=DjangoRegistry(alias), schedules=schedules[alias], alias=alias, **options)
+        super().__init__(
+            registry=DjangoRegistry(alias), schedules=schedules[alias], hooks=hooks, alias=alias, **options
+        )
         self.database = params.get("OPTIONS", {}).get("DATABASE", "default")
         self.links = Links(DjangoSigner(), self.settings.link_max_age_s)
 
@@ -61,14 +66,60 @@ class DjangoTreadle(Treadle):
         return task if isinstance(task, Task) else self.registry.core(task)
 
     @property
+    def has_store_of_its_own(self) -> bool:
+        """Whether jobs are kept at a DATABASE_URL, and not in a database of Django's."""
+        return self.settings.database_url is not None
+
+    @property
     def is_shared(self) -> bool:
+        if self.has_store_of_its_own:
+            return super().is_shared
         return bool(connections[self.database].vendor == "postgresql")
+
+    def sends_on_commit(self) -> bool:
+        """Whether what is sent now is kept with the commit of Django's transaction: by then, and by no rollback."""
+        return self.has_store_of_its_own and bool(connections[self.database].in_atomic_block)
+
+    def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
+        is_unseen = self.sends_on_commit if self.sends_on_commit() else None
+        return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
+
+    def keep(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
+        if not self.sends_on_commit():
+            return super().keep(drafts, connection)
+        self._check_children_find_app()
+        jobs = [self._holder_of_key(draft) or draft for draft in drafts]
+        new = [draft for draft, job in zip(drafts, jobs, strict=True) if job is draft]
+        transaction.on_commit(lambda: self._enqueue_now(new), using=self.database)
+        return jobs
+
+    def _enqueue_now(self, drafts: Sequence[Job]) -> None:
+        """Whatever transaction it is in: a test runs what would follow a commit inside of its own."""
+        super().settle(super().keep(drafts))
+
+    def _holder_of_key(self, draft: Job) -> Job | None:
+        """The unfinished job that has the unique key of a call. One that comes until the commit is seen only then."""
+        if draft.unique_key is None or draft.kind is not Kind.CALL:
+            return None
+        return self.store.unfinished(draft.task, draft.unique_key)
+
+    def settle(self, jobs: list[Job], connection: Any = None) -> list[Job]:
+        return jobs if self.sends_on_commit() else super().settle(jobs, connection)
+
+    def once_kept(self, step: Callable[[], object]) -> None:
+        """Do what follows a send: now, or with the commit."""
+        if self.sends_on_commit():
+            transaction.on_commit(step, using=self.database)
+        else:
+            step()
 
     @property
     def is_development_server(self) -> bool:
         return "runserver" in sys.argv[1:2]
 
     def open_store(self) -> Store:
+        if self.has_store_of_its_own:
+            return super().open_store()
         if self.is_shared:
             # Here, since the driver is an extra.
             from django_worker.postgres import DjangoPostgresStore
@@ -80,7 +131,7 @@ class DjangoTreadle(Treadle):
         return file_of(self.database, self.settings.sqlite_synchronous)
 
     def open_worker_store(self) -> Store:
-        return prepared(self._worker_store())
+        return self.store if self.has_store_of_its_own else prepared(self._worker_store())
 
     def _worker_store(self) -> Store:
         if self.is_shared:
@@ -218,11 +269,16 @@ def options_of(params: dict[str, Any]) -> dict[str, Any]:
         if name.upper() in options:
             raise SettingsError(f"OPTIONS[{name.upper()!r}] is not available in this version of django_worker")
     chosen = settings.load(options, ignore=frozenset({"DATABASE"}))
+    if chosen.database_url is not None:
+        check_url(chosen.database_url)
     return {name: getattr(chosen, name) for name in chosen.__struct_fields__ if name not in NOT_FOR_DJANGO}
 
 
 schedules: defaultdict[str, Schedules] = defaultdict(Schedules)
 """Those of each alias: declared once, at import, whatever becomes of the site that a test's settings replace."""
+
+hooks = Around()
+"""Those around the jobs of all aliases."""
 
 _lock = threading.Lock()
 _sites: dict[str, tuple[Any, DjangoTreadle]] = {}

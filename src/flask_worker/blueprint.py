@@ -1,11 +1,12 @@
 """The routes of a job. Each is reached through a signed link only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, has_request_context, render_template, request, url_for
 
 from flask_worker.owners import owners
+from treadle.errors import ConfigurationError
 from treadle.handle import JobHandle
 from treadle.web import pages
 from treadle.web.desk import Desk, Found, Page
@@ -16,6 +17,8 @@ from treadle.web.requests import Asked
 
 if TYPE_CHECKING:
     from flask_worker.context import FlaskTreadle
+
+View = Callable[[str], Response]
 
 
 def make_blueprint() -> Blueprint:
@@ -74,11 +77,26 @@ def asked() -> Asked:
 
 
 def place(name: str, token: str) -> str:
-    return url_for(f"worker.{name}", token=token)
+    return url_for(_endpoint(VIEWS[name]), token=token)
 
 
 def asset_url(name: str) -> str:
-    return url_for("worker.asset", name=name, v=pages.VERSIONS[name])
+    return url_for(_endpoint(asset), name=name, v=pages.VERSIONS[name])
+
+
+VIEWS: dict[str, View] = {"status": status, "result": result, "cancel": cancel, "events": events}
+
+
+def _endpoint(view: View) -> str:
+    """Where the site has registered a route: perhaps inside another blueprint, or under another name."""
+    usual, views = f"worker.{view.__name__}", current_app.view_functions
+    endpoint = usual if views.get(usual) is view else next((name for name in views if views[name] is view), None)
+    if endpoint is None:
+        raise ConfigurationError(
+            f"{current_app.name} has no routes for jobs, since WORKER_URL_PREFIX is None: call "
+            "app.register_blueprint(worker.blueprint)"
+        )
+    return endpoint
 
 
 def _events(tokens: Sequence[str]) -> Response:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from flask import Flask
 from flask.cli import ScriptInfo
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from flask_worker import signals
 from treadle import settings
 from treadle.app import Treadle
 from treadle.clock import Clock
-from treadle.errors import AppNotFound, SettingsError
+from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.locate import target_of
 from treadle.schedule import Schedules
 from treadle.settings import Embedded
@@ -63,6 +65,7 @@ class FlaskTreadle(Treadle):
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s, self._clock)
         self.pace = Pace(self._clock)
         self.identify = identify or _nobody
+        self.events.subscribe(partial(signals.tell, app, self._handle))
 
     def now_us(self) -> int:
         return self._clock.now_us()
@@ -144,6 +147,14 @@ class FlaskSigner:
             )
 
 
+def treadle_of(app: Flask) -> FlaskTreadle:
+    """The Treadle of an application. Raises ConfigurationError where it has none."""
+    treadle = app.extensions.get(EXTENSION)
+    if not isinstance(treadle, FlaskTreadle):
+        raise ConfigurationError(f"{app.name} has no FlaskWorker: call worker.init_app(app)")
+    return treadle
+
+
 def _nobody() -> None:
     return None
 
@@ -154,10 +165,10 @@ def runner_of(target: str) -> Runner:
         app = ScriptInfo(app_import_path=target).load_app()
     except click.UsageError as error:
         raise AppNotFound(f"the application {target!r} cannot be built: {error.format_message()}") from error
-    treadle = app.extensions.get(EXTENSION)
-    if not isinstance(treadle, FlaskTreadle):
-        raise AppNotFound(f"the application {target!r} has no FlaskWorker")
-    return treadle.runner
+    try:
+        return treadle_of(app).runner
+    except ConfigurationError as error:
+        raise AppNotFound(f"the application {target!r} cannot be used: {error}") from None
 
 
 def _targets_of_command() -> tuple[str | None, str | None]:

@@ -1,6 +1,7 @@
 """The extension: one object, any number of applications; what belongs to one is kept in its `extensions`."""
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -9,15 +10,17 @@ from markupsafe import Markup
 
 from flask_worker.blueprint import asked, asset_url, make_blueprint, place, respond
 from flask_worker.cli import worker_commands
-from flask_worker.context import EXTENSION, FlaskTreadle
+from flask_worker.context import EXTENSION, FlaskTreadle, treadle_of
 from flask_worker.owners import owner
-from treadle.app import Sent
+from treadle.app import Sent, Treadle
 from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
 from treadle.schedule import Schedule, Schedules, make_schedule
+from treadle.settings import Mode
 from treadle.task import BoundTask, Registry, Task
+from treadle.testing.modes import in_mode
 from treadle.web import pages, resources
 from treadle.web.links import SCOPES, Scope, scopes_of
 from treadle.worker.embedded import stop_on_sigterm
@@ -52,6 +55,12 @@ class FlaskWorker:
         Raises SettingsError for a wrong setting, ConfigurationError where it was called for this
         application before.
         """
+        if not isinstance(app, Flask):
+            # As Quart, whose current application is another than Flask's.
+            raise ConfigurationError(
+                f"{type(app).__name__} is not Flask: give FlaskWorker a flask.Flask; in an application of another "
+                "framework use treadle.Treadle, whose verbs are the same"
+            )
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
         treadle = FlaskTreadle(app, self._registry, schedules=self._schedules, identify=self._identify)
@@ -207,6 +216,17 @@ class FlaskWorker:
         """The calls that were sent, of this task or of all, oldest first."""
         return _treadle().sent(task)
 
+    def testing(
+        self, app: Flask | None = None, *, mode: Mode | str = Mode.COLLECT, **settings: Any
+    ) -> AbstractContextManager[Treadle]:
+        """Another WORKER_MODE while a block lasts, for an application that is already made, with a memory for its jobs.
+
+        `with worker.testing(app) as jobs:` gives what has `jobs.sent()` and `jobs.run_pending()`, which need no
+        application context. `app` is the current application where not given; `settings` are others, by their names
+        in lower case without the prefix. See `treadle.testing.in_mode`, and `flask_worker.testing` for pytest.
+        """
+        return in_mode(treadle_of(app or current_app), mode, **settings)
+
     # For servers
 
     def start_embedded(self, server_worker: Any = None) -> None:
@@ -220,11 +240,7 @@ class FlaskWorker:
 
 
 def _treadle() -> FlaskTreadle:
-    try:
-        treadle: FlaskTreadle = current_app.extensions[EXTENSION]
-    except KeyError:
-        raise ConfigurationError(f"{current_app.name} has no FlaskWorker: call worker.init_app(app)") from None
-    return treadle
+    return treadle_of(current_app)
 
 
 def _link(job: JobHandle[Any], scopes: Collection[Scope], *, bound: bool, expires_in_s: float | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import msgspec
 
 from treadle import codec, cores, settings, staffing
+from treadle.around import Around
 from treadle.clock import Clock, SystemClock, as_datetime
 from treadle.errors import (
     AppNotFound,
@@ -53,6 +54,7 @@ from treadle.worker.upkeep import Duty
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+H = TypeVar("H")
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Treadle:
         *,
         registry: Registry | None = None,
         schedules: Schedules | None = None,
+        hooks: Around | None = None,
         clock: Clock | None = None,
         alias: str = "default",
         **options: Any,
@@ -86,21 +89,18 @@ class Treadle:
         """
         if database_url is not None:
             options["database_url"] = database_url
-        self.settings: Settings = settings.make(options)
         self.registry = Registry() if registry is None else registry
         self.schedules = Schedules() if schedules is None else schedules
+        self.hooks = Around() if hooks is None else hooks
         self.events = Events()
         log_events(self.events)
         self.alias = alias
         self._clock: Clock = clock or SystemClock()
-        self._drafts = Drafts(self.settings, self._clock, alias)
         self._attendance = Attendance(self._clock, self.events.announce)
         self._lock = threading.RLock()
         self._embedded: EmbeddedWorker | None = None
-        self._is_findable = False
         self.task = self.registry.task
-        self._check_url()
-        staffing.check_executors(self.settings)
+        self.use_settings(settings.make(options))
 
     # Sending
 
@@ -176,6 +176,14 @@ class Treadle:
         schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
         self._check_schedule(schedule)
         return self.schedules.add(schedule)
+
+    def around(self, hook: H) -> H:
+        """Add a hook around jobs, `@app.around class Tenant: …`; see `treadle.around.Hook`. To be called at import.
+
+        What its `capture()` gives at a send travels in the headers of the job, and `enter(headers, job)` is a context
+        manager that is in force where the job runs. Raises ConfigurationError for what is no hook.
+        """
+        return self.hooks.add(hook)
 
     def _check_schedule(self, schedule: Schedule) -> None:
         """What could not be sent is refused at start, not at midnight."""
@@ -332,7 +340,7 @@ class Treadle:
         return tuple(fields["args"]), fields["kwargs"]
 
     def _run_ready(self, store: Store) -> list[str]:
-        return run_ready(store, self.runner, self.settings, self._clock)
+        return run_ready(store, self.runner, self.settings, self._clock, self.events.announce)
 
     # Running
 
@@ -393,13 +401,10 @@ class Treadle:
         """
         for queue in queues:
             self._check_queue(queue)
-        if concurrency is not None and concurrency < 1:
-            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
         scheduling = self._scheduling()
-        sizes = staffing.sizes_of(self.settings, concurrency or self.slots, pool_sizes or {})
-        slots = sizes["processes"] or 1
+        sizes = self._sizes(concurrency, pool_sizes or {})
         install, arguments = self.child_initializer()
-        initializer = (install, (slots, *arguments))
+        initializer = (install, (sizes["processes"] or 1, *arguments))
         return Worker(
             store=self.worker_store,
             runner=self.runner,
@@ -414,6 +419,12 @@ class Treadle:
             duties=(*duties, *scheduling),
             drain_s=drain_s,
         )
+
+    def _sizes(self, concurrency: int | None, chosen: Mapping[str, int]) -> Mapping[str, int]:
+        """How many jobs each pool of a worker runs at once. Raises SettingsError."""
+        if concurrency is not None and concurrency < 1:
+            raise SettingsError(f"concurrency must be at least 1, got {concurrency}")
+        return staffing.sizes_of(self.settings, concurrency or self.slots, chosen)
 
     def _scheduling(self) -> tuple[Duty, ...]:
         """A worker's duty towards the schedules, if there are any."""
@@ -454,6 +465,11 @@ class Treadle:
         rate = self.settings.embedded_claims_per_s
         return self.worker(kind="embedded", claims_per_s=rate, duties=duties)
 
+    @property
+    def is_embedding(self) -> bool:
+        """Whether this process stands for election as the embedded worker."""
+        return self._embedded is not None
+
     def may_embed(self) -> bool:
         """Whether a worker may run inside this process."""
         if current.is_child or self.settings.mode is not Mode.STORE:
@@ -468,10 +484,23 @@ class Treadle:
             self._embedded.stop()
         if "pool" in self.__dict__:
             self.pool.shutdown()
+        self.close_stores()
+
+    def close_stores(self) -> None:
+        """Close the store's connections."""
         for opened in {"store", "worker_store"} & self.__dict__.keys():
             self.__dict__[opened].close()
 
     # For the integrations
+
+    def use_settings(self, chosen: Settings) -> None:
+        """From now on; nothing that other settings have opened may be there. Raises SettingsError."""
+        if chosen.database_url is not None:
+            check_url(chosen.database_url)
+        staffing.check_executors(chosen)
+        self.settings: Settings = chosen
+        self._drafts = Drafts(chosen, self._clock, self.alias, self.hooks.capture)
+        self._is_findable = False
 
     def drafts(self, calls: Iterable[BoundTask[Any]]) -> list[Job]:
         """The rows of calls that are to be sent. Raises what `send_function` does."""
@@ -536,6 +565,7 @@ class Treadle:
         chosen = self.settings
         return {
             "max_result_bytes": chosen.max_result_bytes, "notify": chosen.postgres_notify, "clock": self._clock,
+            "hooks": self.hooks,
         }  # fmt: skip
 
     def find_schedules(self) -> Schedules:
@@ -609,10 +639,6 @@ class Treadle:
     def _check_queue(self, queue: str) -> None:
         if self.settings.queues and queue not in self.settings.queues:
             raise SettingsError(f"unknown queue {queue!r}{suggestion(queue, self.settings.queues)}")
-
-    def _check_url(self) -> None:
-        if self.settings.database_url is not None:
-            check_url(self.settings.database_url)
 
 
 def prepared(store: Store) -> Store:

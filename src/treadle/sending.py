@@ -72,10 +72,14 @@ def connection_of(tasks: Iterable[Task[..., Any]]) -> Any:
 class Drafts:
     """Makes the rows of one application; writes nothing."""
 
-    def __init__(self, settings: Settings, clock: Clock, alias: str) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, alias: str, capture: Callable[[], dict[str, str]] = dict
+    ) -> None:
+        """`capture`: what is to travel in the headers of a job that is sent now."""
         self._settings = settings
         self._clock = clock
         self._alias = alias
+        self._capture = capture
 
     def call(self, task: Task[..., Any], call: BoundTask[Any]) -> Job:
         """The row of one call. Raises PayloadError, PayloadTooLarge, or InvalidTask for an unknown queue or pool."""
@@ -159,6 +163,7 @@ class Drafts:
             unique_key=options.unique_key,
             concurrency_key=options.concurrency_key,
             alias=self._alias,
+            headers=self._capture(),
             enqueued_at_us=now_us,
             expires_at_us=expires_at_us,
             result_ttl_us=self._result_ttl_us(task),

@@ -1,6 +1,7 @@
 """The settings of the Django site that the tests use.
 
-DATABASE_FILE gives it a file instead of memory, DATABASE_POSTGRES (as JSON) a database of PostgreSQL.
+DATABASE_FILE gives it a file instead of memory, DATABASE_POSTGRES (as JSON) a database of PostgreSQL, TASKS_OPTIONS (as
+JSON) other OPTIONS.
 """
 
 import json
@@ -14,6 +15,7 @@ ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 ROOT_URLCONF = "tests.django_site.urls"
 STATIC_URL = "static/"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # The quickest.
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -50,4 +52,10 @@ DATABASES = {
 }
 if "DATABASE_POSTGRES" in os.environ:
     DATABASES = {"default": json.loads(os.environ["DATABASE_POSTGRES"])}
-TASKS = {"default": {"BACKEND": "django_worker.backend.WorkerBackend", "QUEUES": [], "OPTIONS": {}}}
+TASKS = {
+    "default": {
+        "BACKEND": "django_worker.backend.WorkerBackend",
+        "QUEUES": [],
+        "OPTIONS": json.loads(os.environ.get("TASKS_OPTIONS", "{}")),
+    }
+}

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from django.db import connection, transaction
+from django.utils import timezone, translation
 
 from django_worker import task
 from treadle import Reject, Retry, Snooze
@@ -90,6 +91,11 @@ def echo(value):
 @task
 def evaluates(expression):
     return eval(expression)
+
+
+@task
+def surroundings():
+    return [translation.get_language(), timezone.get_current_timezone_name()]
 
 
 @task

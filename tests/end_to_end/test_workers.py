@@ -1,5 +1,6 @@
 """Worker processes on one store: what a kill, a signal and a crash leave behind."""
 
+import os
 import signal
 import sqlite3
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from tests.helpers import eventually, is_alive
 
 from treadle.app import Treadle
 from treadle.clock import US_PER_S
+from treadle.worker.upkeep import RESCUE_EVERY_S
 
 pytestmark = needs_proc
 
@@ -242,6 +244,36 @@ def test_a_worker_that_holds_its_gil_is_not_taken_for_dead(app, jobs, journal, g
         assert job.result(20) == "held"
     assert jobs.outcomes() == {"succeeded": 1}
     assert len(lines(journal)) == 1
+
+
+def test_a_worker_that_was_asleep_goes_on_with_its_job(app, jobs, journal, gate, tmp_path):
+    """As on a laptop that is closed, for longer than its lease: on one host it counts as alive, and its result is kept."""
+    breathless = ("-m", "tests.end_to_end.apps.breathless")
+    with program(*breathless, folder=tmp_path), program(*breathless, folder=tmp_path):
+        eventually(lambda: len(jobs.workers("process")) == 2, 30)
+        job = hold_one(app, journal, gate)
+        holder = job.refresh().row.worker_id
+        [asleep, awake] = sorted(jobs.workers(), key=lambda worker: worker.id != holder)
+        with stopped(asleep.pid):
+            eventually(lambda: has_outlived(jobs, awake.id, asleep.id), 20)
+        gate.touch()
+        assert job.result(20) == "open"
+    assert jobs.outcomes() == {"succeeded": 1}
+
+
+@contextmanager
+def stopped(pid: int):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def has_outlived(jobs, awake: str, asleep: str) -> bool:
+    """Whether one worker has looked for the dead twice since the lease of the other has ended."""
+    rows = {worker.id: worker for worker in jobs.workers()}
+    return rows[awake].last_seen_at_us > rows[asleep].lease_until_us + 3 * RESCUE_EVERY_S * US_PER_S
 
 
 def test_a_drain_has_an_end(app, jobs, journal, gate, tmp_path):

@@ -141,6 +141,13 @@ def test_flask_sqlalchemy(tmp_path, database_url):
     app.close()
 
 
+def test_quart_quickstart(tmp_path):
+    """In Quart, too, a job is sent and its result awaited, by a worker that needs no process of its own."""
+    command = [sys.executable, "-m", "uvicorn", "app:app", "--port"]
+    with serving("quart_quickstart", tmp_path, command) as address:
+        assert request(f"{address}/length", b"hello", "text/plain") == (200, {"length": 5})
+
+
 def test_both_frameworks_are_given_the_same_page():
     """The article's page is the same file in both examples."""
     flask, django = (EXAMPLES / "article" / f"{f}_article" / "static" / "page.html" for f in ("flask", "django"))

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from flask import Flask
+from quart import Quart
 from tests.flask_worker.site import (
     count_to,
     create_plain_app,
@@ -102,6 +103,12 @@ def test_keys_of_others_are_left_alone():
     app = Flask(__name__)
     app.config["WORKERS_DAY"] = "1 May"
     FlaskWorker(app)
+
+
+def test_what_is_no_flask_application_is_refused():
+    """An application of Quart has the same methods, and nothing would work; the error says what to use there."""
+    with pytest.raises(ConfigurationError, match=r"Quart is not Flask.*use treadle\.Treadle"):
+        FlaskWorker(Quart("quart"))
 
 
 # Two apps

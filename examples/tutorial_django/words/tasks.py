@@ -1,6 +1,7 @@
 """What the site computes."""
 
 from collections import Counter
+from time import sleep
 
 from django_worker import task
 
@@ -11,6 +12,7 @@ def count_words(context, text):
     lines = text.splitlines()
     for done, line in enumerate(lines, start=1):
         counts.update(line.lower().split())
+        sleep(0.02)  # So that there is something to see.
         context.progress(done, len(lines), "counting")
     return dict(counts.most_common(10))
 

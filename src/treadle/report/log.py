@@ -163,7 +163,7 @@ def _begins_again(event: JobEnded) -> Line:
         case OutcomeKind.INTERRUPTED:
             return Line(logging.INFO, "job %s (%s) interrupted; it will start again", named)
         case OutcomeKind.CRASHED:
-            text = "job %s (%s) crashed, %s of %s times that it may, and starts again: %s"
+            text = "job %s (%s) crashed (%s of at most %s), and starts again: %s"
             return Line(logging.WARNING, text, (*named, job.crashes + 1, job.max_crashes, outcome.failure))
         case OutcomeKind.UNKNOWN_TASK:
             return Line(logging.WARNING, "job %s waits: %s", (job.id, outcome.failure and outcome.failure.message))

@@ -1,6 +1,6 @@
-"""For tests: a clock moved by hand, and the suites that every store and every pool must pass.
+"""For tests: another mode for a while, a clock moved by hand, and the suites that every store and every pool must pass.
 
-    from treadle.testing import ManualClock
+    from treadle.testing import ManualClock, in_mode
     from treadle.testing.store_contract import StoreContract
     from treadle.testing.pool_contract import PoolContract
     from treadle.testing.store_machine import check_verbs
@@ -11,5 +11,6 @@ Hypothesis.
 """
 
 from treadle.testing.clock import ManualClock
+from treadle.testing.modes import in_mode
 
-__all__ = ["ManualClock"]
+__all__ = ["ManualClock", "in_mode"]

@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 from treadle.clock import US_PER_S
 from treadle.job import Ending, Job, Kind, Outcome, OutcomeKind, Progress, Report
 from treadle.states import State
-from treadle.store.contract import Query, Store
+from treadle.store.contract import Query, ScheduleRow, Store
 from treadle.testing.clock import ManualClock
 from treadle.testing.store_checks import check_alone, check_row, check_together, check_way
 from treadle.testing.store_contract import ERROR, make_job, make_worker
@@ -80,6 +80,8 @@ OPTIONS = st.fixed_dictionaries(
         "result_ttl_us": RESULT_TTLS_US,
     }
 )
+SCHEDULES = st.sampled_from(("hourly", "nightly"))
+CRONS = st.sampled_from(("0 * * * *", "0 3 * * *"))
 UNIQUE_KEYS = st.sampled_from((None, None, None, None, "a", "b"))
 KEEPING = st.fixed_dictionaries({"expires_s": EXPIRIES_S, "result_ttl_us": RESULT_TTLS_US})
 
@@ -283,6 +285,40 @@ class StoreMachine(RuleBasedStateMachine):
         """A whole that has not ended needs those of its parts."""
         assert self.store.forget_results(self.now_us, 1000) == self.model.forget_results(self.now_us)
 
+    @rule(name=SCHEDULES, cron=CRONS, ago_s=st.integers(-1, 5))
+    def keep_schedule(self, name: str, cron: str, ago_s: int) -> None:
+        """As each worker does at its start, with a clock that may be wrong; others may know other times for it."""
+        row = ScheduleRow(
+            name=name, cron=cron, timezone="UTC", task="task", seen_at_us=self.now_us - ago_s * US_PER_S
+        )  # fmt: skip
+        self.model.keep_schedule(row)
+        self.store.keep_schedules([row])
+
+    @precondition(lambda self: self.model.schedules)
+    @rule(target=jobs, number=st.integers(0, 1), is_late=st.booleans(), is_sent=st.booleans(), key=UNIQUE_KEYS)
+    def move_schedule(self, number: int, is_late: bool, is_sent: bool, key: str | None) -> Jobs:
+        """Its tick is sent and it is moved on, together, by a worker that may have seen it before another moved it."""
+        rows = list(self.model.schedules.values())
+        row = rows[number % len(rows)]
+        job = self._job(unique_key=key)
+        seen_us, to_us = row.seen_at_us - is_late, row.seen_at_us + 60 * US_PER_S
+        with suppress(_RolledBack), self.store.transaction():
+            done = self.store.enqueue([job] if is_sent else [])
+            kept = done.stand_ins.get(job.id, job).id if is_sent else None
+            if not self.store.move_schedule(row.name, seen_us, to_us, kept):
+                raise _RolledBack
+        assert self.model.move_schedule(row.name, seen_us, to_us, kept) != is_late
+        if is_late or not is_sent:
+            return multiple()
+        expected = self.model.enqueue([job])
+        assert ({id_: twin.id for id_, twin in done.stand_ins.items()}, set(done.expired)) == expected
+        return multiple() if done.stand_ins else multiple(job)
+
+    @rule(name=SCHEDULES)
+    def forget_schedule(self, name: str) -> None:
+        self.model.schedules.pop(name, None)
+        self.store.forget_schedules([name])
+
     @rule(queue=QUEUES)
     def pause(self, queue: str) -> None:
         assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)
@@ -335,6 +371,10 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def paused_queues_are_known(self) -> None:
         assert self.store.paused_queues() == self.model.paused
+
+    @invariant()
+    def schedules_are_known(self) -> None:
+        assert {row.name: row for row in self.store.schedules()} == self.model.schedules
 
     @invariant()
     def workers_are_known_and_told_of_cancels(self) -> None:

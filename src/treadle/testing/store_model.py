@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
 
+from msgspec.structs import replace
+
 from treadle.clock import US_PER_S
 from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
 from treadle.states import NOT_STARTED, State
+from treadle.store.contract import ScheduleRow
 
 UNKNOWN_TASK_S = 3600.0
 """How long a job waits here for a worker that knows its task."""
@@ -76,6 +79,7 @@ class StoreModel:
         self.rows: dict[str, Row] = {}
         self.workers: set[str] = set()
         self.paused: dict[str, int] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
 
     def enqueue(self, jobs: Iterable[Job]) -> tuple[dict[str, str], set[str]]:
         """Which job stands in for each that is not kept, and which have expired; wholes come before their parts."""
@@ -232,6 +236,23 @@ class StoreModel:
             for each in (row, *self._parts(row.sent.id)):
                 each.result = None
         return len(old)
+
+    def keep_schedule(self, new: ScheduleRow) -> None:
+        """One that is there goes on from where it is; with other times it never goes back."""
+        old = self.schedules.get(new.name)
+        if old is not None:
+            is_same = (old.cron, old.timezone) == (new.cron, new.timezone)
+            seen_at_us = old.seen_at_us if is_same else max(old.seen_at_us, new.seen_at_us)
+            new = replace(new, seen_at_us=seen_at_us, last_job_id=old.last_job_id)
+        self.schedules[new.name] = new
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None) -> bool:
+        """Whether it was where who moves it has seen it."""
+        row = self.schedules.get(name)
+        if row is None or row.seen_at_us != seen_at_us:
+            return False
+        self.schedules[name] = replace(row, seen_at_us=to_us, last_job_id=job_id or row.last_job_id)
+        return True
 
     def pause(self, queue: str, now_us: int) -> set[str]:
         new = {queue} - self.paused.keys()

@@ -138,31 +138,7 @@ class Committer:
             self._store.mark_started(started)
         if news.released:
             self._store.release(news.released, self._clock.now_us())
-        return self._finish(news.endings) if news.endings else {}
-
-    def _finish(self, endings: list[Ending]) -> dict[Claim, JobEnded]:
-        accepted = self._store.finish(endings)
-        # The first ending of a claim counts.
-        told = {ending.job.claim: ending for ending in reversed(endings)}
-        ended = {claim: self._ended(told[claim], told[claim].outcome, told[claim].state) for claim in accepted}
-        refused = {claim.id: told[claim] for claim in told.keys() - accepted}
-        return ended | self._succeeded(refused) if refused else ended
-
-    def _succeeded(self, refused: Mapping[str, Ending]) -> dict[Claim, JobEnded]:
-        """Those of these endings, by the ids of their jobs, whose runs have made their jobs succeed.
-
-        Only a run itself does so under its claim: in a transaction of its own, or in one of ours of which we were not told
-        that it was kept.
-        """
-        rows = self._store.jobs(list(refused)).values()
-        return {
-            row.claim: self._ended(refused[row.id], Outcome.succeeded(row.result or "null"), State.SUCCEEDED)
-            for row in rows
-            if row.state is State.SUCCEEDED
-        }
-
-    def _ended(self, ending: Ending, outcome: Outcome, state: State) -> JobEnded:
-        return JobEnded(ending.job, outcome, state, self._worker_id)
+        return finish(self._store, news.endings, self._worker_id) if news.endings else {}
 
     def _take_back(self, news: _News) -> None:
         with self._lock:
@@ -180,3 +156,27 @@ class Committer:
     def _tell(self, endings: list[Ending], ended: Mapping[Claim, JobEnded]) -> None:
         for ending in endings:
             self._announce(ended.get(ending.job.claim) or LateResultRefused(ending.job, self._worker_id))
+
+
+def finish(store: Store, endings: list[Ending], worker_id: str) -> dict[Claim, JobEnded]:
+    """Write the ends of runs; returns those that the store has accepted."""
+    accepted = store.finish(endings)
+    # The first ending of a claim counts.
+    told = {ending.job.claim: ending for ending in reversed(endings)}
+    ended = {claim: JobEnded(told[claim].job, told[claim].outcome, told[claim].state, worker_id) for claim in accepted}
+    refused = {claim.id: told[claim] for claim in told.keys() - accepted}
+    return ended | _succeeded(store, refused, worker_id) if refused else ended
+
+
+def _succeeded(store: Store, refused: Mapping[str, Ending], worker_id: str) -> dict[Claim, JobEnded]:
+    """Those of these endings, by the ids of their jobs, whose runs have made their jobs succeed.
+
+    Only a run itself does so under its claim: in a transaction of its own, or in one of ours of which we were not told
+    that it was kept.
+    """
+    rows = store.jobs(list(refused)).values()
+    return {
+        row.claim: JobEnded(refused[row.id].job, Outcome.succeeded(row.result or "null"), State.SUCCEEDED, worker_id)
+        for row in rows
+        if row.state is State.SUCCEEDED
+    }

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
+from treadle.around import Around
 from treadle.backoff import BackoffRule
 from treadle.clock import Clock, SystemClock
 from treadle.errors import MemoryLimitExceeded, PayloadError, Reject, Retry, Snooze, TaskTimeout, UnknownTask
@@ -61,8 +62,10 @@ class Runner:
         max_result_bytes: int = 16 * 1024 * 1024,
         clock: Clock | None = None,
         notify: bool = True,
+        hooks: Around | None = None,
     ) -> None:
         """`notify`: whether a run that completes its job tells who listens, on PostgreSQL."""
+        self._hooks = hooks or Around()
         self.registry = registry
         self._notify = notify
         self._max_result_bytes = max_result_bytes
@@ -74,7 +77,7 @@ class Runner:
             task = recording.task = self.find(work.job)
             calls = self.decode(task, work.job)
             self.begins(task, work)
-            with self.surroundings(task, work), self.context(task, work) as context:
+            with self.surroundings(task, work), self._hooks.entered(work.job), self.context(task, work) as context:
                 values = [self.call(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = self.answer(task, work.job, values)
         return recording.outcome
@@ -85,7 +88,7 @@ class Runner:
             task = recording.task = self.find(work.job)
             calls = self.decode(task, work.job)
             self.begins(task, work)
-            with self.surroundings(task, work), self.context(task, work) as context:
+            with self.surroundings(task, work), self._hooks.entered(work.job), self.context(task, work) as context:
                 values = [await self.acall(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = self.answer(task, work.job, values)
         return recording.outcome

@@ -2,16 +2,19 @@
 
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from treadle.clock import US_PER_S, Clock
+from treadle.events import Event, JobStarted, LateResultRefused
 from treadle.job import Ending, Job, Kind, Progress, Report, new_id
 from treadle.pools.contract import reporting_to
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
 from treadle.task import POOLS
+from treadle.worker.committer import finish
 from treadle.worker.completion import CALLER
 from treadle.worker.execution import Runner, Work, whole_payload
 
@@ -20,10 +23,13 @@ LEASE_S = 86_400
 """How long a call may run the jobs in it before a worker beside takes it for dead: nobody prolongs its lease meanwhile."""
 
 
-def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) -> list[str]:
+def run_ready(
+    store: Store, runner: Runner, settings: Settings, clock: Clock, announce: Callable[[Event], None]
+) -> list[str]:
     """Run what is ready until nothing is, on the store's own connection; returns the ids in order.
 
     Jobs whose time has come are ready; a retry that waits is not. Those that had to begin before fail first.
+    What a worker would announce of a run is announced.
     """
     ran = []
     worker_id = _register(store, clock)
@@ -31,7 +37,8 @@ def run_ready(store: Store, runner: Runner, settings: Settings, clock: Clock) ->
     store.expire(clock.now_us(), ALL)
     pools = (*POOLS, *settings.executors)
     while job := _claim_one(store, worker_id, clock, pools):
-        _run(job, store, runner, settings, clock)
+        announce(JobStarted(job, worker_id))
+        announce(_run(job, worker_id, store, runner, settings, clock))
         ran.append(job.id)
     store.deregister([worker_id])
     return ran
@@ -57,7 +64,7 @@ def _claim_one(store: Store, worker_id: str, clock: Clock, pools: tuple[str, ...
     return None
 
 
-def _run(job: Job, store: Store, runner: Runner, settings: Settings, clock: Clock) -> None:
+def _run(job: Job, worker_id: str, store: Store, runner: Runner, settings: Settings, clock: Clock) -> Event:
     reports: list[Report] = []
 
     def keep(value: Any) -> None:
@@ -72,4 +79,5 @@ def _run(job: Job, store: Store, runner: Runner, settings: Settings, clock: Cloc
         outcome = runner.run(Work(given, tuple(store.attempts([job.id]).get(job.id, ()))))
     # Only now: the function may have a transaction open meanwhile, which would keep a SQLite store from writing.
     store.report(reports, clock.now_us())
-    store.finish([Ending.of(job, outcome, clock.now_us(), settings.unknown_task_s)])
+    ended = finish(store, [Ending.of(job, outcome, clock.now_us(), settings.unknown_task_s)], worker_id)
+    return ended.get(job.claim) or LateResultRefused(job, worker_id)

@@ -109,7 +109,7 @@ LINES = [
     (
         facts.JobEnded(JOB, Outcome.crashed(LOST), State.READY, "w"),
         "WARNING",
-        "job 7 (reports.monthly) crashed, 1 of 3 times that it may, and starts again: treadle.errors.WorkerLost: signal 9",
+        "job 7 (reports.monthly) crashed (1 of at most 3), and starts again: treadle.errors.WorkerLost: signal 9",
     ),
     (
         facts.JobEnded(JOB, Outcome.crashed(LOST), State.FAILED, "w"),

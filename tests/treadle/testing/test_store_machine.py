@@ -73,6 +73,15 @@ class SendsTwice(MemoryStore):
         return Enqueued()
 
 
+class SendsTicksTwice(MemoryStore):
+    """Broken: a schedule is moved from wherever it is."""
+
+    def move_schedule(self, name: str, seen_at_us: int, to_us: int, job_id: str | None = None) -> bool:
+        for row in self.schedules():
+            seen_at_us = row.seen_at_us if row.name == name else seen_at_us
+        return super().move_schedule(name, seen_at_us, to_us, job_id)
+
+
 class RunsTogether(MemoryStore):
     """Broken: jobs with one concurrency key run at the same time."""
 
@@ -154,6 +163,12 @@ def test_a_store_that_does_not_keep_to_keys_is_caught(broken):
     """Of one unique key one job is unfinished, of one concurrency key one runs."""
     with pytest.raises(AssertionError):
         check_verbs(broken, TO_CATCH)
+
+
+def test_a_store_that_moves_a_schedule_unseen_is_caught():
+    """Two workers that see to one tick would both send it."""
+    with pytest.raises(AssertionError):
+        check_verbs(SendsTicksTwice, TO_CATCH)
 
 
 def test_a_store_whose_claims_are_not_immediate_is_caught(make):

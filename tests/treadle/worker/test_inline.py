@@ -121,3 +121,12 @@ def test_reports_are_kept(app: Treadle) -> None:
     (job,) = app.run_pending()
     assert job.progress.done == 3
     assert [message.body for message in job.messages] == [{"counted": 3}, "done"]
+
+
+def test_what_a_worker_would_announce_is_announced(app: Treadle) -> None:
+    """Whoever listens hears in a test what it would hear in a worker."""
+    heard: list[str] = []
+    app.send_function(apps.fail, "bad")
+    app.events.subscribe(lambda event: heard.append(type(event).__name__))
+    app.run_pending()
+    assert heard == ["JobStarted", "JobEnded"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.helpers import PATIENCE_S
 
@@ -18,7 +19,16 @@ from treadle.store.memory import MemoryStore
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import claim, ending, make_job, read
 from treadle.worker.alive import AliveFolder
-from treadle.worker.upkeep import EXPIRE_AT_ONCE, FORGET_AT_ONCE, PRUNE_AT_ONCE, Duty, Upkeep, is_dead, rescue_dead
+from treadle.worker.upkeep import (
+    EXPIRE_AT_ONCE,
+    FORGET_AT_ONCE,
+    PRUNE_AT_ONCE,
+    RESCUE_EVERY_S,
+    Duty,
+    Upkeep,
+    is_dead,
+    rescue_dead,
+)
 
 LEASE_S, BEAT_S, DAY_S = 10, 3, 86_400
 
@@ -155,6 +165,20 @@ def test_without_a_lock_the_lease_decides(scene: Scene, has_folder: bool) -> Non
     assert not is_dead(worker, alive, scene.clock.now_us())
     scene.clock.advance(0.001)
     assert is_dead(worker, alive, scene.clock.now_us())
+
+
+def test_the_jobs_of_a_lost_host_are_taken_back_within_fifteen_seconds(scene: Scene) -> None:
+    """By the settings as they are where nobody chooses: a lease that was just prolonged, and the duty that looks."""
+    lease_us = round(settings.make({}).lease_s * US_PER_S)
+    far = msgspec.structs.replace(scene.worker("far"), lease_until_us=scene.clock.now_us() + lease_us)
+    scene.store.register(far)
+    scene.store.enqueue([make_job()])
+    (job,) = claim(scene.store, 1, worker_id="far")
+    lost_at_s = scene.clock.monotonic_s()
+    while read(scene.store, job).state is State.RUNNING:
+        scene.clock.advance(RESCUE_EVERY_S)
+        scene.upkeep.rescue()
+    assert scene.clock.monotonic_s() - lost_at_s <= 15
 
 
 def test_a_living_worker_is_left_alone(scene: Scene) -> None:
