@@ -89,7 +89,7 @@ def _rendered(request: HttpRequest, shown: dict[str, Any]) -> str:
     try:
         return render_to_string(TEMPLATE, shown, request)
     except TemplateDoesNotExist:
-        return Engine(dirs=[Path(__file__).parent / "templates"]).get_template(TEMPLATE).render(Context(shown))
+        return Engine(dirs=[str(Path(__file__).parent / "templates")]).get_template(TEMPLATE).render(Context(shown))
 
 
 def asked(request: HttpRequest) -> Asked:
