@@ -18,6 +18,7 @@ TUTORIALS = [
 WITH_SNIPPETS = [
     *READMES,
     *(name for both in TUTORIALS for name in both),
+    "docs/flask.md",
     "docs/job-options.md",
     "docs/schedules.md",
     "docs/unique-and-exclusive-jobs.md",

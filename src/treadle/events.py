@@ -71,6 +71,14 @@ class JobsExpired(Event, frozen=True):
     job_ids: tuple[str, ...]
 
 
+class JobsForgotten(Event, frozen=True):
+    """This process has forgotten jobs that somebody named by their labels."""
+
+    forgotten: int
+    unfinished: int
+    """So many with these labels were left, since they have not ended."""
+
+
 class QueuePaused(Event, frozen=True):
     """This process has paused a queue: its jobs are not claimed."""
 

@@ -455,6 +455,14 @@ def test_a_worker_does_not_start_with_a_schedule_that_could_not_be_sent(tmp_path
 # Keeping
 
 
+def test_jobs_are_forgotten_by_their_labels(app):
+    """As `Treadle.forget` does it."""
+    with app.app_context():
+        worker.send_function(string_length.options(labels={"tenant": "acme"}), "abc")
+        worker.run_pending()
+        assert worker.forget(labels={"tenant": "acme"}).forgotten == 1
+
+
 def test_queues_are_paused_and_resumed(app):
     """Of the current application."""
     with app.app_context():

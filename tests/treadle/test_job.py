@@ -1,6 +1,5 @@
 """The rows of the store, and how a run changes one."""
 
-import pickle
 import re
 from typing import Any
 
@@ -59,7 +58,7 @@ def test_a_claim_is_the_id_with_the_token() -> None:
 def test_an_outcome_travels() -> None:
     """Outcomes come back from a child as they were."""
     outcome = Outcome.raised(ERROR, 2.5)
-    assert pickle.loads(pickle.dumps(outcome)) == outcome
+    assert Outcome.unpacked(outcome.packed()) == outcome
 
 
 def test_rows_are_frozen() -> None:

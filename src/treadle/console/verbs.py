@@ -17,6 +17,7 @@ from treadle.errors import JobNotFound, RetryRefused
 from treadle.redaction import task_in
 from treadle.report.log import LOG_FORMATS, log_to_terminal
 from treadle.states import REDRIVEN, State
+from treadle.worker.loop import Worker
 from treadle.worker.process import once_possible, run_process
 from treadle.worker.upkeep import prune_finished
 
@@ -62,12 +63,17 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 def run_worker(app: Treadle, options: Options, write: Write) -> int:
     """Run a worker of this application in this process until a signal."""
-    log_to_terminal(options.log_format)
-    chosen = {"concurrency": options.concurrency, "queues": options.queues, "pool_sizes": dict(options.pool)}
-    worker = once_possible(partial(app.worker, **chosen), app.events.announce)
+    worker = ready_worker(app, options)
     if worker is not None:
         run_process(worker)
     return 0
+
+
+def ready_worker(app: Treadle, options: Options) -> Worker | None:
+    """The worker that the options describe, once its store is there; None where a signal came first."""
+    log_to_terminal(options.log_format)
+    chosen = {"concurrency": options.concurrency, "queues": options.queues, "pool_sizes": dict(options.pool)}
+    return once_possible(partial(app.worker, **chosen), app.events.announce)
 
 
 # Looking
@@ -257,6 +263,22 @@ def prune(app: Treadle, options: Options, write: Write) -> int:
     return 0
 
 
+def _forget_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", type=label, action="append", required=True, metavar="NAME=VALUE",
+        help="jobs that have this label; where it is repeated, those that have them all",
+    )  # fmt: skip
+
+
+def forget(app: Treadle, options: Options, write: Write) -> int:
+    """Blank what finished jobs were given and what they said."""
+    came_of_it = app.forget(labels=dict(options.label))
+    write(f"{came_of_it.forgotten} jobs forgotten")
+    if came_of_it.unfinished:
+        write(f"{came_of_it.unfinished} have not ended, and were left: do it again when they have")
+    return 0
+
+
 def migrate(app: Treadle, options: Options, write: Write) -> int:
     """Opening a store makes its tables; what is left is to say so."""
     write(f"{app.store} is up to date")
@@ -323,6 +345,12 @@ VERBS: tuple[Verb, ...] = (
     Verb("pause", "Have no worker take jobs of these queues, until they are resumed.", _queues_options, pause),
     Verb("resume", "Have the jobs of paused queues taken again.", _queues_options, resume),
     Verb("prune", "Delete finished jobs that are old enough.", _prune_options, prune),
+    Verb(
+        "forget",
+        "Blank arguments, results and messages of the finished jobs with some labels.",
+        _forget_options,
+        forget,
+    ),
     Verb("migrate", "Make the tables of the store, or bring them up to date.", _no_options, migrate),
 )
 BY_NAME: Mapping[str, Verb] = {verb.name: verb for verb in VERBS}

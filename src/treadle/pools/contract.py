@@ -46,6 +46,13 @@ class Limits:
         if self.cores is not None and (type(self.cores) is not int or self.cores < 1):
             raise ValueError(f"cores must be a whole number of at least 1, got {self.cores!r}")
 
+    @classmethod
+    def of(cls, timeout_s: float | None, memory_mb: float | None, cores: int | None) -> "Limits":
+        """These limits; NO_LIMITS where there is none, which most calls have, and which costs nothing to make."""
+        if timeout_s is None and memory_mb is None and cores is None:
+            return NO_LIMITS
+        return cls(timeout_s, memory_mb, cores)
+
     def refuse(self, pool: str, reason: str) -> None:
         """Raises LimitNotKept where there is any limit: `pool` cannot keep it, for this reason."""
         for name in ("timeout_s", "memory_mb", "cores"):

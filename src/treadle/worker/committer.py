@@ -17,7 +17,7 @@ from treadle.store.contract import Store
 
 REPORT_INTERVAL_S = 0.1
 """Progress and messages are written at most this often."""
-GROUP_COMMIT_S = 0.003
+GROUP_COMMIT_S = 0.01
 """How long an ending may wait for others to share its commit, while the pools have enough to do."""
 
 

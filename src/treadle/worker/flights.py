@@ -15,10 +15,11 @@ from treadle.clock import Clock
 from treadle.errors import MemoryLimitExceeded, PoolBroken, PoolError, TaskTimeout, WorkerCrashed
 from treadle.events import Event, JobStarted, StuckJobEnded
 from treadle.job import Claim, Job, Outcome
+from treadle.pools.contract import Pool
 from treadle.states import State
 from treadle.worker import execution
 from treadle.worker.committer import Committer
-from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of
+from treadle.worker.execution import CANCELLED_ERROR, Runner, Work, failure_of, run_packed
 from treadle.worker.places import Flight, Place
 
 
@@ -80,11 +81,14 @@ class Flights:
         future.add_done_callback(lambda future: self._on_done(place, flight, future))
 
     def _call(self, flight: Flight, work: Work) -> "Future[Any]":
+        function, argument = self._run_of(flight.pool, work)
         try:
             return flight.pool.call(
-                self._runner.arun if work.job.pool == "coroutines" else self._runner.run,
-                (work,),
-                **work.job.limits,
+                function,
+                (argument,),
+                timeout_s=work.job.timeout_s,
+                memory_mb=work.job.memory_mb,
+                cores=work.job.cores,
                 on_started=lambda: self._on_started(flight),
                 on_progress=lambda value: self._on_report(flight, value),
             )
@@ -96,6 +100,11 @@ class Flights:
             refused = Future()
             refused.set_result(Outcome.unfit(failure_of(error)))
         return refused
+
+    def _run_of(self, pool: Pool, work: Work) -> tuple[Callable[[Any], Any], Any]:
+        if not pool.in_process:
+            return run_packed, work.packed()
+        return (self._runner.arun if work.job.pool == "coroutines" else self._runner.run), work
 
     # Ending
 
@@ -213,7 +222,8 @@ class Flights:
         error = CancelledError() if future.cancelled() else future.exception()
         match error:
             case None:
-                outcome: Outcome = future.result()
+                answer = future.result()
+                outcome = answer if isinstance(answer, Outcome) else Outcome.unpacked(answer)
                 return outcome if is_wanted or not _was_ended(outcome) else Outcome.cancelled()
             case PoolBroken():
                 self._on_broken(error)

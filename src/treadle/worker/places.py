@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import takewhile
 from typing import Any
 
 import msgspec
@@ -10,8 +11,11 @@ from treadle.clock import Clock
 from treadle.job import Claim, Job
 from treadle.pools.contract import Pool
 
-PREFETCH = 64
-"""Jobs that wait in a pool for the next free child, so that none idles during a commit."""
+PREFETCH_S = 0.1
+"""How much work waits in a pool for each child, so that none idles during a commit."""
+MOST_PREFETCHED = 256
+"""However short they are: a commit that carries more saves little. Processor time of the worker for a job that does
+nothing, with 64, 256 and 512: 179, 145 and 147 µs."""
 PREFETCH_BELOW_S = 0.02
 """Only while jobs are this short on average; a prefetched job cannot be taken by another worker."""
 UNBOUNDED = 1_000_000
@@ -146,11 +150,13 @@ class Place:
     @property
     def prefetch(self) -> int:
         """How many more jobs may wait here; none where a crash would take the worker, and them, along."""
-        if self._pool is None or self._pool.in_process or self._mean_run_s is None:
+        mean_s = self._mean_run_s
+        if self._pool is None or self._pool.in_process or mean_s is None or mean_s > PREFETCH_BELOW_S:
             return 0
-        missing = self.slots + PREFETCH - len(self.flights)
+        most = min(MOST_PREFETCHED, int(self.slots * PREFETCH_S / mean_s)) if mean_s > 0 else MOST_PREFETCHED
+        missing = self.slots + most - len(self.flights)
         # In large steps, so that a claim is one statement for many jobs.
-        return missing if self._mean_run_s <= PREFETCH_BELOW_S and missing >= PREFETCH // 2 else 0
+        return missing if missing >= most // 2 else 0
 
     @property
     def has_waiting(self) -> bool:
@@ -165,7 +171,8 @@ class Place:
     def waiting_since(self, moment_s: float) -> Iterator[Flight]:
         """The prefetched flights handed over before this moment that have not started."""
         waiting = (f for f in tuple(self.flights.values()) if f.is_prefetched and not f.has_started)
-        return (flight for flight in waiting if flight.handed_over_s < moment_s)
+        # Those that wait stand in the order in which they were handed over.
+        return takewhile(lambda flight: flight.handed_over_s < moment_s, waiting)
 
     def shutdown(self) -> None:
         for pool in self.pools:

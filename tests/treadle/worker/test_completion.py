@@ -148,6 +148,15 @@ def test_a_function_that_does_not_commit_has_failed(app: Treadle, url: str, jour
     assert paid(url) == 0
 
 
+@pytest.fixture
+def kept() -> Iterator[list[Any]]:
+    """The connections that runs in this process have kept."""
+    yield completing.kept
+    while completing.kept:
+        completing.kept.pop().close()
+
+
+@pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize("raises", [False, True])
 @pytest.mark.parametrize("pool", ["processes", "threads"])
 def test_a_transaction_that_was_left_open_holds_nobody_up(app: Treadle, url: str, pool: str, raises: bool) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import pickle
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from treadle.pools.contract import reporting_to
 from treadle.states import State
 from treadle.task import Registry, Task
 from treadle.worker import execution
-from treadle.worker.execution import GATHER, Runner, Work, failure_of, install, installed, whole_payload
+from treadle.worker.execution import GATHER, Runner, Work, failure_of, install, run_packed, whole_payload
 
 RUNNER = Runner(apps.app.registry, max_result_bytes=1000)
 
@@ -332,13 +331,14 @@ def test_any_error_can_be_told(error: Exception, message: str) -> None:
 def test_work_travels() -> None:
     """To a child, job and earlier attempts included."""
     work = Work(job_of(apps.upper, "a"), (Attempt(1, "w", 2, 3, OutcomeKind.RAISED, failure_of(ValueError("x"))),))
-    assert pickle.loads(pickle.dumps(work)) == work
+    assert execution._work.decode(work.packed()) == work
 
 
-def test_a_runner_travels_as_the_one_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_has_travelled_is_run_by_the_runner_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """No application is ever pickled."""
     monkeypatch.setattr(execution, "_installed", None)
+    work = Work(job_of(apps.upper, "a"))
     with pytest.raises(RuntimeError, match="was not made ready to run jobs"):
-        installed()
+        run_packed(work.packed())
     install(1, lambda runner: runner, RUNNER)
-    assert pickle.loads(pickle.dumps(Runner(apps.app.registry))) is RUNNER
+    assert Outcome.unpacked(run_packed(work.packed())) == Outcome.succeeded('"A"')

@@ -102,6 +102,12 @@ def app(tmp_path: Path) -> Treadle:
     return jobs_app(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def _runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the commanded pool runs, it runs here."""
+    monkeypatch.setattr(execution, "_installed", apps.app.runner)
+
+
 @pytest.fixture
 def commanded(tmp_path: Path) -> CommandedTreadle:
     return make_commanded(tmp_path)

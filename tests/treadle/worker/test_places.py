@@ -5,7 +5,7 @@ from treadle.pools.contract import Pool
 from treadle.pools.inline import InlinePool
 from treadle.testing import ManualClock
 from treadle.testing.store_contract import make_job
-from treadle.worker.places import PREFETCH, Flight, Place, Rate
+from treadle.worker.places import MOST_PREFETCHED, PREFETCH_S, Flight, Place, Rate
 
 
 def place_with(pool: Pool, slots: int = 2) -> Place:
@@ -89,13 +89,21 @@ def test_short_jobs_are_prefetched() -> None:
     with ProcessPool(2) as pool:
         place = place_with(pool)
         assert place.prefetch == 0
-        place.measure(0.001)
-        assert place.prefetch == 2 + PREFETCH
-        fill(place, PREFETCH)
+        place.measure(0.0001)
+        assert place.prefetch == 2 + MOST_PREFETCHED
+        fill(place, MOST_PREFETCHED)
         assert (place.prefetch, place.has_waiting) == (0, True)
         place.measure(10)
         place.flights.clear()
         assert place.prefetch == 0
+
+
+def test_so_much_is_prefetched_as_does_not_wait_for_long() -> None:
+    """The longer jobs take, the fewer wait."""
+    with ProcessPool(2) as pool:
+        place = place_with(pool)
+        place.measure(0.01)
+        assert place.prefetch == 2 + round(2 * PREFETCH_S / 0.01)
 
 
 def test_nothing_is_prefetched_where_a_crash_takes_all() -> None:

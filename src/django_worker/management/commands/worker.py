@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_worker.site import site
+from django_worker import autoreload
+from django_worker.site import DjangoTreadle, site
 from treadle.console.verbs import add_verbs
 from treadle.errors import TreadleError
 
@@ -16,12 +17,22 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--alias", default="default", help="The alias of TASKS (default: default).")
-        add_verbs(parser.add_subparsers(required=True, metavar="VERB", parser_class=argparse.ArgumentParser))
+        verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=argparse.ArgumentParser)
+        add_verbs(verbs)
+        verbs.choices["run"].add_argument(
+            "--autoreload", action="store_true", help="for development: begin anew when a file of the site changes"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            status = options["verb"].run(site(options["alias"]), argparse.Namespace(**options), self.stdout.write)
+            status = self._run(site(options["alias"]), argparse.Namespace(**options))
         except TreadleError as error:
             raise CommandError(str(error)) from error
         if status:
             sys.exit(status)
+
+    def _run(self, treadle: DjangoTreadle, options: argparse.Namespace) -> int:
+        if getattr(options, "autoreload", False):
+            return autoreload.run_worker(treadle, options)
+        status: int = options.verb.run(treadle, options, self.stdout.write)
+        return status

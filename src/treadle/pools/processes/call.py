@@ -35,6 +35,7 @@ class Call(LightFuture):
 
     limits = NO_LIMITS
     on_started: Callable[[], None] | None = None
+    """Until it is called."""
     on_progress: Reporter | None = None
     is_queued = False
     member: "Member | None" = None
@@ -59,7 +60,7 @@ class Call(LightFuture):
 
     def limit(self, limits: Limits) -> None:
         """Before it is sent."""
-        if limits != NO_LIMITS:
+        if limits is not NO_LIMITS and limits != NO_LIMITS:
             self.limits = limits
             self.cores = limits.cores or 1
             self.is_alone = True
@@ -89,9 +90,9 @@ class Call(LightFuture):
         """It was cancelled while it ran; who did so may not have told the future yet."""
         return self.verdict is not None and isinstance(self.verdict, CancelledError)
 
-    def on_wire(self, parts: tuple[Part, ...] = ()) -> RawTask:
-        """A WireTask, as a plain tuple: those pickle in a third of the time."""
-        flags = TELLS_START if self.on_started or self.is_limited else 0
+    def on_wire(self, parts: tuple[Part, ...] = (), *, tells_start: bool) -> RawTask:
+        """A WireTask, as a plain tuple: those pickle in a third of the time. `tells_start`: somebody may want to know."""
+        flags = TELLS_START if self.is_limited or (tells_start and self.on_started) else 0
         if self.limits.memory_mb is not None:
             flags |= TELLS_MEMORY
         if self.on_progress:

@@ -52,7 +52,7 @@ class Kind(IntEnum):
     FORGET = 14
     """To the child: the numbers of segments that nobody will name again."""
     STARTED = 15
-    """From the child: a task that wants it told has started, and how much memory the child has so far."""
+    """From the child: a task has started that has limits, or that nothing stood before; how much memory it has so far."""
     REPORT = 16
     """From the child: a value that the running task reported."""
     RESULT = 17

@@ -293,8 +293,12 @@ class Crew:
             return LOOK_EVERY_S
         self._looked_s = now_s
         due_s = [*self._look(now_s), self.arena.trim()]
+        news: list[News] = []
         with self._lock:
             self._schedule.forget_gone()
+            for member in self._schedule.members.values():
+                self._look_for_start(member, news)
+        endings.tell(news)
         self._load()
         if self._is_closing:
             self._finish(listener)
@@ -332,6 +336,7 @@ class Crew:
         news: list[News] = []
         with self._lock:
             self._take(member, frames, news)
+            self._look_for_start(member, news)
             self._nursery.look_after(member)
             if len(member.given) <= member.refill_at:
                 self._schedule.feed(member)
@@ -347,11 +352,13 @@ class Crew:
         for frame in frames:
             kind = frame[0]
             if kind in ENDS:
+                self._tell_start(member.given[0], news)
                 news.append(self._take_end(member, frame))
             elif kind == Kind.STARTED:
                 self._take_start(member, frame[3], news)
             elif kind == Kind.REPORT and member.given:
                 call = member.given[0]
+                self._tell_start(call, news)
                 if call.on_progress is not None and not call.cancelled():
                     news.append((endings.report, call.on_progress, frame[3], -1))
             elif kind == Kind.FENCED:
@@ -378,8 +385,18 @@ class Crew:
         call = member.given[0]
         if call.is_limited:
             self._watch.begin(call, member, pickling.load(memory_mb) if memory_mb else 0.0)
+        self._tell_start(call, news)
+
+    def _tell_start(self, call: Call, news: list[News]) -> None:
+        """Once."""
         if call.on_started is not None:
             news.append((endings.start, call.on_started, None, -1))
+            call.on_started = None
+
+    def _look_for_start(self, member: Member, news: list[News]) -> None:
+        """A call that stood behind another begins without a word."""
+        if member.given and member.given[0].on_started is not None and (call := member.running) is not None:
+            self._tell_start(call, news)
 
     def _let_go(self, call: Call, *, is_held: bool) -> None:
         """A call has ended, however: nothing of it is kept here."""
@@ -397,13 +414,14 @@ class Crew:
         """A child is dead: what it had not started runs elsewhere, and what it had fails."""
         with self._lock:
             self._schedule.put_back(member.calls_not_started())
-            failed = list(member.given)
+            failed, news = list(member.given), list[News]()
             for call in failed:
+                self._tell_start(call, news)
                 self._let_go(call, is_held=True)
             self._nursery.want()
             self._schedule.feed_idle()
         self._load()
-        endings.tell([(endings.fail, call, (code, how), -1) for call in failed])
+        endings.tell([*news, *((endings.fail, call, (code, how), -1) for call in failed)])
         if self._broken is not None:
             # What came back has nobody to go to.
             self._give_up(self._broken)

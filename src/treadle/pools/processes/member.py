@@ -115,6 +115,11 @@ class Member:
             self.send(Kind.FORGET, pickle.dumps((self._to_forget, False)))
             self._to_forget = []
 
+    @property
+    def running(self) -> Call | None:
+        """The first of its calls, if it has started."""
+        return self.given[0] if self.given and len(self.given) > self.permits.left else None
+
     def take_back(self) -> list[Call]:
         """The calls that it has not started and never will, in their order."""
         calls = [self.given.pop() for _ in range(self.permits.take_back())]

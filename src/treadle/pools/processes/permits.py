@@ -10,7 +10,10 @@ would start them with the new permits.
 """
 
 import contextlib
+import fcntl
 import os
+import sys
+import termios
 
 MOST_AT_ONCE = 4096
 """More than any batch has, and no more than the smallest pipe holds."""
@@ -33,6 +36,11 @@ class Permits:
         with contextlib.suppress(BlockingIOError):
             return len(os.read(self.reader, MOST_AT_ONCE))
         return 0
+
+    @property
+    def left(self) -> int:
+        """How many the child has not taken: so many of its last tasks have not started."""
+        return int.from_bytes(fcntl.ioctl(self.reader, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def close(self) -> None:
         os.close(self.reader)

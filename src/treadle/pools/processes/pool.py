@@ -110,7 +110,7 @@ class ProcessPool(Pool, Executor):
         on_started: Callable[[], None] | None = None,
         on_progress: Reporter | None = None,
     ) -> Future[Any]:
-        limits = Limits(timeout_s, memory_mb, cores)
+        limits = Limits.of(timeout_s, memory_mb, cores)
         if current.is_child:
             return InlinePool().call(
                 function, args, kwargs, timeout_s=timeout_s, memory_mb=memory_mb, cores=cores,

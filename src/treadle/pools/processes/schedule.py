@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
+from treadle.pools.processes.wire import RawTask
 
 SUPPLY_S = 0.002
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
@@ -225,7 +226,8 @@ class Schedule:
 
     def send(self, member: Member, batch: list[Call], parts: tuple[Part, ...] = ()) -> None:
         """Give a child the calls that are its own already, with all that it must know first."""
-        functions, tasks = {}, []
+        functions: dict[int, bytes] = {}
+        tasks: list[RawTask] = []
         for call in batch:
             function = call.function
             if function.number not in member.functions:
@@ -233,7 +235,8 @@ class Schedule:
                 functions[function.number] = function.body
             if call.segment is not None or call.parcel.shares:
                 self._introduce(call, member)
-            tasks.append(call.on_wire(parts))
+            # The start of one behind others shows in its child's permits: a frame for each would cost a third of all.
+            tasks.append(call.on_wire(parts, tells_start=not (tasks or member.given)))
         member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -203,6 +203,25 @@ def test_a_callback_that_fails_harms_nobody(pool: ProcessPool, caplog: pytest.Lo
     assert future.result(PATIENCE_S) == "a"
     assert pool.submit(functions.double, 1).result(PATIENCE_S) == 2
     assert caplog.text.count("a callback of a call raised") == 2
+
+
+def test_the_start_of_a_call_that_stood_behind_another_is_told(gate: Gate) -> None:
+    """While it runs, though its child says nothing of it; and once."""
+    with ProcessPool(1) as pool:
+        pool._functions.find(functions.touch_or_wait).mean_s = 1e-6
+        started = threading.Semaphore(0)
+        first = pool.submit(functions.wait_for, str(gate.folder / "begin"))
+        pool.submit(functions.touch_or_wait, str(gate.folder / "quick"), None)
+        behind = pool.call(
+            functions.touch_or_wait, (str(gate.folder / "blocked"), str(gate.path)), on_started=started.release
+        )
+        others = [pool.submit(functions.double, 1) for _ in range(2)]
+        (gate.folder / "begin").touch()
+        assert started.acquire(timeout=PATIENCE_S)
+        assert not behind.done()
+        gate.open()
+        wait([first, behind, *others], PATIENCE_S)
+        assert not started.acquire(blocking=False)
 
 
 def test_a_callback_of_a_future_may_call_the_pool(pool: ProcessPool) -> None:

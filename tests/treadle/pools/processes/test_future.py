@@ -137,6 +137,19 @@ def test_a_callback_that_fails_keeps_nobody_from_the_result(caplog: pytest.LogCa
     assert "exception calling callback" in caplog.text
 
 
+@pytest.mark.parametrize("end", [
+    lambda future: future.set_result(1), lambda future: future.set_exception(ValueError()), LightFuture.cancel,
+])  # fmt: skip
+def test_who_listens_alone_hears_every_end_once(end: Callable[[LightFuture], object]) -> None:
+    """Also where the same function listens twice."""
+    for count in (1, 2):
+        future, seen = LightFuture(), list[object]()
+        for _ in range(count):
+            future.add_done_callback(seen.append)
+        end(future)
+        assert seen == [future] * count
+
+
 def test_it_tells_its_state_in_its_repr() -> None:
     """As in the standard library, before and after."""
     future = LightFuture()

@@ -17,6 +17,7 @@ def test_permits_are_counted_exactly(steps: "list[int | str]") -> None:
     """Whatever is granted, taken and taken back, in any order."""
     permits, left = Permits(), 0
     for step in steps:
+        assert permits.left == left
         if step == "take":
             assert take(permits.reader) == (left > 0)
             left = max(0, left - 1)
