@@ -13,6 +13,7 @@ from flask_worker.cli import worker_commands
 from flask_worker.context import EXTENSION, FlaskTreadle, treadle_of
 from flask_worker.owners import owner
 from treadle.app import Sent, Treadle
+from treadle.around import Around, H
 from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
@@ -44,6 +45,7 @@ class FlaskWorker:
         self._identify = identify
         self._registry = Registry()
         self._schedules = Schedules()
+        self._hooks = Around()
         self.task = self._registry.task
         self.blueprint = make_blueprint()
         """The routes, for a site that sets WORKER_URL_PREFIX to None and registers them itself."""
@@ -64,7 +66,9 @@ class FlaskWorker:
             )
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
-        treadle = FlaskTreadle(app, self._registry, schedules=self._schedules, identify=self._identify)
+        treadle = FlaskTreadle(
+            app, self._registry, schedules=self._schedules, hooks=self._hooks, identify=self._identify
+        )
         app.extensions[EXTENSION] = treadle
         if treadle.settings.url_prefix is not None:
             app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
@@ -98,6 +102,14 @@ class FlaskWorker:
         if not self._registry.knows(schedule.call.task):
             raise NotATask(f"{schedule.call.task.name} is a task of another FlaskWorker; schedule it with that one")
         return self._schedules.add(schedule)
+
+    def around(self, hook: H) -> H:
+        """Add a hook around jobs, `@worker.around class Tenant: …`; works before any app exists; see `treadle.Treadle.around`.
+
+        It captures in the context of the sender, and is entered in the application context of its job. It is around the
+        jobs of every application that this FlaskWorker serves.
+        """
+        return self._hooks.add(hook)
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""

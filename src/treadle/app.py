@@ -58,6 +58,10 @@ T = TypeVar("T")
 H = TypeVar("H")
 
 
+ALL = 1_000_000_000
+"""More jobs than any store has."""
+
+
 class Sent(msgspec.Struct, frozen=True):
     """A call that was sent, as `sent()` lists it."""
 
@@ -230,7 +234,8 @@ class Treadle:
 
     def job(self, job_id: str) -> JobHandle[Any]:
         """The job with this id. Raises JobNotFound, also for what could be no id."""
-        row = self.store.job(job_id) if isinstance(job_id, str) and job_id.isascii() else None
+        could_be = isinstance(job_id, str) and job_id.isascii() and job_id.isprintable()
+        row = self.store.job(job_id) if could_be else None
         if row is None:
             raise JobNotFound(f"there is no job {job_id!r:.80}")
         return self._handle(row)
@@ -244,9 +249,11 @@ class Treadle:
         labels: dict[str, str] | None = None,
         limit: int = 50,
     ) -> list[JobHandle[Any]]:
-        """The newest jobs that fit. Raises ValueError for a state that there is not."""
+        """The newest jobs that fit. Raises ValueError for a state that there is not, or a limit below 0."""
+        if limit < 0:
+            raise ValueError(f"limit is at least 0, got {limit}")
         wanted = State(state) if state is not None else None
-        query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
+        query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=min(limit, ALL))
         return [self._handle(row) for row in self.store.find(query)]
 
     def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:

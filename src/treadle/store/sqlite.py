@@ -404,7 +404,7 @@ class SqliteVerbs(Store):
             return connection.execute(self._sql["prune"], {**before, "limit": limit}).rowcount
 
     def _rows(self, statement: str, /, **values: Any) -> list[Any]:
-        with self._connections.reading() as connection:
+        with self._connections.reading() as connection, _refusing_what_cannot_be_kept():
             return connection.execute(self._sql[statement], values).fetchall()
 
     def _value(self, statement: str, /, **values: Any) -> Any:
@@ -471,11 +471,11 @@ def _claimed(cursor: sqlite3.Cursor) -> list[Job]:
 
 @contextmanager
 def _refusing_what_cannot_be_kept() -> Iterator[None]:
-    """Give what the driver cannot bind as an error of ours."""
+    """Give what the driver cannot bind as an error of ours; also where it is only looked for."""
     try:
         yield
     except (OverflowError, UnicodeEncodeError) as error:
-        raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
+        raise StoreError(f"SQLite cannot keep this: {error}") from error
 
 
 def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:

@@ -16,7 +16,7 @@ The tests use no clock: times are numbers that each test makes up.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -277,6 +277,14 @@ class StoreContract:
             assert set(found(store, labels={"tenant": "acme"})) == {both.id, one.id}
             assert found(store, labels={"tenant": "acme", "kind": "bill"}) == [both.id]
             assert found(store, labels={"tenant": "ac"}) == []
+
+    def test_who_looks_for_what_cannot_be_kept_finds_nothing(self) -> None:
+        """Or is told so by an error of the store, and of nobody else."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            for text in ("\0", "\ud800"):
+                with suppress(StoreError):
+                    assert store.find(Query(queue=text)) == []
 
     def test_the_newest_jobs_come_first_unless_the_oldest_are_wanted(self) -> None:
         """`newest_first` orders by the time of sending, and `limit` bounds what is found."""
