@@ -302,7 +302,7 @@ class Treadle:
         labels and the classes of errors stay. Answers how many were `forgotten` now, and how many are `unfinished`
         (parts count with their whole): these are left, so call it again when they have ended.
 
-        `result()` of a forgotten job raises ResultExpired, and it cannot be retried. It is done in steps of some hundred
+        `result()` of one that has succeeded raises ResultExpired then, and none can be retried. It is done in steps of a hundred
         jobs, each in a transaction of its own, and each job of the store is looked at once. Raises ValueError for no
         labels, and a StoreError; then what was forgotten before stays so.
         """
