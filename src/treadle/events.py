@@ -66,7 +66,10 @@ class JobsRescued(Event, frozen=True):
 
 
 class JobsExpired(Event, frozen=True):
-    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key."""
+    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key.
+
+    Inside a caller's transaction this may still be rolled back.
+    """
 
     job_ids: tuple[str, ...]
 

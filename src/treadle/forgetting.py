@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from treadle.store.contract import Forgotten, Store
 
 LOOKED_AT_ONCE = 5000
-FORGOTTEN_AT_ONCE = 500
+FORGOTTEN_AT_ONCE = 100
+"""Few, since each may hold megabytes, and all of them are written anew under one lock."""
 
 
 def forget_labelled(store: Store, labels: Mapping[str, str]) -> Forgotten:

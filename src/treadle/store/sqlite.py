@@ -482,19 +482,13 @@ def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:
     """Run one migration and note it, in the transaction that is open."""
     for statement in migration.statements:
         connection.execute(statement)
-    note = (
-        "INSERT INTO treadle_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-    connection.execute(note, ("schema_version", str(migration.number)))
-    connection.execute("INSERT INTO treadle_meta (name, value) VALUES ('min_code_version', '1') ON CONFLICT DO NOTHING")
+    connection.execute(queries.load("sqlite")["note_migration"], {"number": str(migration.number)})
 
 
 def schema_version(connection: sqlite3.Connection) -> int | None:
     """How far the tables were migrated, or None where there are none."""
-    exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'treadle_meta'"
-    if connection.execute(exists).fetchone() is None:
-        return None
-    return int(_meta(connection, "schema_version"))
+    has_tables = connection.execute(queries.load("sqlite")["has_tables"]).fetchone()[0]
+    return int(_meta(connection, "schema_version")) if has_tables else None
 
 
 def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> None:

@@ -60,6 +60,15 @@ finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NU
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
 
+-- name: has_tables
+-- Whether there are tables of ours.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'treadle_meta');
+
+-- name: note_migration
+-- How far the tables were migrated.
+INSERT INTO treadle_meta (name, value) VALUES ('schema_version', :number), ('min_code_version', '1')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE excluded.name = 'schema_version';
+
 -- name: get_meta
 -- One fact about the store itself.
 SELECT value FROM treadle_meta WHERE name = :name;
