@@ -13,11 +13,14 @@ class DjangoWorkerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_worker.checks import check_unused_options
+        from django_worker.checks import check_attendance, check_backport, check_deployment, check_unused_options
         from django_worker.site import EMBEDDED_UID, start_embedded
         from treadle.worker.embedded import stop_on_sigterm
 
         checks.register(check_unused_options)
+        checks.register(check_backport)
+        checks.register(check_deployment, deploy=True)
+        checks.register(check_attendance, checks.Tags.database)
         # A process that serves requests may run the embedded worker; a command or a shell never does.
         request_started.connect(start_embedded, dispatch_uid=EMBEDDED_UID)
         stop_on_sigterm()

@@ -14,6 +14,7 @@ from django_worker.worker_task import callable_of, is_ours, refusal, unused_opti
 from treadle.app import Sent
 from treadle.handle import JobHandle
 from treadle.schedule import Schedule
+from treadle.store.contract import Forgotten
 from treadle.task import BoundTask
 
 P = ParamSpec("P")
@@ -105,6 +106,11 @@ def resume(*queues: str, alias: str = "default") -> None:
 def paused(*, alias: str = "default") -> dict[str, datetime]:
     """The queues that are paused, and since when."""
     return site(alias).paused()
+
+
+def forget(*, labels: dict[str, str], alias: str = "default") -> Forgotten:
+    """Blank the finished jobs that have all these labels; see `treadle.Treadle.forget`."""
+    return site(alias).forget(labels=labels)
 
 
 def run_pending(*, alias: str = "default") -> list[JobHandle[Any]]:

@@ -7,6 +7,7 @@ what its browser says of it (`treadle.web.requests`).
 import contextlib
 from collections.abc import Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.template import Context, Engine, TemplateDoesNotExist
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -33,6 +35,8 @@ from treadle.web.pages import PAGE_HEADERS
 from treadle.web.problems import NOT_FOUND, Answer, problem
 from treadle.web.requests import Asked
 from treadle.web.watching import Watcher
+
+TEMPLATE = "django_worker/job.html"
 
 pace = Pace()
 _watchers: "WeakKeyDictionary[DjangoTreadle, Watcher]" = WeakKeyDictionary()
@@ -77,8 +81,15 @@ def respond(request: HttpRequest, answer: Answer | Page) -> HttpResponse:
     if isinstance(answer, Answer):
         return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
     shown = {"page": answer.shown, "script": asset_url("job-progress.js"), "style": asset_url("page.css")}
-    page = render_to_string("django_worker/job.html", shown, request)
-    return HttpResponse(page, status=answer.status, headers=PAGE_HEADERS)
+    return HttpResponse(_rendered(request, shown), status=answer.status, headers=PAGE_HEADERS)
+
+
+def _rendered(request: HttpRequest, shown: dict[str, Any]) -> str:
+    """The page by the site's template, or by ours; also where the site's engines do not look into apps."""
+    try:
+        return render_to_string(TEMPLATE, shown, request)
+    except TemplateDoesNotExist:
+        return Engine(dirs=[str(Path(__file__).parent / "templates")]).get_template(TEMPLATE).render(Context(shown))
 
 
 def asked(request: HttpRequest) -> Asked:

@@ -17,6 +17,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from flask_worker import signals
 from treadle import settings
 from treadle.app import Treadle
+from treadle.around import Around
 from treadle.clock import Clock
 from treadle.errors import AppNotFound, ConfigurationError, SettingsError
 from treadle.locate import target_of
@@ -54,6 +55,7 @@ class FlaskTreadle(Treadle):
         registry: Registry,
         clock: Clock | None = None,
         schedules: Schedules | None = None,
+        hooks: Around | None = None,
         identify: Callable[[], Any] | None = None,
     ) -> None:
         """Raises SettingsError for an unknown `WORKER_` key, or a wrong value."""
@@ -61,7 +63,7 @@ class FlaskTreadle(Treadle):
         self._given_target, self._discovered_target = _targets_of_command()
         chosen = self._chosen = settings.load(app.config, prefix=PREFIX)
         values = {name: getattr(chosen, name) for name in chosen.__struct_fields__}
-        super().__init__(registry=registry, schedules=schedules, clock=clock, **values)
+        super().__init__(registry=registry, schedules=schedules, hooks=hooks, clock=clock, **values)
         self.links = Links(FlaskSigner(self), self.settings.link_max_age_s, self._clock)
         self.pace = Pace(self._clock)
         self.identify = identify or _nobody
@@ -74,7 +76,7 @@ class FlaskTreadle(Treadle):
         if settings.load(self._app.config, prefix=PREFIX) != self._chosen:
             raise SettingsError(
                 "a WORKER_ setting was changed after FlaskWorker had read them: set them before FlaskWorker(app) or "
-                "init_app(app)"
+                "init_app(app), and in a test use `with worker.testing(app, mode=…):`"
             )
         return super().open_store()
 

@@ -13,12 +13,15 @@ from flask_worker.cli import worker_commands
 from flask_worker.context import EXTENSION, FlaskTreadle, treadle_of
 from flask_worker.owners import owner
 from treadle.app import Sent, Treadle
+from treadle.around import Around, H
 from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
-from treadle.schedule import Schedule, Schedules, make_schedule
+from treadle.schedule import CatchUp, Schedule, Schedules, make_schedule
 from treadle.settings import Mode
+from treadle.states import State
+from treadle.store.contract import Forgotten
 from treadle.task import BoundTask, Registry, Task
 from treadle.testing.modes import in_mode
 from treadle.web import pages, resources
@@ -43,6 +46,7 @@ class FlaskWorker:
         self._identify = identify
         self._registry = Registry()
         self._schedules = Schedules()
+        self._hooks = Around()
         self.task = self._registry.task
         self.blueprint = make_blueprint()
         """The routes, for a site that sets WORKER_URL_PREFIX to None and registers them itself."""
@@ -53,7 +57,7 @@ class FlaskWorker:
         """Read the application's `WORKER_` settings and add the routes and the commands; opens nothing.
 
         Raises SettingsError for a wrong setting, ConfigurationError where it was called for this
-        application before.
+        application before, ValueError where the application has another blueprint named `worker`.
         """
         if not isinstance(app, Flask):
             # As Quart, whose current application is another than Flask's.
@@ -63,10 +67,13 @@ class FlaskWorker:
             )
         if EXTENSION in app.extensions:
             raise ConfigurationError(f"{app.name} has a FlaskWorker already; call init_app once for each application")
-        treadle = FlaskTreadle(app, self._registry, schedules=self._schedules, identify=self._identify)
-        app.extensions[EXTENSION] = treadle
+        treadle = FlaskTreadle(
+            app, self._registry, schedules=self._schedules, hooks=self._hooks, identify=self._identify
+        )
         if treadle.settings.url_prefix is not None:
             app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
+        # Only now: an application that was refused may be tried again.
+        app.extensions[EXTENSION] = treadle
         app.context_processor(lambda: {"worker": self})
         app.cli.add_command(worker_commands)
         # A process that serves requests may run the embedded worker; a shell or a command never does.
@@ -84,19 +91,42 @@ class FlaskWorker:
         """Send many calls in one transaction; see `treadle.Treadle.send_many`."""
         return _treadle().send_many(calls)
 
-    def send_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    def send_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., Any] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """Send `task(item)` for each item as one job; see `treadle.Treadle.send_map`."""
-        return _treadle().send_map(task, items, **options)
+        return _treadle().send_map(task, items, reduce=reduce, parts=parts)
 
-    def schedule(self, cron: str, call: BoundTask[Any] | Task[[], Any], **options: Any) -> Schedule:
+    def schedule(
+        self,
+        cron: str,
+        call: BoundTask[Any] | Task[[], Any],
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "once",
+        name: str | None = None,
+    ) -> Schedule:
         """Have workers send a call again and again; works before any app exists; see `treadle.Treadle.schedule`.
 
         Of what depends on settings (whether there is such a queue) a worker makes sure when it starts.
         """
-        schedule = make_schedule(cron, call, **options)
+        schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
         if not self._registry.knows(schedule.call.task):
             raise NotATask(f"{schedule.call.task.name} is a task of another FlaskWorker; schedule it with that one")
         return self._schedules.add(schedule)
+
+    def around(self, hook: H) -> H:
+        """Add a hook around jobs, `@worker.around class Tenant: …`; works before any app exists; see `treadle.Treadle.around`.
+
+        It captures in the context of the sender, and is entered in the application context of its job. It is around the
+        jobs of every application that this FlaskWorker serves.
+        """
+        return self._hooks.add(hook)
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """`send_function` for a coroutine."""
@@ -106,9 +136,16 @@ class FlaskWorker:
         """`send_many` for a coroutine."""
         return await _treadle().asend_many(calls)
 
-    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    async def asend_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., Any] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await _treadle().asend_map(task, items, **options)
+        return await _treadle().asend_map(task, items, reduce=reduce, parts=parts)
 
     # Looking
 
@@ -116,17 +153,33 @@ class FlaskWorker:
         """The job with this id. Raises JobNotFound."""
         return _treadle().job(job_id)
 
-    def jobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    def jobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """The newest jobs that fit; see `treadle.Treadle.jobs`."""
-        return _treadle().jobs(**wanted)
+        return _treadle().jobs(state=state, task=task, queue=queue, labels=labels, limit=limit)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
         return await _treadle().ajob(job_id)
 
-    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    async def ajobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
-        return await _treadle().ajobs(**wanted)
+        return await _treadle().ajobs(state=state, task=task, queue=queue, labels=labels, limit=limit)
 
     # Keeping
 
@@ -137,6 +190,10 @@ class FlaskWorker:
     def resume(self, *queues: str) -> None:
         """Have the jobs of these queues taken again."""
         _treadle().resume(*queues)
+
+    def forget(self, *, labels: dict[str, str]) -> Forgotten:
+        """Blank the finished jobs that have all these labels; see `Treadle.forget`."""
+        return _treadle().forget(labels=labels)
 
     def paused(self) -> dict[str, datetime]:
         """The queues that are paused, and since when."""

@@ -23,7 +23,8 @@ from treadle.errors import (
     WouldDeadlock,
     suggestion,
 )
-from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, QueuePaused, QueueResumed
+from treadle.events import Events, JobEnqueued, JobRetried, JobsExpired, JobsForgotten, QueuePaused, QueueResumed
+from treadle.forgetting import forget_labelled
 from treadle.handle import JobHandle, refuse_in_event_loop, result_expired
 from treadle.job import Job, Kind
 from treadle.locate import importable_module, is_imported, load_target, target_of
@@ -37,7 +38,7 @@ from treadle.sending import Attendance, Drafts, connection_of, fitting_parts
 from treadle.settings import Embedded, Mode, Settings
 from treadle.staffing import Initializer
 from treadle.states import State
-from treadle.store.contract import Query, Store
+from treadle.store.contract import Forgotten, Query, Store
 from treadle.store.joining import driver_connection, is_open, join
 from treadle.store.opening import check_url, is_memory, is_postgres, open_store
 from treadle.task import BoundTask, Registry, Task
@@ -55,6 +56,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 H = TypeVar("H")
+
+
+ALL = 1_000_000_000
+"""More jobs than any store has."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -229,7 +234,8 @@ class Treadle:
 
     def job(self, job_id: str) -> JobHandle[Any]:
         """The job with this id. Raises JobNotFound, also for what could be no id."""
-        row = self.store.job(job_id) if isinstance(job_id, str) and job_id.isascii() else None
+        could_be = isinstance(job_id, str) and job_id.isascii() and job_id.isprintable()
+        row = self.store.job(job_id) if could_be else None
         if row is None:
             raise JobNotFound(f"there is no job {job_id!r:.80}")
         return self._handle(row)
@@ -243,9 +249,11 @@ class Treadle:
         labels: dict[str, str] | None = None,
         limit: int = 50,
     ) -> list[JobHandle[Any]]:
-        """The newest jobs that fit. Raises ValueError for a state that there is not."""
+        """The newest jobs that fit. Raises ValueError for a state that there is not, or a limit below 0."""
+        if limit < 0:
+            raise ValueError(f"limit is at least 0, got {limit}")
         wanted = State(state) if state is not None else None
-        query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=limit)
+        query = Query(state=wanted, task=task, queue=queue, labels=labels or {}, limit=min(limit, ALL))
         return [self._handle(row) for row in self.store.find(query)]
 
     def _handle(self, row: Job, is_unseen: Callable[[], bool] | None = None) -> JobHandle[Any]:
@@ -287,6 +295,22 @@ class Treadle:
         """The queues that are paused, and since when."""
         return {queue: as_datetime(at_us) for queue, at_us in sorted(self.store.paused_queues().items())}
 
+    def forget(self, *, labels: dict[str, str]) -> Forgotten:
+        """Blank the finished jobs that have all these labels, as where a person or a customer asks for it.
+
+        Gone are their arguments, results, keys, messages, the text of their progress and of their errors; states, times,
+        labels and the classes of errors stay. Answers how many were `forgotten` now, and how many are `unfinished`
+        (parts count with their whole): these are left, so call it again when they have ended.
+
+        `result()` of one that has succeeded raises ResultExpired then, and none can be retried. It is done in steps of a hundred
+        jobs, each in a transaction of its own, and each job of the store is looked at once. Raises ValueError for no
+        labels, and a StoreError; then what was forgotten before stays so.
+        """
+        came_of_it = forget_labelled(self.store, labels)
+        if came_of_it != Forgotten():
+            self.events.announce(JobsForgotten(came_of_it.forgotten, came_of_it.unfinished))
+        return came_of_it
+
     # The same for coroutines
 
     async def asend_function(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -298,9 +322,16 @@ class Treadle:
         calls = list(calls)
         return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
-    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    async def asend_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., R] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, reduce=reduce, parts=parts))
 
     async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
         """Where a task names a connection of the caller's the send belongs to the caller's thread."""
@@ -312,9 +343,17 @@ class Treadle:
         """`job` for a coroutine."""
         return await self.aside(lambda: self.job(job_id))
 
-    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    async def ajobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
-        return await self.aside(lambda: self.jobs(**wanted))
+        return await self.aside(partial(self.jobs, state=state, task=task, queue=queue, labels=labels, limit=limit))
 
     # For tests
 
@@ -330,7 +369,7 @@ class Treadle:
     def sent(self, task: Task[..., Any] | None = None) -> list[Sent]:
         """The calls that were sent, of this task or of all, oldest first."""
         query = Query(task=self._known(task).name if task is not None else None, limit=1_000_000, newest_first=False)
-        calls = [row for row in self.store.find(query) if row.kind is Kind.CALL]
+        calls = [row for row in self.store.find(query) if row.kind is Kind.CALL and not row.is_forgotten]
         return [Sent(row.task, *self._arguments(row), row.id) for row in calls]
 
     def _arguments(self, row: Job) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -110,7 +110,7 @@ class WouldDeadlock(JobNotFinished):
 
 
 class ResultExpired(TreadleError, LookupError):
-    """Raised by `result()` of a job that has succeeded, and whose result was not kept any longer."""
+    """Raised by `result()` of a job that has succeeded, and whose result was not kept any longer, or was forgotten."""
 
 
 class RetryRefused(TreadleError, ValueError):

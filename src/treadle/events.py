@@ -66,9 +66,20 @@ class JobsRescued(Event, frozen=True):
 
 
 class JobsExpired(Event, frozen=True):
-    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key."""
+    """Jobs have failed that had not begun in time: found by a worker, or by a send of their unique key.
+
+    Inside a caller's transaction this may still be rolled back.
+    """
 
     job_ids: tuple[str, ...]
+
+
+class JobsForgotten(Event, frozen=True):
+    """This process has forgotten jobs that somebody named by their labels."""
+
+    forgotten: int
+    unfinished: int
+    """So many with these labels were left, since they have not ended."""
 
 
 class QueuePaused(Event, frozen=True):

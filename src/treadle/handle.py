@@ -154,7 +154,7 @@ class JobHandle(Generic[R]):
         """What the function returned, waiting for it at most `timeout_s` seconds (None: as long as it takes).
 
         Raises JobFailed where it failed, JobCancelled where it was cancelled, ResultExpired where its result was not
-        kept any longer, TimeoutError, and WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
+        kept any longer or was forgotten, TimeoutError, and WouldDeadlock where waiting could never end: in a running event loop (use `aresult`), in the
         transaction that sent the job, in a job that holds the only slot.
         """
         return self.wait(timeout_s)._value()
@@ -200,7 +200,7 @@ class JobHandle(Generic[R]):
         It gets one attempt more where none is left, and its crashes are forgotten; what its earlier runs came to stays in
         `attempts`. Of a `send_map` those parts run again that did not succeed, and then the whole. An expiry counts no
         more. Raises RetryRefused where it has not ended or has succeeded, is a part of a whole, where another job has
-        its unique key, or what its parts had returned is gone; JobNotFound where it was pruned. In the mode `immediate` it
+        its unique key, or what its parts had returned is gone, or it was forgotten; JobNotFound where it was pruned. In the mode `immediate` it
         runs now, as with a send.
         """
         if self.id not in self._store.redrive([self.id], self._clock.now_us()):
@@ -212,6 +212,8 @@ class JobHandle(Generic[R]):
         row = self.row
         if row.state not in REDRIVEN:
             return f"it is {row.state}, and only a job that failed or was cancelled can be"
+        if row.is_forgotten:
+            return "it was forgotten, and with it what it was given: send it anew"
         if row.group_id is not None:
             return f"it is a part of job {row.group_id}: retry that one, and what did not succeed of it runs again"
         holder = self._store.unfinished(row.task, row.unique_key) if row.unique_key is not None else None
@@ -227,6 +229,8 @@ class JobHandle(Generic[R]):
 
 def result_expired(row: Job) -> ResultExpired:
     """What is said of a job that has succeeded, and whose result is gone."""
+    if row.is_forgotten:
+        return ResultExpired(f"the result of job {row.id} ({row.task}) was forgotten, with what it was given")
     kept = (
         "with that of its whole" if row.result_ttl_us is None else f"{row.result_ttl_us / US_PER_S:g} s after its end"
     )

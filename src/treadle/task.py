@@ -29,7 +29,7 @@ POOLS = ("processes", "threads", "coroutines", "inline")
 LIMITS = ("timeout_s", "memory_mb", "cores")
 """The options that only a process can be held to."""
 LONGEST_KEY = 200
-"""Characters of a key: it stands in an index."""
+"""Characters of a key or of the name of a queue: it stands in an index."""
 SEND_ONLY = frozenset({"connection"})
 """What is of one send: no job's row could carry it."""
 PROGRESS_INTERVAL_S = 0.05
@@ -105,8 +105,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         is_ours = self.pool in POOLS
         if not (is_ours or (isinstance(self.pool, str) and self.pool and not suggestion(self.pool, POOLS))):
             raise InvalidTask(f"{where}: unknown pool {self.pool!r}{suggestion(self.pool, POOLS)}")
-        if not isinstance(self.queue, str) or not self.queue:
-            raise InvalidTask(f"{where}: queue must be a name, got {self.queue!r}")
+        if not _is_name(self.queue):
+            raise InvalidTask(
+                f"{where}: queue must be a name of 1 to {LONGEST_KEY} characters, got {self.queue!r:.250}"
+            )
         if not callable(self.backoff):
             raise InvalidTask(f"{where}: backoff must be callable, got {self.backoff!r}")
         _check_run_after(where, self.run_after)
@@ -115,8 +117,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _check_key(where, "unique_key", self.unique_key)
         _check_key(where, "concurrency_key", self.concurrency_key)
         labels = self.labels.items() if isinstance(self.labels, dict) else [(None, None)]
-        if not all(isinstance(word, str) for pair in labels for word in pair):
-            raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r}")
+        if not all(_is_text(word) for pair in labels for word in pair):
+            raise InvalidTask(f"{where}: labels are strings by name, got {self.labels!r:.250}")
 
     def retries(self, error: BaseException) -> bool:
         """Whether an error of this class is tried again while attempts are left."""
@@ -182,8 +184,19 @@ def _check_limits(where: str, options: Options) -> None:
 
 
 def _check_key(where: str, name: str, key: Any) -> None:
-    if key is not None and not (isinstance(key, str) and 1 <= len(key) <= LONGEST_KEY):
+    if key is not None and not _is_name(key):
         raise InvalidTask(f"{where}: {name} must be a text of 1 to {LONGEST_KEY} characters, or None, got {key!r:.250}")
+
+
+def _is_name(value: Any) -> bool:
+    return _is_text(value) and 1 <= len(value) <= LONGEST_KEY
+
+
+def _is_text(value: Any) -> bool:
+    """Whether every store can keep it: PostgreSQL refuses one character, and all of them what UTF-8 cannot say."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _check_run_after(where: str, run_after: Any) -> None:

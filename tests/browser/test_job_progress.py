@@ -250,6 +250,25 @@ def test_a_map_shows_its_parts_and_how_much_faster_it_goes(site, page):
     page.until("document.querySelector('job-progress').shadowRoot.querySelectorAll('.cells .s').length === 4")
 
 
+def test_its_colours_are_those_of_the_page(site, page):
+    """Also where the page's own variables have the names that come to mind first."""
+    page.goto(site.page_of(site.send()))
+    page.evaluate(
+        "a1.style.setProperty('--accent', 'rgb(1, 2, 3)'); a1.style.setProperty('--job-accent', 'var(--accent)')"
+    )
+    assert page.evaluate("getComputedStyle(a1.bar).color") == "rgb(1, 2, 3)"
+
+
+def test_a_script_may_give_the_links(site, page):
+    """`element.follow(urls)`, with those of the answer that sent the job: the button and the result come with them."""
+    page.goto(site.page_of(site.send()))
+    page.evaluate("fetch('/send', {method: 'POST'}).then(a => a.json()).then(({urls}) => a1.follow(urls))")
+    page.until("a1.shadowRoot.querySelector('.cancel').checkVisibility()")
+    site.treadle.run_pending()
+    page.until("window.heard.some(([name]) => name === 'result')")
+    assert heard(page, "result") == [{"name": "Ada"}]
+
+
 @pytest.mark.parametrize(("lang", "waits", "runs", "done"), [
     ("zh-CN", "正在等待空闲的工作进程", "正在运行 · 2 / 5", "已完成"),
     ("de", "Waiting for a free worker", "Running · 2 of 5", "Done"),

@@ -33,6 +33,13 @@ def test_a_form_is_led_to_a_page_that_waits(client):
     assert b'<noscript><meta http-equiv="refresh" content="2"></noscript>' in page.content
 
 
+def test_the_page_is_there_where_templates_are_not_looked_for_in_apps(client, settings):
+    """Or where the site has no templates at all."""
+    settings.TEMPLATES = []
+    page = client.get(sent_by(client, headers=A_BROWSER)["Location"], headers=A_BROWSER)
+    assert (page.status_code, b"<job-progress" in page.content) == (200, True)
+
+
 def test_the_page_speaks_chinese(client):
     """To browsers that prefer it."""
     page = client.get(sent_by(client, headers=CHINESE)["Location"], headers=CHINESE).content.decode()

@@ -10,6 +10,7 @@ from django.db import transaction
 from django_worker import (
     accepted,
     asend_function,
+    forget,
     job,
     jobs,
     pause,
@@ -26,7 +27,7 @@ from django_worker.contract import TaskResultStatus
 from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
-from treadle.errors import JobExpired, JobFailed, JobNotFound, NotATask, PayloadTooLarge, WouldDeadlock
+from treadle.errors import JobExpired, JobFailed, JobNotFound, NotATask, PayloadTooLarge, ResultExpired, WouldDeadlock
 from treadle.job import Ending, Outcome
 from treadle.states import State
 from treadle.testing.store_contract import claim
@@ -209,6 +210,20 @@ def test_many_calls_are_sent_together():
     assert [handle.result() for handle in handles] == [4, 9]
     with pytest.raises(TypeError, match="square"):
         tasks.square.bind(1, 2)
+
+
+def test_jobs_are_forgotten_by_their_labels():
+    """The framework's result is there still, without arguments and without a value; the model has neither."""
+    task = tasks.string_length.options(labels={"tenant": "acme"})
+    handle = send_function(task, "abc")
+    run_pending()
+    assert forget(labels={"tenant": "acme"}).forgotten == 1
+    result = task.get_result(handle.id)
+    assert (result.status, result.args) == ("SUCCESSFUL", [])
+    with pytest.raises(ResultExpired):
+        result.return_value
+    row = SendFunction.objects.get(pk=handle.id)
+    assert (row.payload, row.result) == ("", None)
 
 
 def test_queues_are_paused_and_resumed():

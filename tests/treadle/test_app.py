@@ -451,6 +451,27 @@ def test_a_state_that_there_is_not_is_a_value_error(app: Treadle) -> None:
         app.jobs(state="finished")
 
 
+@pytest.mark.parametrize("limit", [0, 2**70])
+def test_any_number_of_jobs_may_be_asked_for(app: Treadle, limit: int) -> None:
+    """Also none, and more than a store can count."""
+    app.send_function(apps.upper, "a")
+    assert len(app.jobs(limit=limit)) == min(limit, 1)
+
+
+def test_fewer_than_no_jobs_are_a_value_error(app: Treadle) -> None:
+    """Whatever a store would make of that."""
+    with pytest.raises(ValueError, match="limit is at least 0, got -1"):
+        app.jobs(limit=-1)
+
+
+def test_an_id_that_postgresql_could_not_read_is_not_found(postgres_url: str, tmp_path: Path) -> None:
+    """As with any other store."""
+    app = jobs_app(tmp_path, database_url=postgres_url)
+    with pytest.raises(JobNotFound, match="there is no job"):
+        app.job("a\0")
+    app.close()
+
+
 def test_every_verb_can_be_awaited(collecting: Treadle) -> None:
     """The same verbs, for coroutines."""
 

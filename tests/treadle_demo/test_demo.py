@@ -92,7 +92,7 @@ def test_the_page_shows_it_live():
     """The page and its parts are served, and what it sends is followed by links alone."""
     with serving("--quick") as (_, address):
         assert b"Treadle demo" in answer(address)[1]
-        assert b"If-None-Match" in answer(address + "static/page.js")[1]
+        assert b"job.follow(urls)" in answer(address + "static/page.js")[1]
         assert json.loads(answer(address + "input")[1])["framework"] == "Flask"
         status, body = answer(
             address + "analyses", data=b'{"input": "sample"}', headers={"Content-Type": "application/json"}

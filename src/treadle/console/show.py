@@ -174,11 +174,11 @@ def job_page(handle: JobHandle[Any], task: Task[..., Any] | None, *, with_payloa
         if value not in (None, {}):
             yield f"{name:<13} {value}"
     yield f"{'progress':<13} {job.progress.done:g} of {job.progress.total or '?'}  {job.progress.message}".rstrip()
-    yield f"{'arguments':<13} {_arguments(job, task) if with_payload else _hidden(job.payload)}"
+    yield f"{'arguments':<13} {_arguments(job, task) if with_payload or job.is_forgotten else _hidden(job.payload)}"
     if job.result is not None:
         yield f"{'result':<13} {job.result if with_payload else _hidden(job.result)}"
     elif job.state is State.SUCCEEDED:
-        yield f"{'result':<13} gone: it was not kept any longer"
+        yield f"{'result':<13} gone: it was {'forgotten' if job.is_forgotten else 'not kept any longer'}"
     for attempt in handle.attempts:
         reason = f"  {attempt.failure}" if attempt.failure else ""
         ended = _moment(attempt.ended_at_us)
@@ -192,7 +192,7 @@ def job_page(handle: JobHandle[Any], task: Task[..., Any] | None, *, with_payloa
 
 def _arguments(job: Job, task: Task[..., Any] | None) -> str:
     """What may be shown of the arguments, as JSON."""
-    return codec.dump_plain(shown_arguments(job.payload, task))
+    return "gone: they were forgotten" if job.is_forgotten else codec.dump_plain(shown_arguments(job.payload, task))
 
 
 def as_plain(value: msgspec.Struct | Sequence[msgspec.Struct]) -> Any:

@@ -263,6 +263,22 @@ def prune(app: Treadle, options: Options, write: Write) -> int:
     return 0
 
 
+def _forget_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--label", type=label, action="append", required=True, metavar="NAME=VALUE",
+        help="jobs that have this label; where it is repeated, those that have them all",
+    )  # fmt: skip
+
+
+def forget(app: Treadle, options: Options, write: Write) -> int:
+    """Blank what finished jobs were given and what they said."""
+    came_of_it = app.forget(labels=dict(options.label))
+    write(f"{came_of_it.forgotten} jobs forgotten")
+    if came_of_it.unfinished:
+        write(f"{came_of_it.unfinished} have not ended, and were left: do it again when they have")
+    return 0
+
+
 def migrate(app: Treadle, options: Options, write: Write) -> int:
     """Opening a store makes its tables; what is left is to say so."""
     write(f"{app.store} is up to date")
@@ -329,6 +345,12 @@ VERBS: tuple[Verb, ...] = (
     Verb("pause", "Have no worker take jobs of these queues, until they are resumed.", _queues_options, pause),
     Verb("resume", "Have the jobs of paused queues taken again.", _queues_options, resume),
     Verb("prune", "Delete finished jobs that are old enough.", _prune_options, prune),
+    Verb(
+        "forget",
+        "Blank arguments, results and messages of the finished jobs with some labels.",
+        _forget_options,
+        forget,
+    ),
     Verb("migrate", "Make the tables of the store, or bring them up to date.", _no_options, migrate),
 )
 BY_NAME: Mapping[str, Verb] = {verb.name: verb for verb in VERBS}

@@ -18,6 +18,7 @@ from treadle.events import (
     JobEnqueued,
     JobRetried,
     JobsExpired,
+    JobsForgotten,
     JobsRescued,
     JobStarted,
     JobStuck,
@@ -246,6 +247,13 @@ def _(event: QueueResumed) -> Line:
 def _(event: JobsExpired) -> Line:
     named = ", ".join(event.job_ids[:MOST_NAMED]) + (", …" if len(event.job_ids) > MOST_NAMED else "")
     return Line(logging.WARNING, "%s jobs have failed, which had not begun in time: %s", (len(event.job_ids), named))
+
+
+@_line.register
+def _(event: JobsForgotten) -> Line:
+    # Not by which labels: these may name a person.
+    text = "%s jobs were forgotten, as somebody asked by their labels; %s with these have not ended, and were left"
+    return Line(logging.INFO, text, (event.forgotten, event.unfinished))
 
 
 @_line.register

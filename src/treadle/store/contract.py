@@ -69,6 +69,18 @@ class Enqueued(msgspec.Struct, frozen=True):
     """The jobs that had the unique key of one of these, had expired, and have failed now."""
 
 
+class Forgotten(msgspec.Struct, frozen=True):
+    """What came of a wish to forget jobs."""
+
+    forgotten: int = 0
+    """How many were forgotten now; those that were before do not count again."""
+    unfinished: int = 0
+    """How many were left, since they have not ended, or are parts of a whole that has not, and needs them."""
+
+    def __add__(self, other: "Forgotten") -> "Forgotten":
+        return Forgotten(self.forgotten + other.forgotten, self.unfinished + other.unfinished)
+
+
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """Which jobs to list; None: any."""
 
@@ -164,7 +176,7 @@ class Store(ABC):
         until they have ended.
 
         Left out are jobs that have not ended or have succeeded, parts by themselves, wholes of which a part still runs
-        or has left no result, and jobs whose unique key an unfinished one has; of several given with one key one is sent.
+        or has left no result, jobs that were forgotten, or of which a part was, and jobs whose unique key an unfinished one has; of several given with one key one is sent.
         """
 
     @abstractmethod
@@ -327,6 +339,24 @@ class Store(ABC):
 
         The job stays, succeeded and without a result. With that of a whole go those of its parts; until then a part
         keeps its own, whatever its `result_ttl_us`. Cheap where there is nothing to do.
+        """
+
+    @abstractmethod
+    def labelled(self, labels: Mapping[str, str], limit: int, after: str = "") -> tuple[list[str], str | None]:
+        """Of the next `limit` jobs after this id, in the order of their ids, those that have all these labels.
+
+        Given with the id of the last that was looked at, None where there were no more: so that many jobs are looked
+        through in steps, of which none takes long.
+        """
+
+    @abstractmethod
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        """Blank what was given to those of these jobs that have ended, and what they said.
+
+        That is their payload, which is empty then, result, keys, messages, the text of their progress, and those of
+        their errors and of the errors of their attempts, of which the class is kept (`Failure.forgotten`). The rest of
+        the row stays: the state, the times and the labels. Such a job is not sent once more, and what its run has told
+        before its end and comes later is dropped. Ids that are not there count nowhere.
         """
 
     @abstractmethod

@@ -2,7 +2,7 @@
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -17,6 +17,7 @@ from treadle.states import NOT_STARTED, REDRIVEN, State
 from treadle.store import keys
 from treadle.store.contract import (
     Enqueued,
+    Forgotten,
     Part,
     Query,
     ScheduleRow,
@@ -151,10 +152,12 @@ class MemoryStore(Store):
     def _redrive(self, job: Job, now_us: int) -> bool:
         parts = self._parts(job.id)
         bad = [part for part in parts if part.state in REDRIVEN]
-        size = sum(part.size for part in parts if part in bad or part.result is not None)
+        usable = [part for part in parts if not part.is_forgotten and (part in bad or part.result is not None)]
+        size = sum(part.size for part in usable)
         is_whole = job.kind is not Kind.WHOLE or size == job.size
         is_held = job.unique_key is not None and self.unfinished(job.task, job.unique_key) is not None
-        if job.state not in REDRIVEN or job.group_id is not None or not is_whole or is_held:
+        is_alone = job.group_id is None and not job.is_forgotten
+        if job.state not in REDRIVEN or not is_alone or not is_whole or is_held:
             return False
         for each in (*bad, job):
             self._change(
@@ -292,7 +295,8 @@ class MemoryStore(Store):
 
     def _tellers(self, claim: Claim) -> list[Job]:
         """The job whose run may tell of itself: it holds it, or has made it succeed."""
-        return self._all(lambda job: job.claim == claim and job.state in (State.RUNNING, State.SUCCEEDED))
+        may_tell = (State.RUNNING, State.SUCCEEDED)
+        return self._all(lambda job: job.claim == claim and job.state in may_tell and not job.is_forgotten)
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         accepted = set()
@@ -464,6 +468,41 @@ class MemoryStore(Store):
                     self._change(job, result=None)
             return len(old)
 
+    def labelled(self, labels: Mapping[str, str], limit: int, after: str = "") -> tuple[list[str], str | None]:
+        page = sorted(self._all(lambda job: job.id > after), key=lambda job: job.id)[:limit]
+        found = [job.id for job in page if labels.items() <= job.labels.items()]
+        return found, page[-1].id if page else None
+
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        with self.transaction():
+            wanted = self._all(lambda job: job.id in ids and not job.is_forgotten)
+            ended = [job for job in wanted if job.state.is_finished and not self._is_needed(job)]
+            for job in ended:
+                self._forget(job)
+            return Forgotten(len(ended), len(wanted) - len(ended))
+
+    def _forget(self, job: Job) -> None:
+        self._change(
+            job,
+            payload="",
+            result=None,
+            failure=job.failure and job.failure.forgotten(),
+            unique_key=None,
+            concurrency_key=None,
+            progress=msgspec.structs.replace(job.progress, message=""),
+        )
+        self._tables.messages.pop(job.id, None)
+        attempts = self._tables.attempts.get(job.id, ())
+        self._tables.attempts[job.id] = tuple(
+            msgspec.structs.replace(attempt, failure=attempt.failure and attempt.failure.forgotten())
+            for attempt in attempts
+        )
+
+    def _is_needed(self, job: Job) -> bool:
+        """Whether a job is a part of a whole that has not ended."""
+        whole = self._tables.jobs.get(job.group_id or "")
+        return whole is not None and not whole.state.is_finished
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self.transaction():
             new = set(queues) - self._tables.paused.keys()
@@ -481,9 +520,7 @@ class MemoryStore(Store):
     def prune(self, succeeded_before_us: int, failed_before_us: int, limit: int) -> int:
         def is_old(job: Job) -> bool:
             before_us = succeeded_before_us if job.state is State.SUCCEEDED else failed_before_us
-            whole = self._tables.jobs.get(job.group_id or "")
-            is_needed = whole is not None and not whole.state.is_finished
-            return job.finished_at_us is not None and job.finished_at_us < before_us and not is_needed
+            return job.finished_at_us is not None and job.finished_at_us < before_us and not self._is_needed(job)
 
         with self.transaction():
             old = sorted(self._all(is_old), key=lambda job: job.finished_at_us or 0)[:limit]

@@ -17,11 +17,12 @@ import msgspec
 import psycopg
 
 from treadle.errors import StoreError, StoreLocked
-from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
+from treadle.job import FORGOTTEN, Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, postgres_migrate, queries, rows
 from treadle.store.contract import (
     Enqueued,
+    Forgotten,
     Part,
     Query,
     ScheduleRow,
@@ -483,6 +484,20 @@ class PostgresVerbs(Store):
             if wholes:
                 session.run(self._sql["forget_part_results"], ids=wholes)
         return len(old)
+
+    def labelled(self, labels: Mapping[str, str], limit: int, after: str = "") -> tuple[list[str], str | None]:
+        return rows.labelled_of(self._rows("get_labelled", labels=_listed(dict(labels)), limit=limit, after_id=after))
+
+    @_again_where_locked
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        with self._connections.writing() as session:
+            for statement in ("lock_before_wholes", "lock_jobs"):
+                session.run(self._sql[statement], ids=list(ids))
+            found = session.run(self._sql["get_to_forget"], ids=list(ids))
+            blanked = rows.blanked_of(found)
+            if blanked:
+                session.run(self._sql["forget"], jobs=_listed(blanked), text=FORGOTTEN)
+        return Forgotten(len(blanked), len(found) - len(blanked))
 
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as session:

@@ -180,6 +180,18 @@ def schedule_of(row: Row) -> ScheduleRow:
     return ScheduleRow(**dict(zip(ScheduleRow.__struct_fields__, row, strict=True)))
 
 
+def labelled_of(rows: Iterable[Row]) -> tuple[list[str], str | None]:
+    """Those that have the labels, and the last, which may not."""
+    page = list(rows)
+    return [id_ for id_, has_labels in page if has_labels], page[-1][0] if page else None
+
+
+def blanked_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """The parameters of `forget`, for those of these jobs that have ended."""
+    ended = [(id_, failure_of(text)) for id_, text, has_ended in rows if has_ended]
+    return [{"id": id_, "failure": failure_json(failure and failure.forgotten())} for id_, failure in ended]
+
+
 def failure_of(text: str | None) -> Failure | None:
     try:
         return _failure.decode(text) if text else None

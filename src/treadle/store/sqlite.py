@@ -13,11 +13,12 @@ from typing import Any
 
 from treadle import codec
 from treadle.errors import ConfigurationError, StoreError
-from treadle.job import Attempt, Claim, Ending, Job, Kind, Message, Report
+from treadle.job import FORGOTTEN, Attempt, Claim, Ending, Job, Kind, Message, Report
 from treadle.states import State
 from treadle.store import keys, migrate, queries, rows
 from treadle.store.contract import (
     Enqueued,
+    Forgotten,
     Part,
     Query,
     ScheduleRow,
@@ -371,6 +372,20 @@ class SqliteVerbs(Store):
             connection.executemany(self._sql["forget_part_results"], wholes)
         return len(old)
 
+    def labelled(self, labels: Mapping[str, str], limit: int, after: str = "") -> tuple[list[str], str | None]:
+        wanted = codec.dump_plain(dict(labels))
+        return rows.labelled_of(self._rows("get_labelled", labels=wanted, limit=limit, after_id=after))
+
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        with self._connections.writing() as connection:
+            found = connection.execute(self._sql["get_to_forget"], {"ids": codec.dump_plain(list(ids))}).fetchall()
+            blanked = rows.blanked_of(found)
+            connection.executemany(self._sql["forget"], blanked)
+            gone = {"ids": codec.dump_plain([values["id"] for values in blanked]), "text": FORGOTTEN}
+            for statement in ("forget_errors", "forget_progress", "forget_messages"):
+                connection.execute(self._sql[statement], gone)
+        return Forgotten(len(blanked), len(found) - len(blanked))
+
     def pause(self, queues: Sequence[str], now_us: int) -> set[str]:
         with self._connections.writing() as connection:
             pause = self._sql["pause"]
@@ -389,7 +404,7 @@ class SqliteVerbs(Store):
             return connection.execute(self._sql["prune"], {**before, "limit": limit}).rowcount
 
     def _rows(self, statement: str, /, **values: Any) -> list[Any]:
-        with self._connections.reading() as connection:
+        with self._connections.reading() as connection, _refusing_what_cannot_be_kept():
             return connection.execute(self._sql[statement], values).fetchall()
 
     def _value(self, statement: str, /, **values: Any) -> Any:
@@ -456,30 +471,24 @@ def _claimed(cursor: sqlite3.Cursor) -> list[Job]:
 
 @contextmanager
 def _refusing_what_cannot_be_kept() -> Iterator[None]:
-    """Give what the driver cannot bind as an error of ours."""
+    """Give what the driver cannot bind as an error of ours; also where it is only looked for."""
     try:
         yield
     except (OverflowError, UnicodeEncodeError) as error:
-        raise StoreError(f"a job holds what SQLite cannot keep: {error}") from error
+        raise StoreError(f"SQLite cannot keep this: {error}") from error
 
 
 def apply(connection: sqlite3.Connection, migration: migrate.Migration) -> None:
     """Run one migration and note it, in the transaction that is open."""
     for statement in migration.statements:
         connection.execute(statement)
-    note = (
-        "INSERT INTO treadle_meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
-    )
-    connection.execute(note, ("schema_version", str(migration.number)))
-    connection.execute("INSERT INTO treadle_meta (name, value) VALUES ('min_code_version', '1') ON CONFLICT DO NOTHING")
+    connection.execute(queries.load("sqlite")["note_migration"], {"number": str(migration.number)})
 
 
 def schema_version(connection: sqlite3.Connection) -> int | None:
     """How far the tables were migrated, or None where there are none."""
-    exists = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'treadle_meta'"
-    if connection.execute(exists).fetchone() is None:
-        return None
-    return int(_meta(connection, "schema_version"))
+    has_tables = connection.execute(queries.load("sqlite")["has_tables"]).fetchone()[0]
+    return int(_meta(connection, "schema_version")) if has_tables else None
 
 
 def check_schema(connection: sqlite3.Connection, where: str, missing: str) -> None:

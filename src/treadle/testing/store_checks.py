@@ -15,6 +15,7 @@ def check_alone(job: Job) -> None:
     assert (job.worker_id is not None) == (job.state is State.RUNNING), f"running under a worker, or not: {job}"
     assert job.result is None or job.state is State.SUCCEEDED, f"a result and no success: {job}"
     assert (job.failure is not None) == (job.state is State.FAILED), f"a reason and no failure, or the reverse: {job}"
+    assert not job.is_forgotten or job.state.is_finished, f"forgotten, and has not ended: {job}"
     assert job.token > 0 or job.state is not State.RUNNING, f"running without a token: {job}"
 
 
@@ -46,7 +47,7 @@ def check_row(job: Job, attempts: Sequence[Attempt], expected: Row) -> None:
 
 def _told(job: Job) -> dict[str, Any]:
     names = (
-        "state", "run_at_us", "attempt", "max_attempts", "crashes", "redriven_at_us", "expires_at_us", "token", "worker_id", "started_at_us", "finished_at_us", "result",
+        "state", "run_at_us", "attempt", "max_attempts", "crashes", "redriven_at_us", "expires_at_us", "token", "worker_id", "started_at_us", "finished_at_us", "result", "is_forgotten",
         "progress",
     )  # fmt: skip
     return {name: getattr(job, name) for name in names}

@@ -16,7 +16,7 @@ The tests use no clock: times are numbers that each test makes up.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -24,7 +24,7 @@ import msgspec
 from treadle.errors import StoreError
 from treadle.job import Claim, Ending, Failure, Job, Kind, Outcome, Progress, Report, new_id
 from treadle.states import State
-from treadle.store.contract import Enqueued, Part, Query, ScheduleRow, Store, WorkerRow
+from treadle.store.contract import Enqueued, Forgotten, Part, Query, ScheduleRow, Store, WorkerRow
 from treadle.store.keys import FAR, NEAR
 
 NOW_US = 1_800_000_000_000_000
@@ -277,6 +277,14 @@ class StoreContract:
             assert set(found(store, labels={"tenant": "acme"})) == {both.id, one.id}
             assert found(store, labels={"tenant": "acme", "kind": "bill"}) == [both.id]
             assert found(store, labels={"tenant": "ac"}) == []
+
+    def test_who_looks_for_what_cannot_be_kept_finds_nothing(self) -> None:
+        """Or is told so by an error of the store, and of nobody else."""
+        with self.opened() as store:
+            store.enqueue([make_job()])
+            for text in ("\0", "\ud800"):
+                with suppress(StoreError):
+                    assert store.find(Query(queue=text)) == []
 
     def test_the_newest_jobs_come_first_unless_the_oldest_are_wanted(self) -> None:
         """`newest_first` orders by the time of sending, and `limit` bounds what is found."""
@@ -913,6 +921,89 @@ class StoreContract:
                 finish(store, job, Outcome.succeeded("1"))
             assert store.forget_results(NOW_US + 10, 2) == 2
             assert [read(store, job).result for job in jobs] == ["1", None, None]
+
+    # Forgetting jobs
+
+    def test_a_forgotten_job_has_nothing_left_of_what_it_was_given_and_said(self) -> None:
+        """Its state, times and labels stay, and the class of its error; to forget it once more counts nothing."""
+        with self.opened() as store:
+            job = self._running(store, labels={"tenant": "acme"}, unique_key="ann", concurrency_key="ann")
+            store.report([Report(job.claim, Progress(1, 4, "of Ann"), ((NOW_US, '"Ann"'),))], NOW_US)
+            finish(store, job, Outcome.raised(ERROR, None))
+            before = read(store, job)
+            assert store.forget([job.id, "nobody"]) == Forgotten(1, 0)
+            assert store.forget([job.id]) == Forgotten()
+            row = read(store, job)
+            blank = {"payload": "", "failure": ERROR.forgotten(), "unique_key": None, "concurrency_key": None}
+            assert row == msgspec.structs.replace(before, progress=Progress(1, 4), version=row.version, **blank)
+            assert (row.is_forgotten, row.version > before.version) == (True, True)
+            assert store.messages(job.id) == []
+            assert [attempt.failure for attempt in store.attempts([job.id])[job.id]] == [ERROR.forgotten()]
+
+    def test_the_result_of_a_forgotten_job_is_gone(self) -> None:
+        """The job is still known to have succeeded; others keep all that they have."""
+        with self.opened() as store:
+            job, other = self._running(store), self._running(store)
+            for each in (job, other):
+                finish(store, each, Outcome.succeeded("1"))
+            kept = read(store, other)
+            assert store.forget([job.id]) == Forgotten(1, 0)
+            assert (read(store, job).state, read(store, job).result) == (State.SUCCEEDED, None)
+            assert read(store, other) == kept
+
+    def test_what_has_not_ended_is_not_forgotten(self) -> None:
+        """Nor what a whole that has not ended needs: the results of its parts."""
+        with self.opened() as store:
+            waiting, running = make_job(queue="mail"), self._running(store)
+            store.enqueue([waiting])
+            whole, parts = self._group(store, 2)
+            finish(store, claim(store, 1, queues=["default"])[0], Outcome.succeeded("[1]"))
+            ids = [waiting.id, running.id, whole.id, *ids_of(parts)]
+            before = store.jobs(ids)
+            assert store.forget(ids) == Forgotten(0, 5)
+            assert store.jobs(ids) == before
+
+    def test_a_whole_is_forgotten_with_its_parts_once_it_has_ended(self) -> None:
+        """What failed in a part stands in the reason of its whole, too."""
+        with self.opened() as store:
+            whole, (part,) = self._group(store, 1)
+            finish(store, claim(store, 1)[0], Outcome.raised(ERROR, None))
+            assert ERROR.message in str(read(store, whole).failure)
+            assert store.forget([whole.id, part.id]) == Forgotten(2, 0)
+            assert all(ERROR.message not in str(read(store, job).failure) for job in (whole, part))
+
+    def test_a_forgotten_job_is_not_sent_once_more(self) -> None:
+        """It could not run; nor a whole that needs what a forgotten part was given, or had returned."""
+        with self.opened() as store:
+            job = make_job()
+            store.enqueue([job])
+            groups = [self._group(store, 2) for _ in range(2)]
+            store.cancel([job.id, *(whole.id for whole, _ in groups)], NOW_US)
+            first, second = ids_of([whole for whole, _ in groups])
+            assert store.forget([job.id, groups[0][1][0].id]) == Forgotten(2, 0)
+            assert store.redrive([job.id, first, second], NOW_US) == {second}
+
+    def test_what_a_forgotten_run_has_told_is_not_kept_when_it_comes_late(self) -> None:
+        """A run may write its end itself, before its worker has written what it told."""
+        with self.opened() as store:
+            job = self._running(store)
+            finish(store, job, Outcome.succeeded("1"))
+            store.forget([job.id])
+            store.report(
+                [Report(job.claim, Progress(1, 2, "Ann"), ((NOW_US, '"Ann"'),)), Report(job.claim, None)], NOW_US
+            )
+            assert (store.messages(job.id), read(store, job).progress.message) == ([], "")
+
+    def test_the_jobs_with_some_labels_are_found_in_steps(self) -> None:
+        """Each step looks at so many jobs, whatever their labels, and says how far it came."""
+        labels = [{"tenant": "acme", "n": "1"}, {}, {"tenant": "acme"}, {"tenant": "zoo"}]
+        jobs = [make_job(id=f"job-{number}", labels=each) for number, each in enumerate(labels)]
+        with self.opened() as store:
+            store.enqueue(jobs)
+            assert store.labelled({"tenant": "acme"}, 2) == (["job-0"], "job-1")
+            assert store.labelled({"tenant": "acme"}, 9, "job-1") == (["job-2"], "job-3")
+            assert store.labelled({"tenant": "acme"}, 9, "job-3") == ([], None)
+            assert store.labelled({"tenant": "acme", "n": "1"}, 9) == (["job-0"], "job-3")
 
     # Reports
 

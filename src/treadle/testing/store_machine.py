@@ -319,6 +319,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.schedules.pop(name, None)
         self.store.forget_schedules([name])
 
+    @rule(one=jobs, other=jobs)
+    def forget(self, one: Job, other: Job) -> None:
+        """What has ended is blanked, and never runs again, though its whole may be sent once more at any time."""
+        ids = [one.id, other.id]
+        expected = self.model.forget(ids)
+        assert self.store.forget(ids) == expected
+
     @rule(queue=QUEUES)
     def pause(self, queue: str) -> None:
         assert self.store.pause([queue], self.now_us) == self.model.pause(queue, self.now_us)

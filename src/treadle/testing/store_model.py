@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from treadle.clock import US_PER_S
 from treadle.job import REASK_UNKNOWN_TASK_S, UNANSWERED, Claim, Job, Kind, Outcome, OutcomeKind, Progress, Report
 from treadle.states import NOT_STARTED, State
-from treadle.store.contract import ScheduleRow
+from treadle.store.contract import Forgotten, ScheduleRow
 
 UNKNOWN_TASK_S = 3600.0
 """How long a job waits here for a worker that knows its task."""
@@ -41,6 +41,7 @@ class Row:
     is_unwanted: bool = False
     """Somebody has asked to cancel it while it ran."""
     result: str | None = None
+    is_forgotten: bool = False
     redriven_at_us: int | None = None
     messages: int = 0
     outcomes: list[OutcomeKind] = field(default_factory=list)
@@ -121,7 +122,8 @@ class StoreModel:
         bad = [part for part in parts if _has_gone_wrong(part)]
         good = [part for part in parts if part.result is not None]
         is_whole = row.sent.kind is Kind.WHOLE
-        if is_whole and sum(part.sent.size for part in (*bad, *good)) != row.sent.size:
+        size = sum(part.sent.size for part in (*bad, *good) if not part.is_forgotten)
+        if row.is_forgotten or (is_whole and size != row.sent.size):
             return False
         if self._all(partial(_is_twin, row.sent)):
             return False
@@ -172,7 +174,7 @@ class StoreModel:
 
     def report(self, report: Report) -> None:
         may_tell = (State.RUNNING, State.SUCCEEDED)
-        for row in self._all(lambda row: row.claim == report.claim and row.state in may_tell):
+        for row in self._all(lambda row: row.claim == report.claim and row.state in may_tell and not row.is_forgotten):
             row.progress = report.progress or row.progress
             row.messages += len(report.messages)
 
@@ -254,6 +256,18 @@ class StoreModel:
         self.schedules[name] = replace(row, seen_at_us=to_us, last_job_id=job_id or row.last_job_id)
         return True
 
+    def forget(self, ids: Sequence[str]) -> Forgotten:
+        wanted = self._all(lambda row: row.sent.id in ids and not row.is_forgotten)
+        ended = [row for row in wanted if row.state.is_finished and not self._is_needed(row)]
+        for row in ended:
+            row.is_forgotten, row.result, row.messages = True, None, 0
+            row.progress = Progress(row.progress.done, row.progress.total)
+        return Forgotten(len(ended), len(wanted) - len(ended))
+
+    def _is_needed(self, row: Row) -> bool:
+        whole = self.rows.get(row.sent.group_id or "")
+        return whole is not None and not whole.state.is_finished
+
     def pause(self, queue: str, now_us: int) -> set[str]:
         new = {queue} - self.paused.keys()
         self.paused = {**dict.fromkeys(new, now_us), **self.paused}
@@ -267,9 +281,7 @@ class StoreModel:
 
         def is_old(row: Row) -> bool:
             before_us = succeeded_before_us if row.state is State.SUCCEEDED else failed_before_us
-            whole = self.rows.get(row.sent.group_id or "")
-            is_needed = whole is not None and not whole.state.is_finished
-            return row.finished_at_us is not None and row.finished_at_us < before_us and not is_needed
+            return row.finished_at_us is not None and row.finished_at_us < before_us and not self._is_needed(row)
 
         return {row.sent.id: row.finished_at_us or 0 for row in self._all(is_old)}
 

@@ -1,5 +1,6 @@
 """Where the requests of a framework are answered: what each route does, and who may have it."""
 
+import re
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from treadle.web.pace import Pace
 from treadle.web.problems import Answer, or_problem, problem
 from treadle.web.requests import Asked
 from treadle.web.resources import Place
+
+TOKEN = re.compile(r"[\w.:=-]{1,2000}", re.ASCII)
 
 Found = tuple[Grant, JobHandle[Any]]
 Find = Callable[[str, Scope], Found]
@@ -97,7 +100,8 @@ class Desk:
 
     def _followed(self, token: str, found: Found | None) -> Followed:
         if found is None:
-            return Followed(None, {"status": self._place("status", token)})
+            # What could be no token need not be a part of an address.
+            return Followed(None, {"status": self._place("status", token) if TOKEN.fullmatch(token) else ""})
         return Followed(found[0], resources.urls_within(found[0], self._place))
 
 

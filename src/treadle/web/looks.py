@@ -62,7 +62,7 @@ def message_of(message: Message) -> dict[str, Any]:
 
 
 def parts_of(look: Look) -> dict[str, Any] | None:
-    """A `send_map` as a whole: a letter for each part, and how many times faster it goes than one after the other."""
+    """A `send_map` as a whole: a letter for each part, and how many of them ran at once on average."""
     if not look.parts:
         return None
     cells = "".join(CELLS[part.state] for part in look.parts)

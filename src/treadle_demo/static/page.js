@@ -1,19 +1,45 @@
-// Sends the job and follows it as any page could: one POST, then GETs of the status resource, which says
-// by ETag whether anything is new and by Retry-After when to look again.
+// Sends the job, and has <job-progress> follow it: one POST, and no more to write.
 
-const REMEMBERED = "treadle-demo-status";
+const REMEMBERED = "treadle-demo-job";
 const PING_EVERY_MS = 500;
 const PINGS_KEPT = 20;
+const CHINESE = {
+  input: "输入是 Python 源代码：",
+  about: "一次 POST 把全部输入作为一个任务发送。任务在所有核心上运行，本页面实时跟踪；期间可以关闭页面，任务会继续运行。",
+  send: "发送任务",
+  nothing: "尚未发送任何任务。",
+  ping: "与此同时，同一服务器响应 ping 的时间（最近 20 次的中位数）：",
+  again: "请重新发送任务。",
+  totals: (result) => `${shown(result.files)} 个文件，${shown(result.lines)} 行，${shown(result.functions)} 个函数，` +
+    `${shown(result.branches)} 个分支；最深嵌套 ${result.nesting} 层`,
+  longest: "最长的函数",
+  branched: "分支最多的函数",
+  twins: (count) => `在多个文件中逐字相同的函数：${shown(count)}`,
+  unparsed: (count) => `无法解析的文件：${shown(count)}`,
+  columns: { lines: "行数", function: "函数", file: "文件", branches: "分支", files: "文件数", "one of the files": "其中一个文件", reason: "原因" },
+};
+const ENGLISH = {
+  again: "Send the job again.",
+  totals: (result) => ["files", "lines", "functions", "branches"].map((name) => `${shown(result[name])} ${name}`).join(", ") +
+    `; nested up to ${result.nesting} deep`,
+  longest: "Longest functions",
+  branched: "Most branched functions",
+  twins: (count) => `Word for word in more than one file: ${shown(count)}`,
+  unparsed: (count) => `Files that do not parse: ${shown(count)}`,
+  columns: {},
+};
 
 const byId = (id) => document.getElementById(id);
-const number = new Intl.NumberFormat("en");
+const isChinese = navigator.language.toLowerCase().startsWith("zh");
+const words = isChinese ? CHINESE : ENGLISH;
+const number = new Intl.NumberFormat(isChinese ? "zh-CN" : "en");
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const job = byId("job");
 
 let isRunning = false;
 
 async function send() {
   byId("send").disabled = true;
-  byId("tables").replaceChildren();
   const response = await fetch("/analyses", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -22,52 +48,27 @@ async function send() {
   if (!response.ok) throw new Error(`the server answered ${response.status}`);
   const { urls } = await response.json();
   sessionStorage.setItem(REMEMBERED, JSON.stringify({ urls, start: Date.now() }));
-  await follow(urls, Date.now());
+  follow(urls, Date.now());
 }
 
-async function follow(urls, start) {
+function follow(urls, start) {
+  byId("tables").replaceChildren();
+  byId("state").textContent = "";
   byId("send").disabled = isRunning = true;
+  job.hidden = false;
+  job.follow(urls);
   showPassed(start);
-  const status = await untilEnded(urls.status);
+}
+
+job.addEventListener("job:result", async ({ detail }) => showResult(await detail.json()));
+job.addEventListener("job:end", ({ detail }) => {
   isRunning = false;
   byId("send").disabled = false;
-  if (status.state === "succeeded") showResult(await (await fetch(urls.result)).json());
-}
-
-async function untilEnded(url) {
-  let etag = "";
-  let status = null;
-  for (;;) {
-    const response = await reach(url, { headers: { "If-None-Match": etag }, cache: "no-store" });
-    if (response.status === 404) throw new Error("there is no such job any more");
-    if (response.status === 200) {
-      etag = response.headers.get("ETag") ?? "";
-      status = await response.json();
-      showStatus(status);
-    }
-    const seconds = response.headers.get("Retry-After");
-    if (status && seconds === null) return status;
-    await pause(1000 * Number(seconds ?? 1));
+  if (detail.state === null) {
+    byId("state").textContent = words.again;
+    sessionStorage.removeItem(REMEMBERED);
   }
-}
-
-// A web process that dies takes its connections along; the next one answers.
-async function reach(url, options) {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await fetch(url, options);
-    } catch (error) {
-      if (tries === 10) throw error;
-      await pause(500);
-    }
-  }
-}
-
-function showStatus({ state, progress, error }) {
-  byId("bar").value = progress.fraction ?? 0;
-  const done = `${number.format(progress.done)} of ${number.format(progress.total)} files`;
-  byId("state").textContent = error ?? (state === "succeeded" ? `${done}, done` : done);
-}
+});
 
 async function showPassed(start) {
   while (isRunning) {
@@ -77,26 +78,23 @@ async function showPassed(start) {
 }
 
 function showResult(result) {
-  const totals = ["files", "lines", "functions", "branches"].map((name) => `${number.format(result[name])} ${name}`);
   const place = (file, line) => `${file}:${line}`;
   byId("tables").replaceChildren(
-    card(`${totals.join(", ")}; nested up to ${result.nesting} deep`),
-    card("Longest functions", ["lines", "function", "file"],
+    card(words.totals(result)),
+    card(words.longest, ["lines", "function", "file"],
       result.longest.map(([lines, file, line, name]) => [lines, name, place(file, line)])),
-    card("Most branched functions", ["branches", "function", "file"],
+    card(words.branched, ["branches", "function", "file"],
       result.branched.map(([branches, file, line, name]) => [branches, name, place(file, line)])),
-    card(`Word for word in more than one file: ${number.format(result.twins.functions)}`,
-      ["lines", "files", "function", "one of the files"],
+    card(words.twins(result.twins.functions), ["lines", "files", "function", "one of the files"],
       result.twins.longest.map(([lines, file, line, name, files]) => [lines, files, name, place(file, line)])),
-    card(`Files that do not parse: ${number.format(result.unparsed.files)}`, ["file", "reason"],
-      result.unparsed.first),
+    card(words.unparsed(result.unparsed.files), ["file", "reason"], result.unparsed.first),
   );
 }
 
 function card(title, names = [], rows = []) {
   const section = element("section", {}, element("h2", {}, title));
   if (rows.length) {
-    const head = names.map((name, column) => element("th", { className: look(names, rows[0], column) }, name));
+    const head = names.map((name, column) => element("th", { className: look(names, rows[0], column) }, words.columns[name] ?? name));
     const body = rows.map((row) => element("tr", {},
       ...row.map((cell, column) => element("td", { className: look(names, row, column) }, shown(cell)))));
     section.append(element("table", {},
@@ -125,7 +123,8 @@ async function ping() {
   const times = [];
   for (;;) {
     const start = performance.now();
-    await reach("/ping", { cache: "no-store" });
+    // A web process that dies takes its connections along; the next one answers.
+    await fetch("/ping", { cache: "no-store" }).catch(() => pause(500));
     times.push(performance.now() - start);
     if (times.length > PINGS_KEPT) times.shift();
     const sorted = times.toSorted((a, b) => a - b);
@@ -136,7 +135,7 @@ async function ping() {
 
 async function describe() {
   const { framework, input } = await (await fetch("/input")).json();
-  byId("framework").textContent = `in ${framework}`;
+  byId("framework").textContent = isChinese ? `（${framework}）` : `in ${framework}`;
   byId("input").textContent = input;
 }
 
@@ -144,16 +143,19 @@ function told(promise) {
   promise.catch((error) => {
     isRunning = false;
     byId("send").disabled = false;
-    byId("state").textContent = `${error.message}; send the job again.`;
-    sessionStorage.removeItem(REMEMBERED);
+    byId("state").textContent = `${error.message}. ${words.again}`;
   });
 }
 
+if (isChinese) {
+  document.documentElement.lang = "zh-CN";
+  for (const each of document.querySelectorAll("[data-words]")) each.textContent = words[each.dataset.words];
+}
 byId("send").addEventListener("click", () => told(send()));
 const remembered = sessionStorage.getItem(REMEMBERED);
 if (remembered) {
   const { urls, start } = JSON.parse(remembered);
-  told(follow(urls, start));
+  follow(urls, start);
 }
 told(describe());
 ping();

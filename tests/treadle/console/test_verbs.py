@@ -186,6 +186,18 @@ def test_queues_are_paused_and_resumed(app: Treadle) -> None:
     assert list(app.paused()) == ["empty"]
 
 
+def test_jobs_are_forgotten_by_their_labels(app: Treadle) -> None:
+    """Those that have them all; what has not ended is told apart, and a forgotten job is shown as one."""
+    job = app.send_function(apps.string_length.options(labels={"tenant": "acme", "user": "7"}), "Ann")
+    app.run_pending()
+    app.send_function(apps.string_length.options(labels={"tenant": "acme"}), "Ann")
+    assert run(app, "forget", "--label", "tenant=acme", "--label", "user=7") == (0, ["1 jobs forgotten"])
+    left = "1 have not ended, and were left: do it again when they have"
+    assert run(app, "forget", "--label", "tenant=acme") == (0, ["0 jobs forgotten", left])
+    text = run(app, "job", job.id, "--payload")[1]
+    assert {"arguments     gone: they were forgotten", "result        gone: it was forgotten"} <= set(text)
+
+
 def test_finished_jobs_are_deleted(app: Treadle) -> None:
     """As old as is said, or as the settings say."""
     app.send_function(apps.total, [1]).cancel()

@@ -135,6 +135,11 @@ LINES = [
         "queue mail is paused: its jobs wait until it is resumed, and what runs goes on",
     ),
     (facts.QueueResumed("mail"), "INFO", "queue mail is resumed"),
+    (
+        facts.JobsForgotten(3, 1),
+        "INFO",
+        "3 jobs were forgotten, as somebody asked by their labels; 1 with these have not ended, and were left",
+    ),
     (facts.WorkerStarted("w", "process", {"processes": 2}), "INFO", "worker w (process) takes jobs: 2 processes"),
     (facts.WorkerDraining("w", 3), "INFO", "worker w takes no more jobs and waits for 3"),
     (

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     **rows.job_values(make_job()), **LISTS, **JSON, "labels": "{}", "starts": True, "limit": 10, "near": 10, "far": 10,
     "after_key": "", "now": 1, "pool": "processes",
     "of_task": "t", "unique_key": "k", "queue": "queue 3", "worker_id": "w", "id": "a", "state": None, "task": None, "after": 0,
+    "after_id": "", "text": "x",
     "succeeded_before": 1, "failed_before": 1, "name": "x", "value": "x", "number": "1", "failure": None,
     "host": "h", "pid": 1, "queues": "[]", "started_at": 1, "last_seen_at": 1, "lease_until": 1,
     "seen_at": 1, "to": 2, "job_id": None,
@@ -153,6 +154,7 @@ def test_the_order_of_a_claim_comes_from_the_index(
 
 @pytest.mark.parametrize("name", [
     "finish", "release", "mark_started", "lock_tellers", "cancel", "lock_to_be_cancelled", "get_jobs", "lock_wholes", "redrive", "expire", "lock_to_prune", "prune",
+    "forget", "get_to_forget", "lock_before_wholes", "get_labelled",
 ])  # fmt: skip
 def test_a_job_is_found_by_its_key(connection: "psycopg.Connection[tuple[Any, ...]]", name: str) -> None:
     """Never by a look at every job, nor at all those that have run since the last vacuum."""

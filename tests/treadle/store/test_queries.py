@@ -138,6 +138,7 @@ def test_the_order_comes_from_the_index(connection: sqlite3.Connection, name: st
 @pytest.mark.parametrize("name", [
     "finish", "release", "cancel_instead", "mark_started", "cancel", "request_cancel", "get_to_be_cancelled",
     "get_jobs", "report_progress", "redrive", "redrive_parts", "restart_progress", "expire",
+    "get_labelled", "get_to_forget", "forget", "forget_errors", "forget_progress", "forget_messages",
     "claim_chosen",
 ])  # fmt: skip
 def test_one_job_is_found_by_its_key(connection: sqlite3.Connection, name: str) -> None:

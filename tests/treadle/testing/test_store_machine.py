@@ -16,6 +16,8 @@ from treadle.job import Claim, Ending, Job, OutcomeKind
 from treadle.states import State
 from treadle.store.contract import Enqueued, Store
 from treadle.store.memory import MemoryStore
+from treadle.store.postgres import PostgresStore
+from treadle.store.postgres_address import parse
 from treadle.store.sqlite import SqliteStore
 from treadle.store.sqlite_file import SqliteFile
 from treadle.testing.store_machine import QUICK, StoreMachine, check_verbs
@@ -143,6 +145,20 @@ def test_the_store_in_memory_passes():
 def test_the_store_in_a_sqlite_file_passes(make):
     """Whatever sequence of verbs: its rows are what the verbs mean."""
     check_verbs(make(SqliteStore), CHOSEN)
+
+
+def test_the_store_in_a_postgresql_database_passes(postgres_url):
+    """Whatever sequence of verbs: its rows are what the verbs mean. Fewer sequences, since each verb is a trip to a server."""
+    check_verbs(lambda: emptied(postgres_url), settings(CHOSEN, max_examples=CHOSEN.max_examples // 5))
+
+
+def emptied(url: str) -> Store:
+    """The store in this database, without what the last sequence has left; to make its tables anew would take long."""
+    store = PostgresStore(parse(url), listen=False, notify=False)
+    store.prepare()
+    tables = "treadle_job, treadle_worker, treadle_schedule, treadle_paused_queue"
+    store.server.run(f"TRUNCATE {tables} CASCADE")
+    return store
 
 
 def test_a_store_that_does_not_check_tokens_is_caught(make):

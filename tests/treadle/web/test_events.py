@@ -142,6 +142,13 @@ def test_a_link_that_opens_nothing_ends_for_itself(app, links, ask):
     assert len(parsed(ask("forged", token, last=told[-1].id).answer.body)) == 1
 
 
+@pytest.mark.parametrize("text", ["", "a/b", "é", "x" * 3000, "../../etc"])
+def test_what_could_be_no_token_is_no_part_of_an_address(app, links, ask, text):
+    """It ends for itself, and no framework is asked to make an address of it."""
+    token = links.token(app.send_function(apps.string_length, "abc").id)
+    assert parsed(ask(text, token).answer.body)[1].json()["src"] == ""
+
+
 def test_links_that_all_open_nothing_are_not_found(ask):
     """404, as for any other resource, and for who comes back 204: it was told."""
     assert ask("forged").answer.status == 404

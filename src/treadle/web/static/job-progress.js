@@ -1,6 +1,7 @@
 // <job-progress src="…/jobs/TOKEN">: follows a job, or several on one page, and shows how far each is.
 //
 // Attributes: src (the link to the job's status), label, messages (how many of the last to show; 5), lang.
+// From a script: element.follow(urls), with the `urls` of the answer that sent the job.
 // Events, which bubble: job:state, job:progress, job:message, job:result, job:error, job:end; each has `detail`.
 // Look: CSS variables --job-accent, --job-bad, --job-track; ::part(label|state|percent|bar|cells|messages|result|cancel).
 //
@@ -12,14 +13,14 @@ const WORDS = {
     blocked: "Waiting for other jobs", scheduled: "Waiting for its time", ready: "Waiting for a free worker",
     running: "Running", succeeded: "Done", failed: "The job failed.", cancelled: "Cancelled",
     cancel: "Cancel", cancelling: "Cancelling …", download: "Download the result", of: (done, total) => `${done} of ${total}`,
-    faster: (times) => `${times} times as fast as one core`, progress: "Progress", lost: "No connection; trying again …",
+    faster: (times) => `Speed-up ${times} (parts at once, on average)`, progress: "Progress", lost: "No connection; trying again …",
     gone: "There is no such job, or the link to it has expired.",
   },
   zh: {
     blocked: "正在等待其他任务", scheduled: "尚未到预定时间", ready: "正在等待空闲的工作进程",
     running: "正在运行", succeeded: "已完成", failed: "任务失败。", cancelled: "已取消",
     cancel: "取消", cancelling: "正在取消……", download: "下载结果", of: (done, total) => `${done} / ${total}`,
-    faster: (times) => `速度是单核的 ${times} 倍`, progress: "进度", lost: "连接中断，正在重试……",
+    faster: (times) => `加速比 ${times}（平均同时运行的部分数）`, progress: "进度", lost: "连接中断，正在重试……",
     gone: "没有这个任务，或者链接已过期。",
   },
 };
@@ -29,12 +30,14 @@ const PLAIN = Object.values(WORDS).map((words) => words.failed);
 const MOST_IN_A_STREAM = 20;
 const TRIES = 2;
 const LONGEST_PAUSE_S = 30;
+// After so many answers to questions events are tried once more.
+const POLLS = 20;
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
-:host { display: block; font: inherit; color: inherit; --accent: var(--job-accent, light-dark(#1f6f5c, #5cc2a5));
-        --bad: var(--job-bad, light-dark(#b3261e, #f2867e));
-        --track: var(--job-track, color-mix(in srgb, currentColor 14%, transparent)); }
+:host { display: block; font: inherit; color: inherit; --_accent: var(--job-accent, light-dark(#1f6f5c, #5cc2a5));
+        --_bad: var(--job-bad, light-dark(#b3261e, #f2867e));
+        --_track: var(--job-track, color-mix(in srgb, currentColor 14%, transparent)); }
 :host([hidden]), [hidden] { display: none !important; }
 p, ul { margin: 0; padding: 0; }
 .line { display: flex; flex-wrap: wrap; gap: 0 1em; align-items: baseline; }
@@ -42,36 +45,36 @@ p, ul { margin: 0; padding: 0; }
 .state { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .percent { font-variant-numeric: tabular-nums; }
 progress { display: block; box-sizing: border-box; width: 100%; height: .6em; margin: .4em 0; border: 0; border-radius: .3em;
-           overflow: hidden; appearance: none; background: var(--track); color: var(--accent); }
+           overflow: hidden; appearance: none; background: var(--_track); color: var(--_accent); }
 progress::-webkit-progress-bar { background: transparent; }
-progress::-webkit-progress-value { background: var(--accent); border-radius: .3em; transition: width .25s linear; }
-progress::-moz-progress-bar { background: var(--accent); border-radius: .3em; }
-progress:indeterminate { background: linear-gradient(90deg, transparent, var(--accent), transparent) 0 0 / 40% 100% no-repeat var(--track);
+progress::-webkit-progress-value { background: var(--_accent); border-radius: .3em; transition: width .25s linear; }
+progress::-moz-progress-bar { background: var(--_accent); border-radius: .3em; }
+progress:indeterminate { background: linear-gradient(90deg, transparent, var(--_accent), transparent) 0 0 / 40% 100% no-repeat var(--_track);
                          animation: pass 1.4s linear infinite; }
 progress:indeterminate::-moz-progress-bar { background: transparent; }
 @keyframes pass { from { background-position: -60% 0; } to { background-position: 160% 0; } }
 .cells { display: flex; flex-wrap: wrap; gap: 2px; margin: .4em 0; }
-.cells i { width: .55em; height: .55em; border-radius: 1px; background: var(--track); transition: background-color .25s; }
-.cells .s { background: var(--accent); }
-.cells .r { background: color-mix(in srgb, var(--accent) 50%, transparent); }
-.cells .f { background: var(--bad); }
+.cells i { width: .55em; height: .55em; border-radius: 1px; background: var(--_track); transition: background-color .25s; }
+.cells .s { background: var(--_accent); }
+.cells .r { background: color-mix(in srgb, var(--_accent) 50%, transparent); }
+.cells .f { background: var(--_bad); }
 .cells .c { background: transparent; box-shadow: inset 0 0 0 1px currentColor; opacity: .5; }
 .small { font-size: .875em; opacity: .8; font-variant-numeric: tabular-nums; }
-ul { list-style: none; margin-block: .4em; padding-inline-start: .7em; border-inline-start: 2px solid var(--track); font-size: .9375em; }
+ul { list-style: none; margin-block: .4em; padding-inline-start: .7em; border-inline-start: 2px solid var(--_track); font-size: .9375em; }
 li { overflow-wrap: anywhere; }
 .actions { display: flex; flex-wrap: wrap; gap: .8em; align-items: center; margin-top: .5em; }
-a { color: var(--accent); }
-button { font: inherit; color: inherit; padding: .25em .9em; border: 1px solid var(--track); border-radius: .35em;
+a { color: var(--_accent); }
+button { font: inherit; color: inherit; padding: .25em .9em; border: 1px solid var(--_track); border-radius: .35em;
          background: transparent; cursor: pointer; }
 button:hover { border-color: currentColor; }
 button:disabled { opacity: .5; cursor: default; }
-a:focus-visible, button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-:host([data-state="failed"]) .state { color: var(--bad); }
-:host([data-state="failed"]) progress { --accent: var(--bad); }
+a:focus-visible, button:focus-visible { outline: 2px solid var(--_accent); outline-offset: 2px; }
+:host([data-state="failed"]) .state { color: var(--_bad); }
+:host([data-state="failed"]) progress { --_accent: var(--_bad); }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 @media (prefers-reduced-motion: reduce) {
   progress::-webkit-progress-value, .cells i { transition: none; }
-  progress:indeterminate { animation: none; background: var(--track); }
+  progress:indeterminate { animation: none; background: var(--_track); }
 }
 @media (forced-colors: active) {
   progress { border: 1px solid; }
@@ -174,6 +177,8 @@ class JobProgress extends HTMLElement {
   static observedAttributes = ["src", "label", "lang"];
 
   #shown = { state: null, progress: {}, messages: [], urls: {}, error: null, cancelRequested: false };
+  #given = {};
+  #isOver = false;
   #stream = null;
   #polling = 0;
 
@@ -195,10 +200,17 @@ class JobProgress extends HTMLElement {
     if (!this.isConnected || before === now || !this.bar) return;
     if (name === "src") {
       this.#leave();
+      this.#isOver = false;
       this.#shown = { state: null, progress: {}, messages: [], urls: {}, error: null, cancelRequested: false };
       this.#follow();
     }
     this.#render();
+  }
+
+  // Links that its own one does not hold: to the result, to cancel.
+  follow(urls) {
+    this.#given = urls;
+    this.setAttribute("src", urls.status);
   }
 
   // The address as the server names it, and what it is made of.
@@ -233,6 +245,7 @@ class JobProgress extends HTMLElement {
     const mine = (this.#polling += 1);
     let etag = "";
     let failures = 0;
+    let answers = 0;
     while (mine === this.#polling && this.isConnected && !this.#hasEnded) {
       await whileHidden();
       let pause = 1;
@@ -246,6 +259,7 @@ class JobProgress extends HTMLElement {
         }
         if (!answer.ok && answer.status !== 304) throw new Error(answer.status);
         failures = 0;
+        answers += 1;
         etag = answer.headers.get("ETag") ?? etag;
         pause = Number(answer.headers.get("Retry-After") ?? 1);
         if (answer.status === 200) this.#tellAll(await answer.json());
@@ -256,6 +270,11 @@ class JobProgress extends HTMLElement {
         if (failures > 1) this.#say(this.words.lost);
       }
       if (!this.#hasEnded) await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+      // It may have been a server that was started anew.
+      if (answers === POLLS && window.EventSource && mine === this.#polling && !this.#hasEnded) {
+        this.#follow();
+        return;
+      }
     }
   }
 
@@ -263,7 +282,6 @@ class JobProgress extends HTMLElement {
     this.tell("state", state);
     this.tell("progress", { ...progress, parts });
     for (const message of messages) this.tell("message", message);
-    if (state.state === "succeeded" && state.urls.result) this.tell("result", { url: state.urls.result });
     if (ENDED.includes(state.state)) this.tell("end", state);
   }
 
@@ -273,11 +291,9 @@ class JobProgress extends HTMLElement {
     this.#render();
   }
 
-  #isOver = false;
-
   _state({ id, state, cancel_requested, error, urls }) {
     const hasChanged = state !== this.#shown.state;
-    Object.assign(this.#shown, { id, state, error, urls, cancelRequested: cancel_requested });
+    Object.assign(this.#shown, { id, state, error, urls: { ...this.#given, ...urls }, cancelRequested: cancel_requested });
     if (hasChanged) this.#dispatch("state", { id, state });
   }
 
@@ -295,6 +311,9 @@ class JobProgress extends HTMLElement {
 
   _result({ url }) {
     this.#shown.urls.result = url;
+  }
+
+  #dispatchResult(url) {
     const json = () => fetch(url, { credentials: "same-origin" }).then((answer) => answer.json());
     this.#dispatch("result", { url, json });
   }
@@ -305,6 +324,7 @@ class JobProgress extends HTMLElement {
     this.#shown.error = error;
     this.#stream?.remove(this);
     this.#stream = null;
+    if (state === "succeeded" && this.#shown.urls.result) this.#dispatchResult(this.#shown.urls.result);
     if (state !== "succeeded") this.#dispatch("error", { state, error: error ?? this.words[state] });
     this.#dispatch("end", { state });
   }

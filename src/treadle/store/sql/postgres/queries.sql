@@ -224,15 +224,17 @@ SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE
 SELECT id FROM treadle_job WHERE group_id = ANY(%(ids)s) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: redrive
--- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+-- Send a job once more, unless it was forgotten or its unique key is taken; a whole only where none of its parts runs, was
+-- forgotten or has left no result.
 UPDATE treadle_job AS job
 SET state = CASE WHEN kind = 'whole' AND EXISTS (
         SELECT 1 FROM treadle_job AS part WHERE part.group_id = %(id)s AND part.state IN ('failed', 'cancelled')
     ) THEN 'blocked' ELSE 'ready' END, {as_new}
-WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL
+WHERE id = %(id)s AND state IN ('failed', 'cancelled') AND group_id IS NULL AND payload <> ''
   AND (kind <> 'whole' OR size = (
       SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
-      WHERE part.group_id = %(id)s AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+      WHERE part.group_id = %(id)s AND part.payload <> ''
+        AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
   AND NOT EXISTS (
       SELECT 1 FROM treadle_job AS other
       WHERE other.task = job.task AND other.unique_key = job.unique_key
@@ -525,12 +527,13 @@ WHERE id = %(id)s AND state = 'blocked';
 
 -- name: lock_tellers
 -- Those of these claims whose runs may tell of themselves: they hold until this transaction ends, or have made their job
--- succeed, faster than this was told.
+-- succeed, faster than this was told. Not where it was forgotten since.
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(claims)s::json) AS given (id text, token bigint)
 )
 SELECT job.id, job.token FROM treadle_job AS job JOIN given ON given.id = job.id AND given.token = job.token
-WHERE job.worker_id IS NOT NULL OR job.state = 'succeeded' ORDER BY job.id FOR NO KEY UPDATE OF job;
+WHERE job.worker_id IS NOT NULL OR (job.state = 'succeeded' AND job.payload <> '')
+ORDER BY job.id FOR NO KEY UPDATE OF job;
 
 -- name: insert_messages
 -- Messages of jobs whose claims hold, with the next numbers of each job.
@@ -662,6 +665,42 @@ RETURNING job.id, job.kind = 'whole';
 -- name: forget_part_results
 -- Drop the results of the parts of wholes.
 UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = ANY(%(ids)s) AND result IS NOT NULL;
+
+-- name: get_labelled
+-- Of the next jobs in the order of their ids those with some labels, and the last whatever its labels are.
+WITH page AS MATERIALIZED (
+    SELECT id, labels @> %(labels)s::jsonb AS has_labels
+    FROM treadle_job WHERE id > %(after_id)s ORDER BY id LIMIT %(limit)s
+)
+SELECT id, has_labels FROM page WHERE has_labels OR id = (SELECT max(id) FROM page) ORDER BY id;
+
+-- name: lock_before_wholes
+-- Nobody else changes those of these jobs that are no wholes until this transaction ends: parts are locked before their whole.
+SELECT id FROM treadle_job WHERE id = ANY(%(ids)s) AND kind <> 'whole' ORDER BY id FOR NO KEY UPDATE;
+
+-- name: get_to_forget
+-- Those of these jobs that were not forgotten, and whether they have ended, also for the whole that they are a part of.
+SELECT job.id, job.failure, job.finished_at IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
+FROM treadle_job AS job WHERE job.id = ANY(%(ids)s) AND job.payload <> '';
+
+-- name: forget
+-- Blank what jobs that have ended were given and what they said; they are locked.
+WITH given AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(jobs)s::json) AS given (id text, failure text)
+), without_errors AS (
+    UPDATE treadle_attempt AS attempt SET error_message = %(text)s, error_traceback = ''
+    FROM given WHERE attempt.job_id = given.id AND attempt.error_class IS NOT NULL
+), without_progress AS (
+    UPDATE treadle_progress AS progress SET message = '', version = progress.version + 1
+    FROM given WHERE progress.job_id = given.id AND progress.message <> ''
+), without_messages AS (
+    DELETE FROM treadle_message AS message USING given WHERE message.job_id = given.id
+)
+UPDATE treadle_job AS job
+SET payload = '', result = NULL, failure = given.failure, unique_key = NULL, concurrency_key = NULL,
+    version = version + 1
+FROM given WHERE job.id = given.id;
 
 -- name: pause
 -- No more jobs of these queues are claimed.

@@ -43,8 +43,9 @@ EXISTS (SELECT 1 FROM treadle_worker WHERE id = :worker_id)
 NOT EXISTS (SELECT 1 FROM treadle_paused_queue WHERE name = :queue)
 
 -- fragment: may_tell
--- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told.
-state IN ('running', 'succeeded')
+-- Whether a run may tell of itself: its claim holds, or it has made its job succeed, faster than this was told. Not where
+-- the job was forgotten since.
+(state = 'running' OR (state = 'succeeded' AND payload <> ''))
 
 -- fragment: is_in_time
 -- Whether a job may begin now: the duty that fails the others may be late.
@@ -58,6 +59,15 @@ finished_at + result_ttl <= :now AND result_ttl IS NOT NULL AND result IS NOT NU
 -- What a redrive sets beside the state: one attempt more where none is left, and the rest as of a new job.
 run_at = :now, max_attempts = max(max_attempts, attempt + 1), crashes = 0, started_at = NULL, finished_at = NULL,
 cancel_requested_at = NULL, expires_at = NULL, failure = NULL, redriven_at = :now, version = version + 1
+
+-- name: has_tables
+-- Whether there are tables of ours.
+SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'treadle_meta');
+
+-- name: note_migration
+-- How far the tables were migrated.
+INSERT INTO treadle_meta (name, value) VALUES ('schema_version', :number), ('min_code_version', '1')
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE excluded.name = 'schema_version';
 
 -- name: get_meta
 -- One fact about the store itself.
@@ -111,15 +121,17 @@ UPDATE treadle_job SET cancel_requested_at = :now, version = version + 1
 WHERE group_id = :id AND state = 'running' AND cancel_requested_at IS NULL;
 
 -- name: redrive
--- Send a job once more, unless its unique key is taken; a whole only where none of its parts runs or has left no result.
+-- Send a job once more, unless it was forgotten or its unique key is taken; a whole only where none of its parts runs, was
+-- forgotten or has left no result.
 UPDATE treadle_job
 SET state = CASE WHEN kind = 'whole' AND EXISTS (
         SELECT 1 FROM treadle_job AS part WHERE part.group_id = :id AND part.state IN ('failed', 'cancelled')
     ) THEN 'blocked' ELSE 'ready' END, {as_new}
-WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL
+WHERE id = :id AND state IN ('failed', 'cancelled') AND group_id IS NULL AND payload <> ''
   AND (kind <> 'whole' OR size = (
       SELECT coalesce(sum(part.size), 0) FROM treadle_job AS part
-      WHERE part.group_id = :id AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
+      WHERE part.group_id = :id AND part.payload <> ''
+        AND (part.state IN ('failed', 'cancelled') OR part.result IS NOT NULL)))
   AND NOT EXISTS (
       SELECT 1 FROM treadle_job AS other
       WHERE other.task = treadle_job.task AND other.unique_key = treadle_job.unique_key
@@ -503,6 +515,44 @@ RETURNING id, kind;
 -- name: forget_part_results
 -- Drop the results of the parts of a whole.
 UPDATE treadle_job SET result = NULL, version = version + 1 WHERE group_id = :id AND result IS NOT NULL;
+
+-- name: get_labelled
+-- Of the next jobs in the order of their ids those with some labels, and the last whatever its labels are.
+WITH page AS MATERIALIZED (
+    SELECT id, NOT EXISTS (
+        SELECT 1 FROM json_each(:labels) AS wanted
+        WHERE NOT EXISTS (
+            SELECT 1 FROM json_each(job.labels) AS own
+            WHERE own.key = wanted.key AND own.value = wanted.value)) AS has_labels
+    FROM treadle_job AS job WHERE id > :after_id ORDER BY id LIMIT :limit
+)
+SELECT id, has_labels FROM page WHERE has_labels OR id = (SELECT max(id) FROM page) ORDER BY id;
+
+-- name: get_to_forget
+-- Those of these jobs that were not forgotten, and whether they have ended, also for the whole that they are a part of.
+SELECT id, failure, finished_at IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM treadle_job AS whole WHERE whole.id = job.group_id AND whole.finished_at IS NULL)
+FROM treadle_job AS job WHERE id IN (SELECT value FROM json_each(:ids)) AND payload <> '';
+
+-- name: forget
+-- Blank what a job that has ended was given and what it said.
+UPDATE treadle_job
+SET payload = '', result = NULL, failure = :failure, unique_key = NULL, concurrency_key = NULL, version = version + 1
+WHERE id = :id;
+
+-- name: forget_errors
+-- Blank the errors of attempts.
+UPDATE treadle_attempt SET error_message = :text, error_traceback = ''
+WHERE job_id IN (SELECT value FROM json_each(:ids)) AND error_class IS NOT NULL;
+
+-- name: forget_progress
+-- Blank the text of progress.
+UPDATE treadle_progress SET message = '', version = version + 1
+WHERE job_id IN (SELECT value FROM json_each(:ids)) AND message <> '';
+
+-- name: forget_messages
+-- Delete what jobs have sent.
+DELETE FROM treadle_message WHERE job_id IN (SELECT value FROM json_each(:ids));
 
 -- name: pause
 -- No more jobs of this queue are claimed.

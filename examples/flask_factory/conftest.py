@@ -1,0 +1,14 @@
+import pytest
+from shop import create_app
+
+pytest_plugins = ["flask_worker.testing"]
+
+
+@pytest.fixture
+def app():
+    return create_app(TESTING=True, SECRET_KEY="for tests only")
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()

@@ -1,0 +1,3 @@
+from flask_worker import FlaskWorker
+
+worker = FlaskWorker()
