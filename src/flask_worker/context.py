@@ -76,7 +76,7 @@ class FlaskTreadle(Treadle):
         if settings.load(self._app.config, prefix=PREFIX) != self._chosen:
             raise SettingsError(
                 "a WORKER_ setting was changed after FlaskWorker had read them: set them before FlaskWorker(app) or "
-                "init_app(app)"
+                "init_app(app), and in a test use `with worker.testing(app, mode=…):`"
             )
         return super().open_store()
 

@@ -18,8 +18,9 @@ from treadle.errors import ConfigurationError, NotATask
 from treadle.handle import JobHandle
 from treadle.pools.processes import ProcessPool
 from treadle.pools.threads import ThreadPool
-from treadle.schedule import Schedule, Schedules, make_schedule
+from treadle.schedule import CatchUp, Schedule, Schedules, make_schedule
 from treadle.settings import Mode
+from treadle.states import State
 from treadle.store.contract import Forgotten
 from treadle.task import BoundTask, Registry, Task
 from treadle.testing.modes import in_mode
@@ -56,7 +57,7 @@ class FlaskWorker:
         """Read the application's `WORKER_` settings and add the routes and the commands; opens nothing.
 
         Raises SettingsError for a wrong setting, ConfigurationError where it was called for this
-        application before.
+        application before, ValueError where the application has another blueprint named `worker`.
         """
         if not isinstance(app, Flask):
             # As Quart, whose current application is another than Flask's.
@@ -69,9 +70,10 @@ class FlaskWorker:
         treadle = FlaskTreadle(
             app, self._registry, schedules=self._schedules, hooks=self._hooks, identify=self._identify
         )
-        app.extensions[EXTENSION] = treadle
         if treadle.settings.url_prefix is not None:
             app.register_blueprint(self.blueprint, url_prefix=treadle.settings.url_prefix)
+        # Only now: an application that was refused may be tried again.
+        app.extensions[EXTENSION] = treadle
         app.context_processor(lambda: {"worker": self})
         app.cli.add_command(worker_commands)
         # A process that serves requests may run the embedded worker; a shell or a command never does.
@@ -89,16 +91,31 @@ class FlaskWorker:
         """Send many calls in one transaction; see `treadle.Treadle.send_many`."""
         return _treadle().send_many(calls)
 
-    def send_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    def send_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., Any] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """Send `task(item)` for each item as one job; see `treadle.Treadle.send_map`."""
-        return _treadle().send_map(task, items, **options)
+        return _treadle().send_map(task, items, reduce=reduce, parts=parts)
 
-    def schedule(self, cron: str, call: BoundTask[Any] | Task[[], Any], **options: Any) -> Schedule:
+    def schedule(
+        self,
+        cron: str,
+        call: BoundTask[Any] | Task[[], Any],
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "once",
+        name: str | None = None,
+    ) -> Schedule:
         """Have workers send a call again and again; works before any app exists; see `treadle.Treadle.schedule`.
 
         Of what depends on settings (whether there is such a queue) a worker makes sure when it starts.
         """
-        schedule = make_schedule(cron, call, **options)
+        schedule = make_schedule(cron, call, timezone=timezone, catch_up=catch_up, name=name)
         if not self._registry.knows(schedule.call.task):
             raise NotATask(f"{schedule.call.task.name} is a task of another FlaskWorker; schedule it with that one")
         return self._schedules.add(schedule)
@@ -119,9 +136,16 @@ class FlaskWorker:
         """`send_many` for a coroutine."""
         return await _treadle().asend_many(calls)
 
-    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    async def asend_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., Any] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await _treadle().asend_map(task, items, **options)
+        return await _treadle().asend_map(task, items, reduce=reduce, parts=parts)
 
     # Looking
 
@@ -129,17 +153,33 @@ class FlaskWorker:
         """The job with this id. Raises JobNotFound."""
         return _treadle().job(job_id)
 
-    def jobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    def jobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """The newest jobs that fit; see `treadle.Treadle.jobs`."""
-        return _treadle().jobs(**wanted)
+        return _treadle().jobs(state=state, task=task, queue=queue, labels=labels, limit=limit)
 
     async def ajob(self, job_id: str) -> JobHandle[Any]:
         """`job` for a coroutine."""
         return await _treadle().ajob(job_id)
 
-    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    async def ajobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
-        return await _treadle().ajobs(**wanted)
+        return await _treadle().ajobs(state=state, task=task, queue=queue, labels=labels, limit=limit)
 
     # Keeping
 

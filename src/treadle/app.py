@@ -322,9 +322,16 @@ class Treadle:
         calls = list(calls)
         return await self._send_aside(calls[0].task if calls else None, lambda: self.send_many(calls))
 
-    async def asend_map(self, task: Task[..., Any], items: Iterable[Any], **options: Any) -> JobHandle[Any]:
+    async def asend_map(
+        self,
+        task: Task[..., Any],
+        items: Iterable[Any],
+        *,
+        reduce: Task[..., R] | None = None,
+        parts: int | None = None,
+    ) -> JobHandle[Any]:
         """`send_map` for a coroutine."""
-        return await self._send_aside(task, lambda: self.send_map(task, items, **options))
+        return await self._send_aside(task, lambda: self.send_map(task, items, reduce=reduce, parts=parts))
 
     async def _send_aside(self, task: Any, step: Callable[[], T]) -> T:
         """Where a task names a connection of the caller's the send belongs to the caller's thread."""
@@ -336,9 +343,17 @@ class Treadle:
         """`job` for a coroutine."""
         return await self.aside(lambda: self.job(job_id))
 
-    async def ajobs(self, **wanted: Any) -> list[JobHandle[Any]]:
+    async def ajobs(
+        self,
+        *,
+        state: State | str | None = None,
+        task: str | None = None,
+        queue: str | None = None,
+        labels: dict[str, str] | None = None,
+        limit: int = 50,
+    ) -> list[JobHandle[Any]]:
         """`jobs` for a coroutine."""
-        return await self.aside(lambda: self.jobs(**wanted))
+        return await self.aside(partial(self.jobs, state=state, task=task, queue=queue, labels=labels, limit=limit))
 
     # For tests
 

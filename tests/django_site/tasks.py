@@ -115,6 +115,16 @@ def hold(started, gate):
     return "open"
 
 
+@task(takes_context=True)
+def tells_the_time(context, count):
+    """Once in 0.2 s, as a message."""
+    for done in range(count):
+        time.sleep(0.2)
+        context.progress(done + 1, count)
+        context.send(time.time())
+    return count
+
+
 @task(takes_context=True, max_attempts=1)
 def pays(context, name, database="default", commits=True, fails=False):
     """Sends a job, as the row of its own, and ends itself with it."""

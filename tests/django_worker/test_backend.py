@@ -5,6 +5,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import django
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
@@ -464,3 +465,12 @@ def test_each_alias_has_its_results_and_one_state_for_all_threads(settings):
         assert other.submit(lambda: site("mail")).result() is site("mail")
     assert site("mail") is not site("default")
     assert our_aliases() == ["default", "mail"]
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="the decorator of Django takes options from 6.1 on")
+def test_the_decorator_of_django_takes_our_options():
+    """As `django_worker.task` does on every version."""
+    from django.tasks import task
+
+    made = task(max_attempts=5, timeout_s=30)(tasks.string_length.func)
+    assert (made.max_attempts, made.timeout_s) == (5, 30)

@@ -1,5 +1,7 @@
 """`manage.py check` names our mistakes."""
 
+import re
+
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
@@ -9,7 +11,7 @@ from django_worker import send_function, task
 from django_worker.checks import check_alias, check_backport, has_wal_race
 from django_worker.site import site
 from tests.django_site import tasks
-from tests.helpers import PATIENCE_S, python
+from tests.helpers import PATIENCE_S, ROOT, python
 from treadle.clock import SystemClock
 from treadle.errors import NetworkFileSystem
 from treadle.store.contract import WorkerRow
@@ -162,3 +164,10 @@ def test_a_start_touches_neither_a_database_nor_a_thread(tmp_path):
     with python("-c", STARTS, env=env) as process:
         assert process.communicate(timeout=PATIENCE_S) == ("1 0\n", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_document_lists_each_check():
+    """And none that there is not."""
+    pattern = r"django_worker\.[EW]\d{3}"
+    in_code = set(re.findall(pattern, (ROOT / "src/django_worker/checks.py").read_text()))
+    assert sorted(re.findall(pattern, (ROOT / "docs/django.md").read_text())) == sorted(in_code)

@@ -3,6 +3,7 @@
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from tests.end_to_end import apps
@@ -19,6 +20,7 @@ FLASK_RUN = ("-m", "flask", "run", "--port", "PORT")
 UVICORN = ("-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "app:asgi")
 MANAGE = ("-m", "django")
 RUNSERVER = (*MANAGE, "runserver", "PORT")
+DJANGO_UVICORN = (*UVICORN[:-1], "django.core.asgi:get_asgi_application", "--factory")
 GUNICORN = ("-m", "gunicorn", "-b", "127.0.0.1:PORT", "-w", "2", "django.core.wsgi:get_wsgi_application()")
 JOBS = 50
 
@@ -193,6 +195,16 @@ def test_a_django_site_works_at_once(tmp_path, look_into, command):
         assert worker.pid != server.pid
     assert jobs.accepted_once()
     assert jobs.outcomes() == {"succeeded": JOBS}
+
+
+def test_uvicorn_ends_though_a_browser_follows_a_job(tmp_path, journal, gate):
+    """SIGTERM ends the streams of events, for which uvicorn would wait."""
+    with django_site(tmp_path, *DJANGO_UVICORN) as server:
+        job = server.send_hold(journal, gate)
+        with urlopen(f"http://127.0.0.1:{server.port}{job['urls']['events']}", timeout=20) as stream:
+            assert stream.readline().startswith(b"retry:")
+            server.stop()
+            assert b"event: state" in stream.read()
 
 
 def test_gunicorn_gives_the_job_of_a_django_site_back(tmp_path, look_into, journal, gate):

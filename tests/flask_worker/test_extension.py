@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from flask import Flask
+from flask import Blueprint, Flask
 from quart import Quart
 from tests.flask_worker.site import (
     count_to,
@@ -96,6 +96,26 @@ def test_an_app_that_was_refused_may_be_tried_again():
         FlaskWorker(app)
     app.config["WORKER_MODE"] = "immediate"
     FlaskWorker(app)
+
+
+def test_an_app_with_a_blueprint_of_our_name_may_have_ours_under_another(app):
+    """Flask refuses the second `worker`; after that nothing of ours is left behind, so a setting puts it right."""
+    site = Flask("has-workers")
+    site.register_blueprint(Blueprint("worker", __name__))
+    own = FlaskWorker()
+    with pytest.raises(ValueError, match="'worker' is already registered"):
+        own.init_app(site)
+    site.config["WORKER_URL_PREFIX"] = None
+    own.init_app(site)
+    site.register_blueprint(own.blueprint, name="jobs")
+
+
+def test_what_the_constructor_was_given_holds_for_init_app_too():
+    """For each application that it is called for."""
+    own = FlaskWorker(identify=lambda: "ada")
+    for app in (Flask("one"), Flask("other")):
+        own.init_app(app)
+        assert app.extensions["worker"].identify() == "ada"
 
 
 def test_keys_of_others_are_left_alone():

@@ -2,7 +2,8 @@
 
 import pytest
 from flask import current_app
-from tests.flask_worker.site import fail, fail_twice, string_length, worker
+from tests.flask_worker.site import double_soon, fail, fail_twice, string_length, worker
+from tests.helpers import eventually, working
 
 from flask_worker import signals
 from treadle.states import State
@@ -49,6 +50,22 @@ def test_a_job_that_is_sent_once_more_has_a_signal(heard):
     heard.clear()
     job.retry()
     assert [(name, facts["job"].id) for name, facts in heard] == [("job_retried", job.id)]
+
+
+def test_a_worker_tells_of_what_it_runs(make_app, tmp_path):
+    """Start and end are told in its process, with its id, and once the store has the end."""
+    url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+    app = make_app(WORKER_MODE="store", WORKER_DATABASE_URL=url, WORKER_APP="tests.flask_worker.site:create_app()")
+    told = []
+
+    def receive(sender, job, worker_id, outcome="", **extra):
+        told.append((worker_id, str(outcome), job.refresh().state.is_finished))
+
+    with signals.job_started.connected_to(receive, app), signals.job_ended.connected_to(receive, app):
+        with app.app_context(), working(app.extensions["worker"]) as its_worker:
+            worker.send_function(double_soon, 4)
+            eventually(lambda: len(told) == 2)
+    assert told == [(its_worker.id, "", False), (its_worker.id, "succeeded", True)]
 
 
 def test_another_app_hears_nothing(heard, make_app):

@@ -40,11 +40,17 @@ app.send_function(len, "a")  # type: ignore[arg-type]
 repeat.bind(7)  # type: ignore[arg-type]
 repeat.options(queue="mail").bind(7)  # type: ignore[arg-type]
 repeat(7)  # type: ignore[arg-type]
+app.send_map(repeat, ["a"], parts="2")  # type: ignore[arg-type]
+app.send_map(repeat, ["a"], redcue=repeat)  # type: ignore[call-arg]
+app.jobs(stat="failed")  # type: ignore[call-arg]
+app.schedule("0 3 * * *", repeat.bind("a"), catch_up="always")  # type: ignore[arg-type]
 
 
 async def use() -> None:
     assert_type(await (await app.asend_function(repeat, "a")).aresult(), str)
     await app.asend_function(repeat, 7)  # type: ignore[arg-type]
+    await app.asend_map(repeat, ["a"], part=2)  # type: ignore[call-arg]
+    await app.ajobs(stat="failed")  # type: ignore[call-arg]
 
 
 def take(task: Task[[int], str]) -> None: ...

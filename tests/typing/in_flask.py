@@ -33,8 +33,14 @@ worker.send_function(repeat)  # type: ignore[call-arg]
 worker.send_function(report, "3")  # type: ignore[arg-type]
 worker.send_function(len, "a")  # type: ignore[arg-type]
 repeat.bind(7)  # type: ignore[arg-type]
+worker.send_map(repeat, ["a"], parts="2")  # type: ignore[arg-type]
+worker.send_map(repeat, ["a"], redcue=repeat)  # type: ignore[call-arg]
+worker.jobs(stat="failed")  # type: ignore[call-arg]
+worker.schedule("0 3 * * *", repeat.bind("a"), catch_up="always")  # type: ignore[arg-type]
 
 
 async def use() -> None:
     assert_type(await (await worker.asend_function(repeat, "a")).aresult(), str)
     await worker.asend_function(repeat, 7)  # type: ignore[arg-type]
+    await worker.asend_map(repeat, ["a"], part=2)  # type: ignore[call-arg]
+    await worker.ajobs(stat="failed")  # type: ignore[call-arg]

@@ -1,19 +1,23 @@
 """Server-sent events under ASGI: the answer goes on, and tells each change as the watcher sees it.
 
 It holds no thread and no connection to the database. It ends when all its jobs have, or after about five minutes, which
-no proxy minds: EventSource then comes again, and tells what it knows.
+no proxy minds: EventSource then comes again, and tells what it knows. At SIGTERM it ends at once: a server that shuts down
+waits for its answers.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from treadle.clock import Clock, SystemClock
 from treadle.web.events import HEARTBEAT, Stream, Told
 from treadle.web.looks import Look
 from treadle.web.pace import JITTER
 from treadle.web.watching import Watcher
+from treadle.worker.embedded import at_sigterm
+
+_mailboxes: "set[Mailbox]" = set()
 
 HEARTBEAT_S = 15.0
 """Less than any proxy waits for a word."""
@@ -37,10 +41,11 @@ async def held(
     mailbox = Mailbox()
     by_id = known(stream)
     with ExitStack() as following:
+        following.callback(_mailboxes.discard, mailbox)
         for watcher, ids in watchers.items():
             following.enter_context(watcher.following({id_: by_id[id_] for id_ in ids}, mailbox.put))
         yield beginning
-        while not stream.has_ended and (left_s := end_s - clock.monotonic_s()) > 0:
+        while not (stream.has_ended or mailbox.is_closed) and (left_s := end_s - clock.monotonic_s()) > 0:
             news = await mailbox.take(min(HEARTBEAT_S, left_s))
             yield told(stream, news) or HEARTBEAT
 
@@ -68,6 +73,14 @@ class Mailbox:
         self._loop = asyncio.get_running_loop()
         self._news: dict[str, list[Look | None]] = {}
         self._has_come = asyncio.Event()
+        self.is_closed = False
+        _mailboxes.add(self)
+
+    def close(self) -> None:
+        """Have the stream end; from any thread, or a signal handler."""
+        self.is_closed = True
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._has_come.set)
 
     def put(self, news: dict[str, Look | None]) -> None:
         """Raises RuntimeError where the loop is closed."""
@@ -91,3 +104,12 @@ class Mailbox:
         self._has_come.clear()
         news, self._news = self._news, {}
         return news
+
+
+def hang_up() -> None:
+    """End all streams of this process: who follows comes again, to whatever serves then."""
+    for mailbox in tuple(_mailboxes):
+        mailbox.close()
+
+
+at_sigterm.append(hang_up)

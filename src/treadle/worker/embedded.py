@@ -139,6 +139,10 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _on_sigterm.handle)
 
 
+at_sigterm: list[Callable[[], None]] = []
+"""What else is to be done first; called inside the handler, so it takes no lock and does not wait."""
+
+
 class _OnSigterm:
     """What SIGTERM did before, and what it does now."""
 
@@ -148,6 +152,8 @@ class _OnSigterm:
         self.handle = self._handle
 
     def _handle(self, number: int, frame: Any) -> None:
+        for step in at_sigterm:
+            step()
         for embedded in tuple(_standing):
             # With bounds: this thread may have been interrupted while it held what the worker needs.
             embedded.stop(SIGTERM_PATIENCE_S)

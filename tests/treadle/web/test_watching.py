@@ -13,10 +13,11 @@ from treadle.job import Progress, Report
 from treadle.testing import store_contract
 from treadle.web import looks
 from treadle.web.events import Followed, Stream, Told, finite
-from treadle.web.held import HEARTBEAT, Mailbox, held
+from treadle.web.held import HEARTBEAT, Mailbox, hang_up, held
 from treadle.web.links import Grant
 from treadle.web.requests import Asked
 from treadle.web.watching import Watcher
+from treadle.worker.embedded import at_sigterm
 
 
 @pytest.fixture
@@ -130,6 +131,22 @@ def test_who_leaves_is_told_nothing_more_and_the_thread_ends(app, watcher):
 
     asyncio.run(leave())
     assert watcher._feeds == []
+
+
+def test_a_server_that_shuts_down_need_not_wait_for_streams(app, watcher):
+    """At SIGTERM they end."""
+    job = app.send_function(apps.string_length, "abc")
+
+    async def follow():
+        stream, beginning = begun(app, job)
+        pieces = []
+        async for piece in held(stream, beginning, {watcher: {job.id}}):
+            pieces.append(piece)
+            asyncio.get_running_loop().call_later(0.01, hang_up)
+        return pieces
+
+    assert len(asyncio.run(asyncio.wait_for(follow(), 20))) == 2
+    assert hang_up in at_sigterm
 
 
 def test_a_job_that_is_pruned_ends_for_its_followers(app, watcher):

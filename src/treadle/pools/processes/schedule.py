@@ -1,7 +1,7 @@
 """Which child is given what, and when something is taken back from it.
 
 * A call that finds an idle child is given to it at once, alone.
-* While all are busy, calls wait in one queue. A child that runs low gets a batch: about 2 ms of work by what was
+* While all are busy, calls wait in one queue. A child that runs low gets a batch: about 4 ms of work by what was
   measured, and never more than its share of the queue, so that the last ones are shared out evenly.
 * No prediction has to be right: what stands behind a call that takes longer than it should is taken back, exactly, by
   its permits, and goes to the front of the queue.
@@ -14,19 +14,21 @@ Nothing here takes a lock: the crew holds its own around every call.
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from treadle.pools.processes.arena import Part
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.wire import RawTask
 
-SUPPLY_S = 0.002
+SUPPLY_S = 0.004
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
 MOST_IN_BATCH = 1024
 MOST_BYTES_IN_BATCH = 40 * 1024
 PLENTY = 64
-"""Calls that keep a child busy for half a millisecond, however tiny they are."""
+"""Calls that keep a child busy for half a millisecond, however tiny they are; ..."""
+FEWER, PLENTY_S = 8, 0.001
+"""... and more than so many that take so long by what was measured: one of a few might take all of it."""
 SHARE_BYTES = 1024
 """What the kernel charges for the frame that introduces a shared segment, about."""
 NOTHING_BEHIND_S = 0.01
@@ -73,7 +75,7 @@ class Schedule:
     @property
     def is_saturated(self) -> bool:
         """Whether every child has so many calls that it needs no more soon."""
-        return bool(self.members) and all(len(member.given) > PLENTY for member in self.members.values())
+        return bool(self.members) and all(_has_plenty(member.given) for member in self.members.values())
 
     def add(self, call: Call) -> None:
         call.is_queued = True
@@ -260,3 +262,8 @@ class Schedule:
         # From a finalizer, in the middle of anything: it takes no lock that is not reentrant.
         self._gone.append(number)
         self._wake()
+
+
+def _has_plenty(given: Sequence[Call]) -> bool:
+    count = len(given)
+    return count > PLENTY or (count > FEWER and count * given[0].function.mean_s > PLENTY_S)

@@ -30,6 +30,8 @@ const PLAIN = Object.values(WORDS).map((words) => words.failed);
 const MOST_IN_A_STREAM = 20;
 const TRIES = 2;
 const LONGEST_PAUSE_S = 30;
+// After so many answers to questions events are tried once more.
+const POLLS = 20;
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
@@ -243,6 +245,7 @@ class JobProgress extends HTMLElement {
     const mine = (this.#polling += 1);
     let etag = "";
     let failures = 0;
+    let answers = 0;
     while (mine === this.#polling && this.isConnected && !this.#hasEnded) {
       await whileHidden();
       let pause = 1;
@@ -256,6 +259,7 @@ class JobProgress extends HTMLElement {
         }
         if (!answer.ok && answer.status !== 304) throw new Error(answer.status);
         failures = 0;
+        answers += 1;
         etag = answer.headers.get("ETag") ?? etag;
         pause = Number(answer.headers.get("Retry-After") ?? 1);
         if (answer.status === 200) this.#tellAll(await answer.json());
@@ -266,6 +270,11 @@ class JobProgress extends HTMLElement {
         if (failures > 1) this.#say(this.words.lost);
       }
       if (!this.#hasEnded) await new Promise((resolve) => setTimeout(resolve, pause * 1000));
+      // It may have been a server that was started anew.
+      if (answers === POLLS && window.EventSource && mine === this.#polling && !this.#hasEnded) {
+        this.#follow();
+        return;
+      }
     }
   }
 
