@@ -31,7 +31,7 @@ PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
 """A duty that is due so soon is done with the others: to wake up costs an idle worker more than what it does then."""
 AWAY_EVERY_S = 2.0
-"""How often to try a duty at most while the store is away."""
+"""How often to try a duty while the store is away: also one that comes seldom, or what is told of the store would be late."""
 
 
 class Duty(NamedTuple):
@@ -97,7 +97,7 @@ class Upkeep:
             for duty in self._duties:
                 if due_s[duty] <= self._clock.monotonic_s() + TOGETHER_S:
                     is_done = self._do(duty)
-                    pause_s = duty.every_s if is_done else max(duty.every_s, AWAY_EVERY_S)
+                    pause_s = duty.every_s if is_done else AWAY_EVERY_S
                     due_s[duty] = self._clock.monotonic_s() + pause_s
             self._stopped.wait(max(0.0, min(due_s.values()) - self._clock.monotonic_s()))
 

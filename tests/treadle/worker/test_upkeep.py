@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.helpers import PATIENCE_S
+from tests.helpers import PATIENCE_S, eventually
 
 from treadle import settings
 from treadle.clock import US_PER_S
 from treadle.errors import StoreUnavailable
-from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, StoreAway, StoreBack
 from treadle.job import Outcome
 from treadle.states import State
 from treadle.store.contract import WorkerRow
@@ -319,3 +319,21 @@ def test_duties_are_done_again_and_again(scene: Scene) -> None:
     assert enough.wait(PATIENCE_S)
     upkeep.stop()
     assert not any(thread.name == "treadle-upkeep" for thread in threading.enumerate())
+
+
+def test_a_duty_that_comes_seldom_is_soon_tried_again_where_the_store_was_away(scene: Scene) -> None:
+    """Else the store would count as away, for whoever reads the log, until it comes round."""
+    tries: list[float] = []
+
+    def meet_an_absent_store() -> None:
+        tries.append(scene.clock.monotonic_s())
+        if len(tries) == 1:
+            raise StoreUnavailable("away")
+
+    upkeep = scene.make(Duty("seldom", 3600, meet_an_absent_store))
+    upkeep.start()
+    eventually(lambda: len(tries) == 2 or scene.clock.advance(0.1))
+    upkeep.stop()
+    away, back = [event for event in scene.events if isinstance(event, StoreAway | StoreBack)]
+    assert isinstance(away, StoreAway)
+    assert isinstance(back, StoreBack)
