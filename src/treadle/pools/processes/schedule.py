@@ -1,7 +1,7 @@
 """Which child is given what, and when something is taken back from it.
 
 * A call that finds an idle child is given to it at once, alone.
-* While all are busy, calls wait in one queue. A child that runs low gets a batch: about 2 ms of work by what was
+* While all are busy, calls wait in one queue. A child that runs low gets a batch: about 4 ms of work by what was
   measured, and never more than its share of the queue, so that the last ones are shared out evenly.
 * No prediction has to be right: what stands behind a call that takes longer than it should is taken back, exactly, by
   its permits, and goes to the front of the queue.
@@ -14,19 +14,22 @@ Nothing here takes a lock: the crew holds its own around every call.
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
-from treadle.pools.processes.arena import Part
+from treadle.pools.processes import arena
+from treadle.pools.processes.arena import Arena, Part, Segment
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.wire import RawTask
 
-SUPPLY_S = 0.002
+SUPPLY_S = 0.004
 """How much work a batch holds. Less, and a child waits for its owner; more, and it waits for nothing."""
 MOST_IN_BATCH = 1024
 MOST_BYTES_IN_BATCH = 40 * 1024
 PLENTY = 64
-"""Calls that keep a child busy for half a millisecond, however tiny they are."""
+"""Calls that keep a child busy for half a millisecond, however tiny they are; ..."""
+FEWER, PLENTY_S = 8, 0.001
+"""... and more than so many that take so long by what was measured: one of a few might take all of it."""
 SHARE_BYTES = 1024
 """What the kernel charges for the frame that introduces a shared segment, about."""
 NOTHING_BEHIND_S = 0.01
@@ -40,9 +43,10 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+    def __init__(self, size: int, arena: Arena, wake: Callable[[], None]) -> None:
         """`wake` has `forget_gone` called soon."""
         self.size = size
+        self._arena = arena
         self._wake = wake
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
@@ -73,7 +77,7 @@ class Schedule:
     @property
     def is_saturated(self) -> bool:
         """Whether every child has so many calls that it needs no more soon."""
-        return bool(self.members) and all(len(member.given) > PLENTY for member in self.members.values())
+        return bool(self.members) and all(_has_plenty(member.given) for member in self.members.values())
 
     def add(self, call: Call) -> None:
         call.is_queued = True
@@ -237,16 +241,44 @@ class Schedule:
                 self._introduce(call, member)
             # The start of one behind others shows in its child's permits: a frame for each would cost a third of all.
             tasks.append(call.on_wire(parts, tells_start=not (tasks or member.given)))
+        if not member.given and batch[0].function.result_bytes:
+            self._lend(member, batch[0].function.result_bytes)
         member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:
-        """The segments that a call names, each to be forgotten when it is gone."""
+        """The segments that a call names."""
         own = ((call.segment, False),) if call.segment is not None else ()
         for segment, is_shared in (*own, *((segment, True) for segment in call.parcel.shares)):
-            if segment.number not in self._segments:
-                self._segments.add(segment.number)
-                weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+            self._note(segment)
             member.introduce(segment, is_shared=is_shared)
+
+    def _note(self, segment: Segment) -> None:
+        """Children learn it: they are to forget it when it is gone."""
+        if segment.number not in self._segments:
+            self._segments.add(segment.number)
+            weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+
+    def _lend(self, member: Member, size: int) -> None:
+        """Memory that was used before for its next result, where there is any."""
+        if member.spare is not None and member.spare.size >= size:
+            return
+        spare = self._arena.take_free(size)
+        if spare is not None:
+            self._note(spare)
+            self._swap_spare(member, spare)
+
+    def _swap_spare(self, member: Member, spare: Segment | None) -> None:
+        before = member.lend(spare)
+        if before is not None:
+            self._arena.give_back(before)
+
+    def take_spares_back(self, now_s: float) -> float | None:
+        """Those of children that have been idle for a while. Returns in how many seconds to look again."""
+        lent = [(member, now_s - member.last_news_s) for member in self._idle if member.spare is not None]
+        for member, idle_s in lent:
+            if idle_s >= arena.KEEP_FREE_S:
+                self._swap_spare(member, None)
+        return min((arena.KEEP_FREE_S - idle_s for _, idle_s in lent if idle_s < arena.KEEP_FREE_S), default=None)
 
     def forget_gone(self) -> None:
         """Tell the children of the segments that are gone."""
@@ -260,3 +292,8 @@ class Schedule:
         # From a finalizer, in the middle of anything: it takes no lock that is not reentrant.
         self._gone.append(number)
         self._wake()
+
+
+def _has_plenty(given: Sequence[Call]) -> bool:
+    count = len(given)
+    return count > PLENTY or (count > FEWER and count * given[0].function.mean_s > PLENTY_S)

@@ -11,6 +11,7 @@ from tests.helpers import PATIENCE_S, Gate, eventually
 
 from treadle import ProcessPool
 from treadle.pools.contract import Limits
+from treadle.pools.processes.arena import Arena
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.functions import Function
 from treadle.pools.processes.member import Member
@@ -25,7 +26,7 @@ class Plan:
     """A schedule with members that are ready, and nobody at the other end of their sockets."""
 
     def __init__(self, size: int) -> None:
-        self.schedule = Schedule(size, lambda: None)
+        self.schedule = Schedule(size, Arena(), lambda: None)
         self.members = [Member() for _ in range(size)]
         for member in self.members:
             member.is_ready = True
@@ -75,6 +76,19 @@ def test_a_call_is_given_to_an_idle_child_alone(plan: Plan) -> None:
     assert plan.schedule.busy == 2
 
 
+@pytest.mark.parametrize(("mean_s", "is_saturated"), [(1e-6, True), (2e-4, True), (1e-3, False)])
+def test_results_may_gather_while_every_child_has_plenty(plan: Plan, mean_s: float, is_saturated: bool) -> None:
+    """Very many calls, or a millisecond of work; but not a few calls, one of which might take all of it."""
+    function = Function(2, b"")
+    function.mean_s = mean_s
+    plan.add(2 + 1000, function=function)
+    assert not plan.schedule.is_saturated
+    plan.end_first(plan.members[0])
+    assert not plan.schedule.is_saturated
+    plan.end_first(plan.members[1])
+    assert plan.schedule.is_saturated is is_saturated
+
+
 def test_a_batch_is_a_share_of_the_queue(plan: Plan) -> None:
     """So that the last ones are shared out evenly."""
     plan.add(2 + 100)
@@ -84,11 +98,11 @@ def test_a_batch_is_a_share_of_the_queue(plan: Plan) -> None:
 
 
 def test_a_batch_holds_no_more_than_some_work(plan: Plan) -> None:
-    """By what was measured: 2 ms."""
+    """By what was measured: 4 ms."""
     plan.quick.mean_s = 0.0005
     plan.add(2 + 100)
     plan.end_first(plan.members[0])
-    assert 3 <= plan.given[0] <= 5
+    assert 7 <= plan.given[0] <= 9
 
 
 @pytest.mark.parametrize(("body", "most"), [(b"", MOST_IN_BATCH), (bytes(4000), MOST_BYTES_IN_BATCH // 4000 + 1)])
