@@ -36,6 +36,16 @@ def file_of(alias: str, synchronous: str = "NORMAL") -> SqliteFile | None:
     return SqliteFile(Path(connection.settings_dict["NAME"]), synchronous=synchronous, missing=MISSING)
 
 
+def usable(alias: str) -> Any:
+    """Django's connection of this thread, connected. Raises where a test has no part in that database."""
+    connection: Any = connections[alias]
+    connection.ensure_connection()
+    if "cursor" in connection.__dict__:
+        # SimpleTestCase forbids a database by what it puts in place of this method, which we would not meet.
+        connection.cursor().close()
+    return connection
+
+
 class DjangoConnections:
     """Gives the store Django's connection of the current thread."""
 
@@ -62,8 +72,7 @@ class DjangoConnections:
                 yield raw
 
     def _raw(self) -> sqlite3.Connection:
-        connection: Any = connections[self._alias]
-        connection.ensure_connection()
+        connection: Any = usable(self._alias)
         raw: sqlite3.Connection = connection.connection
         return raw
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connections
 
-from django_worker.connections import MISSING
+from django_worker.connections import MISSING, usable
 from treadle.errors import StoreUnavailable
 from treadle.settings import Settings
 from treadle.store import postgres_migrate
@@ -24,7 +24,12 @@ def address_of(alias: str) -> Address:
     """How Django reaches a database, for connections of our own."""
     connection: Any = connections[alias]
     params = connection.get_connection_params()
-    return {name: value for name, value in params.items() if name not in NOT_OF_LIBPQ}
+    address = {name: value for name, value in params.items() if name not in NOT_OF_LIBPQ}
+    role = connection.settings_dict["OPTIONS"].get("assume_role")
+    if role:
+        # Django sets it on each of its connections by a statement; here it comes with the connection.
+        address["options"] = f"{address.get('options', '')} -c role={role}".strip()
+    return address
 
 
 class DjangoConnections(ForeignConnections):
@@ -37,8 +42,7 @@ class DjangoConnections(ForeignConnections):
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        connection: Any = connections[self._alias]
-        connection.ensure_connection()
+        connection: Any = usable(self._alias)
         try:
             yield Session(connection.connection, self._where, MISSING)
         except StoreUnavailable:

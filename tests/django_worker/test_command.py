@@ -6,6 +6,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from django_worker import send_function
+from django_worker.contract import FrameworkTask
 from tests.django_site import tasks
 
 
@@ -48,6 +49,17 @@ def test_a_job_that_is_not_there_is_one_line():
     """An error of the command, not a traceback."""
     with pytest.raises(CommandError, match="there is no job 'nobody'"):
         written("job", "nobody")
+
+
+@pytest.mark.parametrize(
+    ("alias", "said"), [("unknown", "'unknown' doesn't exist"), ("dummy", "DummyBackend; this needs")]
+)
+def test_a_wrong_alias_is_one_line(settings, alias, said):
+    """One that there is not, and one of another backend."""
+    dummy = {"BACKEND": FrameworkTask.__module__.removesuffix(".base") + ".backends.dummy.DummyBackend"}
+    settings.TASKS = {**settings.TASKS, "dummy": dummy}
+    with pytest.raises(CommandError, match=said):
+        call_command("worker", "--alias", alias, "status")
 
 
 def written(*words):

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django_worker import jobs, send_function
 from django_worker.checks import check_alias
 from django_worker.models import SendFunction
-from django_worker.postgres import DjangoPostgresStore
+from django_worker.postgres import DjangoPostgresStore, address_of
 from django_worker.site import site
 from tests.django_site import tasks
 from tests.helpers import PATIENCE_S, python
@@ -171,3 +171,10 @@ def test_only_the_development_server_embeds_a_worker(postgres_database, monkeypa
     monkeypatch.setattr("sys.argv", ["manage.py", command])
     monkeypatch.delitem(__import__("sys").modules, "pytest")
     assert site().may_embed() is may
+
+
+def test_a_worker_has_the_role_of_the_site(postgres_database, monkeypatch):
+    """`assume_role` of Django, which it sets on its own connections only."""
+    options = {**postgres_database["OPTIONS"], "assume_role": "app"}
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    assert address_of("default")["options"] == f"{postgres_database['OPTIONS']['options']} -c role=app"

@@ -12,7 +12,7 @@ from tests.helpers import PATIENCE_S, python
 SUITE = """
 import threading
 from django.db import connection
-from django.test import TestCase, TransactionTestCase
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
 from django_worker import jobs, send_function
 from django_worker.test import WorkerTestMixin
 from tests.django_site import tasks
@@ -30,6 +30,12 @@ class InATransaction(WorkerTestMixin, TestCase):
 
 class Beside(InATransaction):
     pass
+
+
+class WithoutDatabase(SimpleTestCase):
+    def test_a_send_is_refused_as_any_query(self):
+        with self.assertRaisesRegex(AssertionError, "not allowed in SimpleTestCase"):
+            send_function(tasks.string_length, "abc")
 
 
 class AndThreads(WorkerTestMixin, TransactionTestCase):
@@ -109,10 +115,10 @@ def test_a_mode_ends_with_its_block_and_keeps_its_jobs():
 
 @pytest.mark.parametrize("options", [[], ["--parallel", "2"]])
 def test_djangos_own_runner(tmp_path, options):
-    """One by one, and side by side on clones of the database; with other threads on one in memory, too."""
+    """One by one, and side by side on clones of the database; with other threads on one in memory, and with none."""
     (tmp_path / "test_of_a_site.py").write_text(SUITE)
     env = {"DJANGO_SETTINGS_MODULE": "tests.django_site.settings", "PYTHONPATH": f".:{tmp_path}"}
     with python("-m", "django", "test", *options, "test_of_a_site", env=env) as process:
         errors = process.communicate(timeout=PATIENCE_S)[1]
-    assert "Ran 7 tests" in errors, errors
+    assert "Ran 8 tests" in errors, errors
     assert process.returncode == 0, errors

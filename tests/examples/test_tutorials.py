@@ -1,4 +1,4 @@
-"""The sites of the tutorials and of the guide for Flask, as their readers have made them at the end."""
+"""The sites of the tutorials and of the guide for Flask, as their readers have made them, and examples with tests of their own."""
 
 import os
 import shutil
@@ -14,7 +14,12 @@ PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 @pytest.mark.parametrize(
     ("example", "command"),
-    [("tutorial_flask", PYTEST), ("flask_factory", PYTEST), ("tutorial_django", ["manage.py", "test"])],
+    [
+        ("tutorial_flask", PYTEST),
+        ("flask_factory", PYTEST),
+        ("tutorial_django", ["manage.py", "test"]),
+        ("csv_importer", ["manage.py", "test"]),
+    ],
 )
 def test_the_site_of_a_tutorial_passes_its_own_tests(example, command, tmp_path):
     """Its tests are those that the tutorial, or the guide, shows, and they pass."""

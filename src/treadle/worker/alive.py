@@ -5,13 +5,20 @@ In the file stands what the worker says of itself, for whoever looks.
 The kernel lets go of the lock when the last process that holds the open file has ended, however it
 ended, and whatever any clock says. A worker hands the open file on to its child processes, so a lock
 that can be taken proves more than the worker's death: no run of its jobs goes on anywhere.
+
+Of a worker on another host only its heartbeats in the store tell. How long it has been silent is measured by who
+listens, on its own monotonic clock: the clocks of two hosts may differ, and a clock may be set.
 """
 
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from weakref import WeakSet
+
+from treadle.clock import US_PER_S, Clock
+from treadle.store.contract import WorkerRow
 
 
 class AliveFolder:
@@ -56,6 +63,33 @@ class AliveFolder:
         """Remove the file of a worker that is dead."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path / name)
+
+
+class Silences:
+    """How long workers have not been heard of, for one who looks at their rows again and again."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._heard: dict[str, tuple[int, float]] = {}
+
+    def longer_than_leases(self, workers: Iterable[WorkerRow]) -> set[str]:
+        """The ids of those whose rows have stood still for as long as their leases were given for."""
+        now_s = self._clock.monotonic_s()
+        before, self._heard = self._heard, {}
+        silent = set()
+        for worker in workers:
+            last_us, since_s = before.get(worker.id, (None, now_s))
+            heard = self._heard[worker.id] = (
+                worker.last_seen_at_us,
+                since_s if last_us == worker.last_seen_at_us else now_s,
+            )
+            if now_s - heard[1] > (worker.lease_until_us - worker.last_seen_at_us) / US_PER_S:
+                silent.add(worker.id)
+        return silent
+
+    def forget(self) -> None:
+        """Begin anew: where we could not use the store, others could not either."""
+        self._heard.clear()
 
 
 class HeldLock:

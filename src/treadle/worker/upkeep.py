@@ -4,7 +4,8 @@ Each duty is idempotent, so any number of workers may do the same.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from treadle.errors import StoreError
 from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, LeaseLost
 from treadle.settings import Settings
 from treadle.store.contract import Store, WorkerRow
-from treadle.worker.alive import AliveFolder
+from treadle.worker.alive import AliveFolder, Silences
 from treadle.worker.outage import Outage
 
 PROMOTE_EVERY_S = 0.25
@@ -30,7 +31,7 @@ PRUNE_AT_ONCE = 1000
 TOGETHER_S = 0.05
 """A duty that is due so soon is done with the others: to wake up costs an idle worker more than what it does then."""
 AWAY_EVERY_S = 2.0
-"""How often to try a duty at most while the store is away."""
+"""How often to try a duty while the store is away: also one that comes seldom, or what is told of the store would be late."""
 
 
 class Duty(NamedTuple):
@@ -67,6 +68,7 @@ class Upkeep:
         self._on_lease_lost = on_lease_lost
         self._told: dict[str, str] = {}
         self._next_beat_s = clock.monotonic_s() + settings.heartbeat_s
+        self._silences = Silences(clock)
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         self._duties = (
@@ -95,7 +97,7 @@ class Upkeep:
             for duty in self._duties:
                 if due_s[duty] <= self._clock.monotonic_s() + TOGETHER_S:
                     is_done = self._do(duty)
-                    pause_s = duty.every_s if is_done else max(duty.every_s, AWAY_EVERY_S)
+                    pause_s = duty.every_s if is_done else AWAY_EVERY_S
                     due_s[duty] = self._clock.monotonic_s() + pause_s
             self._stopped.wait(max(0.0, min(due_s.values()) - self._clock.monotonic_s()))
 
@@ -124,7 +126,9 @@ class Upkeep:
         now_us = self._clock.now_us()
         self._next_beat_s = self._clock.monotonic_s() + self._settings.heartbeat_s
         lease_until_us = now_us + round(self._settings.lease_s * US_PER_S)
-        if not self._store.heartbeat(self._worker.id, now_us, lease_until_us):
+        with self._deaf_while_away():
+            is_known = self._store.heartbeat(self._worker.id, now_us, lease_until_us)
+        if not is_known:
             # Somebody took us for dead: our claims are void by now, but we are here.
             here = msgspec.structs.replace(self._worker, last_seen_at_us=now_us, lease_until_us=lease_until_us)
             self._store.register(here)
@@ -147,7 +151,28 @@ class Upkeep:
                 break
 
     def rescue(self) -> None:
-        rescue_dead(self._store, self._alive, self._clock, self._announce, but=self._worker.id)
+        """Take back the jobs of the workers that are dead."""
+        with self._deaf_while_away():
+            workers = [worker for worker in self._store.workers() if worker.id != self._worker.id]
+        silent = self._silences.longer_than_leases(workers)
+        for worker in workers:
+            if has_died(worker, self._alive, is_silent=worker.id in silent):
+                self._rescue(worker.id)
+
+    def _rescue(self, worker_id: str) -> None:
+        endings = self._store.rescue([worker_id], self._clock.now_us())
+        if self._alive is not None:
+            self._alive.forget(worker_id)
+        self._announce(JobsRescued(worker_id, len(endings)))
+
+    @contextmanager
+    def _deaf_while_away(self) -> Iterator[None]:
+        """Around what tells us that hearts can be heard: while the store is away none can, and nobody is dead for it."""
+        try:
+            yield
+        except StoreError:
+            self._silences.forget()
+            raise
 
     def forget_results(self) -> None:
         """Drop the results that were kept long enough, in batches."""
@@ -181,21 +206,12 @@ def prune_finished(
     return deleted
 
 
-def rescue_dead(
-    store: Store, alive: AliveFolder | None, clock: Clock, announce: Callable[[Event], None], but: str
-) -> None:
-    """Take back the jobs of the workers that are dead."""
-    for worker in store.workers():
-        if worker.id != but and is_dead(worker, alive, clock.now_us()):
-            endings = store.rescue([worker.id], clock.now_us())
-            if alive is not None:
-                alive.forget(worker.id)
-            announce(JobsRescued(worker.id, len(endings)))
+def has_died(worker: WorkerRow, alive: AliveFolder | None, *, is_silent: bool) -> bool:
+    """On one host the kernel's lock says it; else, and where the file is gone, its silence does."""
+    is_held = alive.is_held(worker.id) if alive is not None else None
+    return is_silent if is_held is None else not is_held
 
 
 def is_dead(worker: WorkerRow, alive: AliveFolder | None, now_us: int) -> bool:
-    """On one host the kernel's lock says it; else, and where the file is gone, the lease does."""
-    is_held = alive.is_held(worker.id) if alive is not None else None
-    if is_held is None:
-        return worker.lease_until_us < now_us
-    return not is_held
+    """The same at first sight: by its lease, as far as the clocks of both hosts agree."""
+    return has_died(worker, alive, is_silent=worker.lease_until_us < now_us)

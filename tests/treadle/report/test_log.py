@@ -128,7 +128,8 @@ LINES = [
         "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
     ),
     (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
-    (facts.JobsExpired(("7", "8")), "WARNING", "2 jobs have failed, which had not begun in time: 7, 8"),
+    (facts.JobsExpired(("7",)), "WARNING", "1 job has failed that had not begun in time: 7"),
+    (facts.JobsExpired(("7", "8")), "WARNING", "2 jobs have failed that had not begun in time: 7, 8"),
     (
         facts.QueuePaused("mail"),
         "WARNING",
@@ -250,4 +251,4 @@ def test_a_line_names_a_few_of_many(caplog: pytest.LogCaptureFixture) -> None:
     events = Events()
     log_events(events)
     events.announce(facts.JobsExpired(tuple(map(str, range(1000)))))
-    assert caplog.messages == ["1000 jobs have failed, which had not begun in time: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]
+    assert caplog.messages == ["1000 jobs have failed that had not begun in time: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]

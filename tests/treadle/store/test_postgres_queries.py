@@ -120,6 +120,7 @@ def test_jobs_are_copied_column_by_column() -> None:
         ("get_bad_parts", "treadle_job_group"),
         ("measure_items", "treadle_job_group"),
         ("get_part_results", "treadle_job_group"),
+        ("get_parts", "treadle_job_group"),
         ("get_family", "treadle_job_group_open"),
         ("get_cancel_requests", "treadle_job_to_cancel"),
         ("get_unique", "treadle_job_unique"),

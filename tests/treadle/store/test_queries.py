@@ -107,6 +107,7 @@ def test_every_statement_has_a_line_of_purpose(name: str) -> None:
         ("get_bad_parts", "treadle_job_group (group_id=?)"),
         ("measure_items", "treadle_job_group (group_id=?)"),
         ("get_part_results", "treadle_job_group (group_id=?)"),
+        ("get_parts", "treadle_job_group (group_id=?)"),
         ("cancel_parts", "treadle_job_group"),
         ("request_cancel_of_parts", "treadle_job_group"),
         ("get_cancel_requests", "treadle_job_to_cancel (worker_id=?)"),

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from tests import apps
-from tests.helpers import eventually
+from tests.helpers import eventually, open_files
 from tests.treadle.web.sse import parsed
 
 from treadle.app import Treadle
@@ -76,6 +76,38 @@ def test_progress_of_a_running_job_is_told_as_it_comes(app, watcher):
         return found
 
     assert asyncio.run(asyncio.wait_for(follow(), 20)) == [1, 2]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request, tmp_path):
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
+
+
+def test_what_another_process_writes_is_told(database_url):
+    """As soon as the store tells of it; and nothing stays open when the last follower has left."""
+    ours, other = (Treadle(database_url, registry=apps.app.registry, mode="collect") for _ in range(2))
+    watcher = Watcher(lambda: ours.store)
+
+    async def follow(job):
+        stream, beginning = begun(ours, ours.job(job.id))
+        pieces = []
+        async for piece in held(stream, beginning, {watcher: {job.id}}):
+            pieces += parsed(piece)
+            await asyncio.to_thread(other.store.cancel, [job.id], 0)
+        return pieces
+
+    opened = []
+    for _ in range(3):
+        job = other.send_function(apps.string_length, "abc")
+        last = asyncio.run(asyncio.wait_for(follow(job), 20))[-1]
+        eventually(lambda: watcher._thread is None)
+        opened.append(len(open_files()))
+    assert (last.event, last.json()["state"]) == ("end", "cancelled")
+    assert opened[1] == opened[2]
+    for app in (ours, other):
+        app.close()
 
 
 def test_two_hundred_followers_share_one_thread_and_one_look(app, watcher):

@@ -1,4 +1,4 @@
-"""Workers of several hosts: no lock tells who is alive, only the lease in the store."""
+"""Workers of several hosts: no lock tells who is alive, only the heartbeats in the store."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ class Host:
     def heard(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
+    def live_until(self, kind: type[Any]) -> None:
+        """Let time pass here until something of this kind is told."""
+        eventually(lambda: self.heard(kind) or self.clock.advance(0.1))
+
     def begin(self, task: Any, *args: Any) -> Any:
         job = self.app.send_function(task, *args)
         eventually(lambda: self.heard(JobStarted))
@@ -47,9 +51,8 @@ def test_a_worker_that_slept_too_long_is_refused_and_goes_on(asleep: Host, awake
     """Its jobs run elsewhere; it registers anew, its old run's end changes nothing, and it takes further jobs."""
     with working(asleep.app) as worker:
         job = asleep.begin(apps.wait_in_thread, str(gate.path))
-        awake.clock.advance(ASLEEP_S)
         with working(awake.app):
-            eventually(lambda: awake.heard(JobStarted))
+            awake.live_until(JobStarted)
             assert [event.dead_worker_id for event in awake.heard(JobsRescued)] == [worker.id]
             asleep.clock.advance(ASLEEP_S)
             eventually(lambda: asleep.heard(LeaseLost))
@@ -68,9 +71,8 @@ def test_its_old_runs_are_ended(asleep: Host, awake: Host, gate: Gate) -> None:
     with working(asleep.app):
         job = asleep.begin(apps.announce_and_wait, str(started), str(gate.path))
         old = int(eventually(lambda: started.exists() and started.read_text()))
-        awake.clock.advance(ASLEEP_S)
         with working(awake.app):
-            eventually(lambda: awake.heard(JobStarted))
+            awake.live_until(JobStarted)
             assert is_alive(old)
             asleep.clock.advance(ASLEEP_S)
             eventually(lambda: not is_alive(old))

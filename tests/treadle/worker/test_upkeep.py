@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.helpers import PATIENCE_S
+from tests.helpers import PATIENCE_S, eventually
 
 from treadle import settings
 from treadle.clock import US_PER_S
-from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued
+from treadle.errors import StoreUnavailable
+from treadle.events import DutyFailed, Event, JobsExpired, JobsRescued, StoreAway, StoreBack
 from treadle.job import Outcome
 from treadle.states import State
 from treadle.store.contract import WorkerRow
@@ -27,10 +28,27 @@ from treadle.worker.upkeep import (
     Duty,
     Upkeep,
     is_dead,
-    rescue_dead,
 )
 
 LEASE_S, BEAT_S, DAY_S = 10, 3, 86_400
+
+
+class SometimesAway(MemoryStore):
+    """A store that is away when it is told so."""
+
+    is_away = False
+
+    def workers(self) -> list[WorkerRow]:
+        self._refuse_if_away()
+        return super().workers()
+
+    def heartbeat(self, worker_id: str, now_us: int, lease_until_us: int) -> bool:
+        self._refuse_if_away()
+        return super().heartbeat(worker_id, now_us, lease_until_us)
+
+    def _refuse_if_away(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("away")
 
 
 class Scene:
@@ -38,8 +56,8 @@ class Scene:
 
     def __init__(self, tmp_path: Path) -> None:
         self.clock = ManualClock()
-        self.store = MemoryStore()
-        self.alive = AliveFolder(tmp_path / "alive")
+        self.store = SometimesAway()
+        self.alive: AliveFolder | None = AliveFolder(tmp_path / "alive")
         self.events: list[Event] = []
         self.announce: Callable[[Event], None] = self.events.append
         self.upkeep = self.make()
@@ -55,6 +73,20 @@ class Scene:
             id=name, host="host", pid=1, kind="process", started_at_us=now_us, last_seen_at_us=now_us,
             lease_until_us=now_us + LEASE_S * US_PER_S,
         )  # fmt: skip
+
+    def register_far(self, off_s: int = 0) -> None:
+        """A heartbeat of another host, whose clock is so many seconds off."""
+        far, off_us = self.worker("far"), off_s * US_PER_S
+        self.store.register(
+            msgspec.structs.replace(
+                far, last_seen_at_us=far.last_seen_at_us + off_us, lease_until_us=far.lease_until_us + off_us
+            )
+        )
+
+    @property
+    def dead(self) -> list[str]:
+        """The workers that were taken for dead."""
+        return [event.dead_worker_id for event in self.events if isinstance(event, JobsRescued)]
 
 
 @pytest.fixture
@@ -159,12 +191,55 @@ def test_a_held_lock_is_alive_whatever_the_clock_says(scene: Scene) -> None:
 
 @pytest.mark.parametrize("has_folder", [True, False])
 def test_without_a_lock_the_lease_decides(scene: Scene, has_folder: bool) -> None:
-    """For a worker of another host, or a store without a folder."""
-    worker, alive = scene.worker("far"), scene.alive if has_folder else None
+    """For a worker of another host, or a store without a folder: it is dead when it was silent for so long."""
+    if not has_folder:
+        scene.alive = None
+    upkeep = scene.make()
+    scene.store.register(scene.worker("far"))
+    upkeep.rescue()
     scene.clock.advance(LEASE_S)
-    assert not is_dead(worker, alive, scene.clock.now_us())
+    upkeep.rescue()
+    assert scene.dead == []
     scene.clock.advance(0.001)
-    assert is_dead(worker, alive, scene.clock.now_us())
+    upkeep.rescue()
+    assert scene.dead == ["far"]
+
+
+@pytest.mark.parametrize("off_s", [-3600, -8, 8, 3600])
+def test_a_worker_whose_clock_is_another_is_alive_while_its_heart_beats(scene: Scene, off_s: int) -> None:
+    """And dead, as soon as any other, when it beats no more: the clocks of two hosts are not compared."""
+    for _ in range(10):
+        scene.register_far(off_s)
+        scene.clock.advance(BEAT_S)
+        scene.upkeep.rescue()
+    assert scene.dead == []
+    scene.clock.advance(LEASE_S + 0.001)
+    scene.upkeep.rescue()
+    assert scene.dead == ["far"]
+
+
+def test_who_begins_to_look_gives_everybody_a_lease(scene: Scene) -> None:
+    """Whatever time ago the last beat was, by the clock of whoever has written it."""
+    scene.register_far(-DAY_S)
+    scene.upkeep.rescue()
+    assert scene.dead == []
+    scene.clock.advance(LEASE_S + 0.001)
+    scene.upkeep.rescue()
+    assert scene.dead == ["far"]
+
+
+@pytest.mark.parametrize("duty", ["rescue", "heartbeat"])
+def test_nobody_dies_while_the_store_is_away(scene: Scene, duty: str) -> None:
+    """No heart can beat meanwhile, nor be heard: who comes back first must not take the others for dead."""
+    scene.register_far()
+    scene.upkeep.rescue()
+    scene.clock.advance(3 * LEASE_S)
+    scene.store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        getattr(scene.upkeep, duty)()
+    scene.store.is_away = False
+    scene.upkeep.rescue()
+    assert scene.dead == []
 
 
 def test_the_jobs_of_a_lost_host_are_taken_back_within_fifteen_seconds(scene: Scene) -> None:
@@ -175,6 +250,7 @@ def test_the_jobs_of_a_lost_host_are_taken_back_within_fifteen_seconds(scene: Sc
     scene.store.enqueue([make_job()])
     (job,) = claim(scene.store, 1, worker_id="far")
     lost_at_s = scene.clock.monotonic_s()
+    scene.upkeep.rescue()
     while read(scene.store, job).state is State.RUNNING:
         scene.clock.advance(RESCUE_EVERY_S)
         scene.upkeep.rescue()
@@ -184,7 +260,7 @@ def test_the_jobs_of_a_lost_host_are_taken_back_within_fifteen_seconds(scene: Sc
 def test_a_living_worker_is_left_alone(scene: Scene) -> None:
     """Nothing is announced."""
     scene.store.register(scene.worker("other"))
-    rescue_dead(scene.store, None, scene.clock, scene.events.append, but="me")
+    scene.upkeep.rescue()
     assert scene.events == []
     assert len(scene.store.workers()) == 2
 
@@ -243,3 +319,21 @@ def test_duties_are_done_again_and_again(scene: Scene) -> None:
     assert enough.wait(PATIENCE_S)
     upkeep.stop()
     assert not any(thread.name == "treadle-upkeep" for thread in threading.enumerate())
+
+
+def test_a_duty_that_comes_seldom_is_soon_tried_again_where_the_store_was_away(scene: Scene) -> None:
+    """Else the store would count as away, for whoever reads the log, until it comes round."""
+    tries: list[float] = []
+
+    def meet_an_absent_store() -> None:
+        tries.append(scene.clock.monotonic_s())
+        if len(tries) == 1:
+            raise StoreUnavailable("away")
+
+    upkeep = scene.make(Duty("seldom", 3600, meet_an_absent_store))
+    upkeep.start()
+    eventually(lambda: len(tries) == 2 or scene.clock.advance(0.1))
+    upkeep.stop()
+    away, back = [event for event in scene.events if isinstance(event, StoreAway | StoreBack)]
+    assert isinstance(away, StoreAway)
+    assert isinstance(back, StoreBack)

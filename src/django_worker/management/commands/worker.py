@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from django_worker import autoreload
@@ -26,7 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             status = self._run(site(options["alias"]), argparse.Namespace(**options))
-        except TreadleError as error:
+        except (TreadleError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
         if status:
             sys.exit(status)

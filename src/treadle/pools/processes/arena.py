@@ -14,7 +14,8 @@ and gone when its last reader is.
       └── unused for a while ──► closed
 
 The other way, a child makes a segment for a large result and hands it over; the owner adopts it, and it is free when
-the result is gone. Nothing of this has a name, so nothing is left in /dev/shm, whoever is killed.
+the result is gone. A child whose last result was large is lent a free one as a *spare*, and fills that instead. Nothing
+of this has a name, so nothing is left in /dev/shm, whoever is killed.
 """
 
 import itertools
@@ -68,18 +69,16 @@ class Segment:
         os.ftruncate(fd, size)
         return cls(fd, size)
 
+    @classmethod
+    def received(cls, fd: int) -> "Segment":
+        """One that a child has made."""
+        return cls(fd, os.fstat(fd).st_size)
+
     def write(self, buffers: Iterable[memoryview]) -> tuple[Part, ...]:
         """Copy buffers into it, one after the other."""
         if self.memory is None:
             self.memory = mmap.mmap(self.fd, self.size)
-        parts: list[Part] = []
-        start = 0
-        with memoryview(self.memory) as target:
-            for buffer in buffers:
-                _copy(target, start, buffer)
-                parts.append(Part(start, buffer.nbytes, buffer.readonly))
-                start = _aligned(start + buffer.nbytes)
-        return tuple(parts)
+        return write(self.memory, buffers)
 
     def close(self) -> None:
         """Let go of it here; who else has it mapped keeps its memory."""
@@ -115,7 +114,10 @@ class Arena:
             raise
 
     def _take(self, size: int) -> Segment:
-        """The smallest free segment that is large enough, but no giant for a dwarf; else a new one."""
+        return self.take_free(size) or Segment.new(size)
+
+    def take_free(self, size: int) -> Segment | None:
+        """The smallest free segment that is large enough, but no giant for a dwarf; None where there is none."""
         with self._lock:
             self._collect()
             fitting = [s for s in self._free if size <= s.size <= 4 * size + OUT_OF_BAND_BYTES]
@@ -123,17 +125,16 @@ class Arena:
                 segment = min(fitting, key=lambda segment: segment.size)
                 self._free.remove(segment)
                 return segment
-        return Segment.new(size)
+        return None
 
     def give_back(self, segment: Segment) -> None:
         """Nobody else looks into it any more."""
         if not self._is_closed:
             self._given_back.append(segment)
 
-    def adopt(self, fd: int) -> mmap.mmap:
+    def adopt(self, segment: Segment) -> mmap.mmap:
         """Map a segment that a child has filled; it is free when the mapping is gone."""
-        segment = Segment(fd, os.fstat(fd).st_size)
-        memory = map_privately(fd)
+        memory = map_privately(segment.fd)
         key, forks = id(segment), _forks
 
         def collect(_: object) -> None:
@@ -174,6 +175,18 @@ class Arena:
             free, self._free = self._free, []
         for segment in free:
             segment.close()
+
+
+def write(memory: mmap.mmap, buffers: Iterable[memoryview]) -> tuple[Part, ...]:
+    """Copy buffers into mapped memory, one after the other."""
+    parts: list[Part] = []
+    start = 0
+    with memoryview(memory) as target:
+        for buffer in buffers:
+            _copy(target, start, buffer)
+            parts.append(Part(start, buffer.nbytes, buffer.readonly))
+            start = _aligned(start + buffer.nbytes)
+    return tuple(parts)
 
 
 def packed_size(buffers: Iterable[memoryview]) -> int:

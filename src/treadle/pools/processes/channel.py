@@ -51,6 +51,8 @@ class Kind(IntEnum):
     """To the child: the number of a segment, with its file."""
     FORGET = 14
     """To the child: the numbers of segments that nobody will name again."""
+    SPARE = 19
+    """To the child: the number of a segment that it may fill with one large result."""
     STARTED = 15
     """From the child: a task has started that has limits, or that nothing stood before; how much memory it has so far."""
     REPORT = 16
@@ -65,6 +67,8 @@ IN_SEGMENT = 1
 """Flag: the body says where in the segment, whose file came along, the value lies."""
 HOLDS_SEGMENT = 2
 """Flag: something of the task's own segment is still in use in the child."""
+IN_SPARE = 4
+"""Flag: the body says where in the segment that the child was lent the value lies."""
 
 
 Frame = tuple[int, int, float, bytes]

@@ -21,8 +21,8 @@ from treadle.errors import Unpicklable, Unreadable
 from treadle.pools import current
 from treadle.pools.contract import report, reporting_to
 from treadle.pools.processes import mappings, pickling, surroundings
-from treadle.pools.processes.arena import Segment, packed_size
-from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, MAX_BODY_BYTES, Channel, Kind
+from treadle.pools.processes.arena import Segment, packed_size, write
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, IN_SPARE, MAX_BODY_BYTES, Channel, Kind
 from treadle.pools.processes.permits import take
 from treadle.pools.processes.wire import TELLS_MEMORY, TELLS_START, WANTS_REPORTS, Found, Preparation, WireTask
 from treadle.task import Task
@@ -97,8 +97,9 @@ class Answer(NamedTuple):
 
     kind: Kind
     body: bytes
+    flags: int = 0
     segment: Segment | None = None
-    """Where the value lies, if it is large; the body says where in it."""
+    """Where the value lies, if it is large and has no spare to lie in; the body says where in it."""
 
 
 class Child:
@@ -133,6 +134,8 @@ class Child:
         number, is_shared = pickling.load(body)
         if kind == Kind.SEGMENT:
             mappings.learn(number, self._channel.fds.popleft(), is_shared=is_shared)
+        elif kind == Kind.SPARE:
+            mappings.lend(number)
         else:
             mappings.forget(number)
 
@@ -195,14 +198,12 @@ class Child:
 
     def _tell(self, answer: Answer, seconds: float, flags: int) -> None:
         segment = answer.segment
+        fds = () if segment is None else (segment.fd,)
         with self._sending:
             self._ended += 1
-            if segment is None:
-                self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds)
-                return
-            flags |= IN_SEGMENT
-            self._channel.send(answer.kind, answer.body, flags=flags, seconds=seconds, fds=(segment.fd,))
-        segment.close()
+            self._channel.send(answer.kind, answer.body, flags=flags | answer.flags, seconds=seconds, fds=fds)
+        if segment is not None:
+            segment.close()
 
     def _report(self, ended: int, value: Any) -> None:
         """A value that a task reports, the `ended`th from the first; lost once that task has ended."""
@@ -220,8 +221,11 @@ def _answer(kind: Kind, value: Any, function: Any) -> Answer:
     parcel = _pack_result(value, function) if kind is Kind.RESULT else pickling.Parcel(pickling.dump_error(value))
     if not parcel.buffers and len(parcel.body) <= MAX_BODY_BYTES:
         return Answer(kind, parcel.body)
+    spare = mappings.take_spare(packed_size(parcel.pieces))
+    if spare is not None:
+        return Answer(kind, pickle.dumps(write(spare, parcel.pieces)), IN_SPARE)
     segment = Segment.new(packed_size(parcel.pieces))
-    return Answer(kind, pickle.dumps(segment.write(parcel.pieces)), segment)
+    return Answer(kind, pickle.dumps(segment.write(parcel.pieces)), IN_SEGMENT, segment)
 
 
 def _pack_result(value: Any, function: Any) -> pickling.Parcel:

@@ -33,9 +33,9 @@ from weakref import WeakSet
 
 from treadle.errors import PoolBroken, PoolError
 from treadle.pools.processes import endings, pickling
-from treadle.pools.processes.arena import Arena
+from treadle.pools.processes.arena import Arena, Segment
 from treadle.pools.processes.call import NOTHING, Call
-from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, Frame, Kind
+from treadle.pools.processes.channel import HOLDS_SEGMENT, IN_SEGMENT, IN_SPARE, Frame, Kind
 from treadle.pools.processes.endings import News
 from treadle.pools.processes.launch import Recipe
 from treadle.pools.processes.limits import Watch
@@ -70,13 +70,13 @@ class Crew:
         self._lock = threading.RLock()
         self._has_room = threading.Condition(self._lock)
         self._waiting_for_room = 0
-        self._schedule = Schedule(self._size, self._wake_listener)
+        self.arena = Arena(max(2, self._size))
+        self._schedule = Schedule(self._size, self.arena, self._wake_listener)
         self._nursery = Nursery(
             self._recipe, self._rules, self._schedule, self._lock,
             Crewing(self._hear, self._settle, self._give_up, self._wake),
         )  # fmt: skip
         self._watch = Watch()
-        self.arena = Arena(max(2, self._size))
         self._listener: Listener | None = None
         self._looked_s = 0.0
         self._is_closing = False
@@ -317,6 +317,7 @@ class Crew:
                 level_s,
                 self._nursery.let_leave(now_s),
                 self._watch.next_s(now_s),
+                self._schedule.take_spares_back(now_s),
                 STALLED_S if self._schedule.busy else None,
             ]
 
@@ -361,7 +362,7 @@ class Crew:
                 call = member.given[0]
                 self._tell_start(call, news)
                 if call.on_progress is not None and not call.cancelled():
-                    news.append((endings.report, call.on_progress, frame[3], -1))
+                    news.append((endings.report, call.on_progress, frame[3], None))
             elif kind == Kind.FENCED:
                 member.is_fenced = False
             elif kind == Kind.READY:
@@ -369,7 +370,7 @@ class Crew:
                 member.is_ready = True
                 member.last_news_s = time.monotonic()
             elif kind == Kind.BROKEN:
-                news.append((self._give_up_with, frame[3], None, -1))
+                news.append((self._give_up_with, frame[3], None, None))
 
     def _take_end(self, member: Member, frame: Frame) -> News:
         _, flags, seconds, _ = frame
@@ -380,7 +381,15 @@ class Crew:
         self._runs.add(seconds)
         call.function.measure(seconds)
         self._let_go(call, is_held=bool(flags & HOLDS_SEGMENT))
-        return endings.conclude, call, frame, member.channel.fds.popleft() if flags & IN_SEGMENT else -1
+        segment = self._segment_of(member, flags)
+        call.function.result_bytes = 0 if segment is None else segment.size
+        return endings.conclude, call, frame, segment
+
+    def _segment_of(self, member: Member, flags: int) -> Segment | None:
+        """Where a large value lies: in one that the child has made, or in one that it was lent."""
+        if flags & IN_SEGMENT:
+            return Segment.received(member.channel.fds.popleft())
+        return member.take_spare() if flags & IN_SPARE else None
 
     def _take_start(self, member: Member, memory_mb: bytes, news: list[News]) -> None:
         call = member.given[0]
@@ -391,7 +400,7 @@ class Crew:
     def _tell_start(self, call: Call, news: list[News]) -> None:
         """Once."""
         if call.on_started is not None:
-            news.append((endings.start, call.on_started, None, -1))
+            news.append((endings.start, call.on_started, None, None))
             call.on_started = None
 
     def _look_for_start(self, member: Member, news: list[News]) -> None:
@@ -424,7 +433,7 @@ class Crew:
             self._nursery.want()
             self._schedule.feed_idle()
         self._load()
-        endings.tell([*news, *((endings.fail, call, (code, how), -1) for call in failed)])
+        endings.tell([*news, *((endings.fail, call, (code, how), None) for call in failed)])
         if self._broken is not None:
             # What came back has nobody to go to.
             self._give_up(self._broken)
@@ -440,7 +449,7 @@ class Crew:
             abandoned = self._schedule.drop_all()
             self._done_count += len(abandoned)
             self._has_room.notify_all()
-        endings.tell([(endings.break_, call, reason, -1) for call in abandoned])
+        endings.tell([(endings.break_, call, reason, None) for call in abandoned])
 
     def _give_up_with(self, error: bytes, *_: Any) -> None:
         self._give_up(pickling.load_reason(error))
@@ -451,7 +460,7 @@ class Crew:
         with self._lock:
             members = list(self._schedule.members.values())
             calls = [call for member in members for call in (*member.given, member.reserved_for) if call is not None]
-        endings.tell([(endings.break_, call, error, -1) for call in calls])
+        endings.tell([(endings.break_, call, error, None) for call in calls])
         self._nursery.close(None)
 
     def _finish(self, listener: Listener) -> None:

@@ -17,12 +17,14 @@ _RECENT = 0.2
 class Function:
     """A function as the owner knows it."""
 
-    __slots__ = ("body", "mean_s", "number")
+    __slots__ = ("body", "mean_s", "number", "result_bytes")
 
     def __init__(self, number: int, body: bytes) -> None:
         self.number = number
         self.body = body
         self.mean_s = UNKNOWN_S
+        self.result_bytes = 0
+        """The size of the segment in which the last result lay; 0 where it needed none."""
 
     def measure(self, seconds: float) -> None:
         """Learn how long a run took."""

@@ -16,6 +16,7 @@ from treadle.pools.processes.arena import Part, views
 from treadle.pools.processes.pickling import load
 
 _mapped: dict[int, mmap.mmap] = {}
+_spare = 0
 
 
 def learn(number: int, fd: int, *, is_shared: bool) -> None:
@@ -28,6 +29,22 @@ def forget(numbers: list[int]) -> None:
     """Nobody will name them again; what a task has kept of them stays."""
     for number in numbers:
         _mapped.pop(number, None)
+
+
+def take_spare(size: int) -> mmap.mmap | None:
+    """The memory that was lent for a result, if it is large enough; it is lent for one only."""
+    global _spare  # noqa: PLW0603
+    memory = _mapped.get(_spare)
+    if memory is None or len(memory) < size:
+        return None
+    _spare = 0
+    return memory
+
+
+def lend(number: int) -> None:
+    """A segment that the next large result may lie in; 0: none, whatever was lent before."""
+    global _spare  # noqa: PLW0603
+    _spare = number
 
 
 def mapped(number: int) -> mmap.mmap:

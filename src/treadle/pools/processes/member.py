@@ -49,6 +49,8 @@ class Member:
         self.functions: set[int] = set()
         self.segments: set[int] = set()
         """Those that it has mapped."""
+        self.spare: Segment | None = None
+        """It was lent for a large result: what it fills itself nobody else may write to."""
         self._to_forget: list[int] = []
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
@@ -100,6 +102,22 @@ class Member:
         if segment.number not in self.segments:
             self.segments.add(segment.number)
             self.send(Kind.SEGMENT, pickle.dumps((segment.number, is_shared)), fds=(segment.fd,))
+
+    def lend(self, spare: Segment | None) -> Segment | None:
+        """Lend it another segment for a result, or none; returns the one before, which is free.
+
+        Only while it has nothing to do: else it may be filling the one before.
+        """
+        before, self.spare = self.spare, spare
+        if spare is not None:
+            self.introduce(spare, is_shared=False)
+        self.send(Kind.SPARE, pickle.dumps((spare.number if spare else 0, False)))
+        return before
+
+    def take_spare(self) -> Segment | None:
+        """It has filled it."""
+        spare, self.spare = self.spare, None
+        return spare
 
     def forget(self, number: int) -> None:
         """A segment is gone: have it unmapped, with the next batch at the latest."""

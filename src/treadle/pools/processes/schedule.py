@@ -16,7 +16,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from treadle.pools.processes.arena import Part
+from treadle.pools.processes import arena
+from treadle.pools.processes.arena import Arena, Part, Segment
 from treadle.pools.processes.call import NOTHING, Call, encode_batch
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.wire import RawTask
@@ -42,9 +43,10 @@ STALLED_WHILE_OTHERS_IDLE_S = 0.001
 class Schedule:
     """The queue, and the children that may be given from it."""
 
-    def __init__(self, size: int, wake: Callable[[], None]) -> None:
+    def __init__(self, size: int, arena: Arena, wake: Callable[[], None]) -> None:
         """`wake` has `forget_gone` called soon."""
         self.size = size
+        self._arena = arena
         self._wake = wake
         self.members: dict[int, Member] = {}
         self.queue: deque[Call] = deque()
@@ -239,16 +241,44 @@ class Schedule:
                 self._introduce(call, member)
             # The start of one behind others shows in its child's permits: a frame for each would cost a third of all.
             tasks.append(call.on_wire(parts, tells_start=not (tasks or member.given)))
+        if not member.given and batch[0].function.result_bytes:
+            self._lend(member, batch[0].function.result_bytes)
         member.give(batch, encode_batch(functions, tasks))
 
     def _introduce(self, call: Call, member: Member) -> None:
-        """The segments that a call names, each to be forgotten when it is gone."""
+        """The segments that a call names."""
         own = ((call.segment, False),) if call.segment is not None else ()
         for segment, is_shared in (*own, *((segment, True) for segment in call.parcel.shares)):
-            if segment.number not in self._segments:
-                self._segments.add(segment.number)
-                weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+            self._note(segment)
             member.introduce(segment, is_shared=is_shared)
+
+    def _note(self, segment: Segment) -> None:
+        """Children learn it: they are to forget it when it is gone."""
+        if segment.number not in self._segments:
+            self._segments.add(segment.number)
+            weakref.finalize(segment, self._on_gone, segment.number).atexit = False
+
+    def _lend(self, member: Member, size: int) -> None:
+        """Memory that was used before for its next result, where there is any."""
+        if member.spare is not None and member.spare.size >= size:
+            return
+        spare = self._arena.take_free(size)
+        if spare is not None:
+            self._note(spare)
+            self._swap_spare(member, spare)
+
+    def _swap_spare(self, member: Member, spare: Segment | None) -> None:
+        before = member.lend(spare)
+        if before is not None:
+            self._arena.give_back(before)
+
+    def take_spares_back(self, now_s: float) -> float | None:
+        """Those of children that have been idle for a while. Returns in how many seconds to look again."""
+        lent = [(member, now_s - member.last_news_s) for member in self._idle if member.spare is not None]
+        for member, idle_s in lent:
+            if idle_s >= arena.KEEP_FREE_S:
+                self._swap_spare(member, None)
+        return min((arena.KEEP_FREE_S - idle_s for _, idle_s in lent if idle_s < arena.KEEP_FREE_S), default=None)
 
     def forget_gone(self) -> None:
         """Tell the children of the segments that are gone."""

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from tests import functions
 from tests.helpers import PATIENCE_S, Gate, eventually, shared_memory
+from tests.helpers import segments as segments_of
 
 from treadle import ProcessPool, Unpicklable
 from treadle.pools.processes import arena
-from treadle.pools.processes.arena import Arena, map_privately, packed_size, views
+from treadle.pools.processes.arena import Arena, Segment, map_privately, packed_size, views
 
 LARGE = 200_000
 """So many numbers travel apart from their pickle."""
@@ -240,6 +241,29 @@ def test_the_same_segment_carries_call_after_call() -> None:
         assert len(numbers) == 1
 
 
+def file_of(array: Any) -> int:
+    """The inode of the file in which an array lies."""
+    address = array.ctypes.data
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, inode, *_ = line.split()
+        start, end = (int(part, 16) for part in span.split("-"))
+        if start <= address < end:
+            return int(inode)
+    raise AssertionError(f"nothing is mapped at {address:x}")
+
+
+def test_results_lie_in_memory_that_was_used_before(pool: ProcessPool) -> None:
+    """Once a result is gone, the next of this function needs no new memory."""
+    files = [file_of(pool.submit(np.full, LARGE, 1.0 * number).result(PATIENCE_S)) for number in range(10)]
+    assert len(set(files[2:])) <= 2
+
+
+def test_a_larger_result_than_the_last_has_memory_of_its_own(pool: ProcessPool) -> None:
+    """And it is right, as those after it are."""
+    for size in (LARGE, 3 * LARGE, LARGE, 9 * LARGE, 2 * LARGE):
+        assert (pool.submit(np.full, size, size).result(PATIENCE_S) == size).all()
+
+
 def test_a_segment_that_a_child_holds_is_retired() -> None:
     """It is closed here, and no later call gets it."""
     with ProcessPool(1) as pool:
@@ -259,6 +283,20 @@ def test_unused_segments_are_closed_after_a_while(monkeypatch: pytest.MonkeyPatc
         assert result[0] == 1
         del result
         eventually(lambda: not segments() - before)
+
+
+def test_what_was_lent_for_a_result_is_closed_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that has had large results and has nothing to do keeps no memory for the next."""
+    monkeypatch.setattr(arena, "KEEP_FREE_S", 0.05)
+    before = segments()
+    with ProcessPool(1) as pool:
+        lent = []
+        for _ in range(3):
+            pool.submit(np.ones, LARGE).result(PATIENCE_S)
+            pool.submit(functions.double, 1).result(PATIENCE_S)
+            pool.submit(np.ones, LARGE).add_done_callback(lambda future: lent.append(future.result()[0]))
+        eventually(lambda: len(lent) == 3 and not segments() - before)
+        eventually(lambda: all(not segments_of(child) for child in pool.pids))
 
 
 def test_a_pool_that_was_shut_down_has_no_memory() -> None:
@@ -326,7 +364,7 @@ def test_an_adopted_segment_is_free_when_nobody_looks_into_it() -> None:
     """And not before."""
     own, child = Arena(), Arena()
     segment, parts = child.pack([memoryview(pickle.dumps("x")), memoryview(bytes(500_000))])
-    memory: Any = own.adopt(os.dup(segment.fd))
+    memory: Any = own.adopt(Segment.received(os.dup(segment.fd)))
     looking = np.frombuffer(views(memoryview(memory), parts)[1], np.uint8)[10:20]
     del memory
     own.trim()

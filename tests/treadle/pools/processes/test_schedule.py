@@ -11,6 +11,7 @@ from tests.helpers import PATIENCE_S, Gate, eventually
 
 from treadle import ProcessPool
 from treadle.pools.contract import Limits
+from treadle.pools.processes.arena import Arena
 from treadle.pools.processes.call import Call
 from treadle.pools.processes.functions import Function
 from treadle.pools.processes.member import Member
@@ -25,7 +26,7 @@ class Plan:
     """A schedule with members that are ready, and nobody at the other end of their sockets."""
 
     def __init__(self, size: int) -> None:
-        self.schedule = Schedule(size, lambda: None)
+        self.schedule = Schedule(size, Arena(), lambda: None)
         self.members = [Member() for _ in range(size)]
         for member in self.members:
             member.is_ready = True
