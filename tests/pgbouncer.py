@@ -55,7 +55,7 @@ class PgBouncer:
             connection.execute(f"CREATE SCHEMA {name} AUTHORIZATION {name}")
             connection.execute(f"ALTER ROLE {name} SET search_path = {name}")
             try:
-                yield f"postgresql://{name}@/postgres?host={self._folder}&port=6432"
+                yield f"postgresql://{name}@/{connection.info.dbname}?host={self._folder}&port=6432"
             finally:
                 connection.execute(f"DROP SCHEMA {name} CASCADE")
                 connection.execute(f"DROP ROLE {name}")
@@ -67,6 +67,7 @@ def pgbouncer_before(server_url: str) -> Iterator[PgBouncer]:
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("no PgBouncer: install it (apt install pgbouncer)")
+    _skip_without_rights(server_url)
     address = conninfo_to_dict(server_url)
     with tempfile.TemporaryDirectory(prefix="treadle-pgb-") as name:
         folder = Path(name)
@@ -90,3 +91,11 @@ def pgbouncer_before(server_url: str) -> Iterator[PgBouncer]:
         finally:
             process.kill()
             process.wait()
+
+
+def _skip_without_rights(server_url: str) -> None:
+    """On a server that is given the tests may not be allowed to make users."""
+    with psycopg.connect(server_url) as connection:
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+    if row != (True,):
+        pytest.skip("the user of TEST_POSTGRES_URL is no superuser")

@@ -63,8 +63,8 @@ class WorkerBackend(BaseTaskBackend):
     def enqueue(self, task: "FrameworkTask[..., Any]", args: Any, kwargs: Any) -> "TaskResult[Any]":
         """Send a call with what the framework takes, which is JSON; NaN and keys that are no strings are refused.
 
-        Inside `transaction.atomic` the call is sent with the commit, and gone with a rollback; where jobs have a
-        database of their own (`DATABASE_URL`), a StoreError of that one then comes from the commit. Where an unfinished job
+        Inside `transaction.atomic` the call is sent with the commit, and gone with a rollback; where jobs are in another
+        database than the transaction, a StoreError of that one then comes from the commit. Where an unfinished job
         of the task has its `unique_key`, the result is that job's, and nothing is sent.
         """
         draft = self._draft(task, args, kwargs)
@@ -75,7 +75,7 @@ class WorkerBackend(BaseTaskBackend):
 
     async def aenqueue(self, task: "FrameworkTask[..., Any]", args: Any, kwargs: Any) -> "TaskResult[Any]":
         """The same for a coroutine: only the store is asked in another thread, and receivers may be coroutines."""
-        if self.treadle.has_store_of_its_own:
+        if self.treadle.may_await:
             # What follows a send may have to wait for a commit, which is in that thread.
             return await self.treadle.aside(lambda: self.enqueue(task, args, kwargs))
         draft = self._draft(task, args, kwargs)

@@ -76,21 +76,36 @@ class DjangoTreadle(Treadle):
             return super().is_shared
         return bool(connections[self.database].vendor == "postgresql")
 
-    def sends_on_commit(self) -> bool:
-        """Whether what is sent now is kept with the commit of Django's transaction: by then, and by no rollback."""
-        return self.has_store_of_its_own and bool(connections[self.database].in_atomic_block)
+    def awaited_database(self) -> str | None:
+        """The database whose commit a send waits for now: the sender is in a transaction there, and jobs are elsewhere.
+
+        None where jobs are kept in that very transaction, or there is none.
+        """
+        if connections[self.database].in_atomic_block:
+            return self.database if self.has_store_of_its_own else None
+        if not self.may_await:
+            return None
+        opened = connections.all(initialized_only=True)
+        return next((connection.alias for connection in opened if connection.in_atomic_block), None)
+
+    @property
+    def may_await(self) -> bool:
+        """Whether there can be a transaction that jobs are not kept in."""
+        return self.has_store_of_its_own or len(connections.settings) > 1
 
     def _send(self, drafts: Sequence[Job], connection: Any) -> list[JobHandle[Any]]:
-        is_unseen = self.sends_on_commit if self.sends_on_commit() else None
+        awaited = self.awaited_database()
+        is_unseen = None if awaited is None else lambda: bool(connections[awaited].in_atomic_block)
         return [self._handle(job, is_unseen) for job in self.enqueue(drafts, connection)]
 
     def keep(self, drafts: Sequence[Job], connection: Any = None) -> list[Job]:
-        if not self.sends_on_commit():
+        awaited = self.awaited_database()
+        if awaited is None:
             return super().keep(drafts, connection)
         self._check_children_find_app()
         jobs = [self._holder_of_key(draft) or draft for draft in drafts]
         new = [draft for draft, job in zip(drafts, jobs, strict=True) if job is draft]
-        transaction.on_commit(lambda: self._enqueue_now(new), using=self.database)
+        transaction.on_commit(lambda: self._enqueue_now(new), using=awaited)
         return jobs
 
     def _enqueue_now(self, drafts: Sequence[Job]) -> None:
@@ -104,14 +119,15 @@ class DjangoTreadle(Treadle):
         return self.store.unfinished(draft.task, draft.unique_key)
 
     def settle(self, jobs: list[Job], connection: Any = None) -> list[Job]:
-        return jobs if self.sends_on_commit() else super().settle(jobs, connection)
+        return super().settle(jobs, connection) if self.awaited_database() is None else jobs
 
     def once_kept(self, step: Callable[[], object]) -> None:
         """Do what follows a send: now, or with the commit."""
-        if self.sends_on_commit():
-            transaction.on_commit(step, using=self.database)
-        else:
+        awaited = self.awaited_database()
+        if awaited is None:
             step()
+        else:
+            transaction.on_commit(step, using=awaited)
 
     @property
     def is_development_server(self) -> bool:

@@ -43,10 +43,23 @@ def test_a_router_may_give_our_tables_a_database_of_their_own():
     assert tasks.string_length.get_result(result.id).return_value == 3
 
 
-@pytest.mark.parametrize(("using", "kept"), [("jobs", 0), ("default", 1)])
-def test_a_send_is_part_of_a_transaction_on_that_database(using, kept):
-    """And of no other: that one's rollback does not take it."""
+@pytest.mark.parametrize(("using", "seen"), [("jobs", 1), ("default", 0)])
+def test_a_send_goes_with_the_transaction_that_it_stands_in(using, seen):
+    """As a part of one on that database, and once one on another has committed; with the rollback of either it is gone."""
+    with transaction.atomic(using=using):
+        send_function(tasks.string_length, "abc")
+        assert len(jobs()) == seen
+    assert len(jobs()) == 1
     with pytest.raises(ZeroDivisionError), transaction.atomic(using=using):
         send_function(tasks.string_length, "abc")
+        tasks.string_length.enqueue("abc")
         1 / 0
-    assert len(jobs()) == kept
+    assert len(jobs()) == 1
+
+
+def test_in_transactions_on_both_a_send_is_part_of_that_where_jobs_are():
+    """The other's rollback comes too late for it, as for any row there."""
+    with transaction.atomic(using="jobs"), pytest.raises(ZeroDivisionError), transaction.atomic(using="default"):
+        send_function(tasks.string_length, "abc")
+        1 / 0
+    assert len(jobs()) == 1

@@ -246,7 +246,9 @@ def _(event: QueueResumed) -> Line:
 @_line.register
 def _(event: JobsExpired) -> Line:
     named = ", ".join(event.job_ids[:MOST_NAMED]) + (", …" if len(event.job_ids) > MOST_NAMED else "")
-    return Line(logging.WARNING, "%s jobs have failed, which had not begun in time: %s", (len(event.job_ids), named))
+    count = len(event.job_ids)
+    failed = "1 job has failed" if count == 1 else f"{count} jobs have failed"
+    return Line(logging.WARNING, "%s that had not begun in time: %s", (failed, named))
 
 
 @_line.register

@@ -222,10 +222,14 @@ class SqliteFile:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        # A checkpoint inside a commit would make that commit slow, whoever's it is: it is a duty of the worker.
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            # A checkpoint inside a commit would make that commit slow, whoever's it is: it is a duty of the worker.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def wal_bytes(self) -> int:

@@ -128,7 +128,8 @@ LINES = [
         "late result of job 7 (reports.monthly) refused: its claim was no longer valid",
     ),
     (facts.JobsRescued("w", 3), "WARNING", "worker w is dead; 3 of its jobs were taken back"),
-    (facts.JobsExpired(("7", "8")), "WARNING", "2 jobs have failed, which had not begun in time: 7, 8"),
+    (facts.JobsExpired(("7",)), "WARNING", "1 job has failed that had not begun in time: 7"),
+    (facts.JobsExpired(("7", "8")), "WARNING", "2 jobs have failed that had not begun in time: 7, 8"),
     (
         facts.QueuePaused("mail"),
         "WARNING",
@@ -239,7 +240,7 @@ def test_lines_may_be_json(capsys: pytest.CaptureFixture[str]) -> None:
         except ZeroDivisionError:
             logger.exception("a listener raised")
     ended, away, raised = map(json.loads, capsys.readouterr().err.splitlines())
-    about = {"event": "JobEnded", "job_id": "7", "task": "reports.monthly", "outcome": "raised", "worker_id": "w"}
+    about = {"event": "JobEnded", "job_id": "7", "task": "reports.monthly", "outcome": "raised", "state": "failed"}
     assert about.items() <= ended.items()
     assert (away["level"], away["error"]) == ("ERROR", "locked")
     assert "ZeroDivisionError: by zero" in raised["traceback"]
@@ -250,4 +251,4 @@ def test_a_line_names_a_few_of_many(caplog: pytest.LogCaptureFixture) -> None:
     events = Events()
     log_events(events)
     events.announce(facts.JobsExpired(tuple(map(str, range(1000)))))
-    assert caplog.messages == ["1000 jobs have failed, which had not begun in time: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]
+    assert caplog.messages == ["1000 jobs have failed that had not begun in time: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, …"]

@@ -378,3 +378,13 @@ def test_a_forked_process_does_not_keep_the_writers_lock(path: Path) -> None:
 def _open_files(path: Path) -> int:
     """How many open files of this process are the store's."""
     return sum(name.startswith(str(path)) for name in open_files())
+
+
+def test_a_file_that_is_no_database_is_not_kept_open(tmp_path: Path) -> None:
+    """The connection that found it out is closed, though the error is still held."""
+    place = tmp_path / "letter.txt"
+    place.write_text("no database at all, just a text that is long enough to be read as one\n" * 20)
+    with pytest.raises(StoreDamaged) as caught:
+        SqliteStore(SqliteFile(place)).prepare()
+    assert "letter.txt" in str(caught.value)
+    assert str(place) not in open_files()
