@@ -240,7 +240,7 @@ def test_lines_may_be_json(capsys: pytest.CaptureFixture[str]) -> None:
         except ZeroDivisionError:
             logger.exception("a listener raised")
     ended, away, raised = map(json.loads, capsys.readouterr().err.splitlines())
-    about = {"event": "JobEnded", "job_id": "7", "task": "reports.monthly", "outcome": "raised", "worker_id": "w"}
+    about = {"event": "JobEnded", "job_id": "7", "task": "reports.monthly", "outcome": "raised", "state": "failed"}
     assert about.items() <= ended.items()
     assert (away["level"], away["error"]) == ("ERROR", "locked")
     assert "ZeroDivisionError: by zero" in raised["traceback"]
