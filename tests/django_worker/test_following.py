@@ -156,6 +156,7 @@ def test_a_bound_link_needs_a_session_or_a_user():
 async def asked_under_asgi(url):
     """The pieces of an answer as an ASGI server gets them, until the end or until who asks has gone."""
     scope = AsyncRequestFactory()._base_scope(path=url)
+    scope["headers"] = [*scope["headers"], (b"accept-encoding", b"gzip")]
     sent: asyncio.Queue = asyncio.Queue()
     gone = asyncio.Event()
 
@@ -170,8 +171,9 @@ async def asked_under_asgi(url):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_events_go_on_under_asgi(file_database):
-    """One answer tells the end, though it was asked for before the job ran; nothing gathers or compresses it."""
+def test_events_go_on_under_asgi(file_database, settings):
+    """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
+    settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     job = send_function(tasks.reports, 2)
     url = urls(job)["events"]
 
