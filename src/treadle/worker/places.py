@@ -120,6 +120,8 @@ class Place:
     @property
     def free(self) -> int:
         """How many more jobs could start at once; one with `cores` takes up so many slots."""
+        if self.has_waiting:
+            return 0
         taken = (flight.job.cores or 1 for flight in tuple(self.flights.values()) if not flight.is_aside)
         return max(0, self.slots - sum(taken))
 
