@@ -11,10 +11,12 @@ from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
 
 from django_worker import accepted, progress, run_pending, send_function, urls
+from django_worker.middleware import QueueFullMiddleware
 from django_worker.site import site
 from tests.django_site import tasks
 from tests.flask_worker.test_following import A_BROWSER, CHINESE, ELSEWHERE
 from tests.treadle.web.sse import parsed
+from treadle.errors import QueueFull
 
 pytestmark = pytest.mark.django_db
 
@@ -102,6 +104,14 @@ def test_a_page_of_another_site_cannot_cancel(client):
     job = send_function(tasks.string_length, "x")
     assert client.post(urls(job)["cancel"], headers=ELSEWHERE).status_code == 403
     assert job.refresh().state == "ready"
+
+
+def test_a_pool_that_is_full_is_503():
+    """With Retry-After, where the middleware is; other errors are left to others."""
+    middleware, request = QueueFullMiddleware(lambda request: None), RequestFactory().get("/")
+    answer = middleware.process_exception(request, QueueFull("as many calls wait as may"))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert middleware.process_exception(request, ValueError()) is None
 
 
 @pytest.mark.parametrize("name", ["status", "events", "result", "cancel"])
