@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
@@ -180,6 +181,12 @@ async def asked_under_asgi(url):
     return sent, task
 
 
+def run_pending_and_leave():
+    """In a thread that ends after it: the connection that it has opened is its own to close."""
+    run_pending()
+    connections.close_all()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_events_go_on_under_asgi(file_database, settings):
     """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
@@ -190,7 +197,7 @@ def test_events_go_on_under_asgi(file_database, settings):
     async def follow():
         sent, task = await asked_under_asgi(url)
         start, body = await sent.get(), (await sent.get())["body"]
-        await sync_to_async(run_pending, thread_sensitive=False)()
+        await sync_to_async(run_pending_and_leave, thread_sensitive=False)()
         while (piece := await sent.get()).get("more_body"):
             body += piece["body"]
         await task
