@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
@@ -163,6 +164,12 @@ def test_a_bound_link_needs_a_session_or_a_user():
         progress(send_function(tasks.string_length, "x"), bound_to=RequestFactory().get("/"))
 
 
+def run_elsewhere():
+    """In a thread of its own, whose connection nobody else would close."""
+    run_pending()
+    connections.close_all()
+
+
 async def asked_under_asgi(url):
     """The pieces of an answer as an ASGI server gets them, until the end or until who asks has gone."""
     scope = AsyncRequestFactory()._base_scope(path=url)
@@ -190,7 +197,7 @@ def test_events_go_on_under_asgi(file_database, settings):
     async def follow():
         sent, task = await asked_under_asgi(url)
         start, body = await sent.get(), (await sent.get())["body"]
-        await sync_to_async(run_pending, thread_sensitive=False)()
+        await sync_to_async(run_elsewhere, thread_sensitive=False)()
         while (piece := await sent.get()).get("more_body"):
             body += piece["body"]
         await task
