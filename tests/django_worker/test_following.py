@@ -164,12 +164,6 @@ def test_a_bound_link_needs_a_session_or_a_user():
         progress(send_function(tasks.string_length, "x"), bound_to=RequestFactory().get("/"))
 
 
-def run_elsewhere():
-    """In a thread of its own, whose connection nobody else would close."""
-    run_pending()
-    connections.close_all()
-
-
 async def asked_under_asgi(url):
     """The pieces of an answer as an ASGI server gets them, until the end or until who asks has gone."""
     scope = AsyncRequestFactory()._base_scope(path=url)
@@ -187,6 +181,12 @@ async def asked_under_asgi(url):
     return sent, task
 
 
+def run_pending_and_leave():
+    """In a thread that ends after it: the connection that it has opened is its own to close."""
+    run_pending()
+    connections.close_all()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_events_go_on_under_asgi(file_database, settings):
     """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
@@ -197,7 +197,7 @@ def test_events_go_on_under_asgi(file_database, settings):
     async def follow():
         sent, task = await asked_under_asgi(url)
         start, body = await sent.get(), (await sent.get())["body"]
-        await sync_to_async(run_elsewhere, thread_sensitive=False)()
+        await sync_to_async(run_pending_and_leave, thread_sensitive=False)()
         while (piece := await sent.get()).get("more_body"):
             body += piece["body"]
         await task
