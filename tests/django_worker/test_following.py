@@ -115,6 +115,12 @@ def test_a_pool_that_is_full_is_503():
     assert middleware.process_exception(request, ValueError()) is None
 
 
+def test_a_page_of_a_trusted_site_can(client, settings):
+    """One of CSRF_TRUSTED_ORIGINS."""
+    settings.CSRF_TRUSTED_ORIGINS = [ELSEWHERE["Origin"]]
+    assert client.post(urls(send_function(tasks.string_length, "x"))["cancel"], headers=ELSEWHERE).status_code == 202
+
+
 @pytest.mark.parametrize("name", ["status", "events", "result", "cancel"])
 def test_each_link_opens_its_own_resource_only(client, name):
     """The others are not found with its token."""
