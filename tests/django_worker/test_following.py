@@ -6,6 +6,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
@@ -114,6 +115,12 @@ def test_a_pool_that_is_full_is_503():
     assert middleware.process_exception(request, ValueError()) is None
 
 
+def test_a_page_of_a_trusted_site_can(client, settings):
+    """One of CSRF_TRUSTED_ORIGINS."""
+    settings.CSRF_TRUSTED_ORIGINS = [ELSEWHERE["Origin"]]
+    assert client.post(urls(send_function(tasks.string_length, "x"))["cancel"], headers=ELSEWHERE).status_code == 202
+
+
 @pytest.mark.parametrize("name", ["status", "events", "result", "cancel"])
 def test_each_link_opens_its_own_resource_only(client, name):
     """The others are not found with its token."""
@@ -180,6 +187,12 @@ async def asked_under_asgi(url):
     return sent, task
 
 
+def run_pending_and_leave():
+    """In a thread that ends after it: the connection that it has opened is its own to close."""
+    run_pending()
+    connections.close_all()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_events_go_on_under_asgi(file_database, settings):
     """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
@@ -190,7 +203,7 @@ def test_events_go_on_under_asgi(file_database, settings):
     async def follow():
         sent, task = await asked_under_asgi(url)
         start, body = await sent.get(), (await sent.get())["body"]
-        await sync_to_async(run_pending, thread_sensitive=False)()
+        await sync_to_async(run_pending_and_leave, thread_sensitive=False)()
         while (piece := await sent.get()).get("more_body"):
             body += piece["body"]
         await task

@@ -79,7 +79,7 @@ a:focus-visible, button:focus-visible { outline: 2px solid var(--_accent); outli
   progress:indeterminate { animation: none; background: var(--_track); }
 }
 @media (forced-colors: active) {
-  progress { border: 1px solid; }
+  progress { forced-color-adjust: none; border: 1px solid CanvasText; background: Canvas; --_accent: Highlight; }
   .cells i { forced-color-adjust: none; }
 }
 `);
