@@ -16,7 +16,7 @@ class Event(msgspec.Struct, frozen=True):
     """Something that happened; the class says what."""
 
 
-class JobEnqueued(Event, frozen=True):
+class JobEnqueued(Event, frozen=True, gc=False):
     """A job was handed to the store; inside a caller's transaction it may still be rolled back."""
 
     job: Job
@@ -34,14 +34,14 @@ class NobodyServes(Event, frozen=True):
     queue: str
 
 
-class JobStarted(Event, frozen=True):
+class JobStarted(Event, frozen=True, gc=False):
     """A pool took a job."""
 
     job: Job
     worker_id: str
 
 
-class JobEnded(Event, frozen=True):
+class JobEnded(Event, frozen=True, gc=False):
     """A run ended and its outcome was accepted by the store."""
 
     job: Job

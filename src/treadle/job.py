@@ -2,6 +2,9 @@
 
 A store makes `Job` rows and hands them out; nobody else changes a state. A run of a job gives an
 `Outcome`, and `Ending.of` turns it into the row's next state: one constructor a transition.
+
+With `gc=False`, since nothing in a row leads back to it: a busy worker holds hundreds, and the collector would look
+at each again and again.
 """
 
 import math
@@ -48,7 +51,7 @@ class Kind(StrEnum):
     """A `send_map` as a whole: blocked until its parts have ended, then called with their results."""
 
 
-class Progress(msgspec.Struct, frozen=True):
+class Progress(msgspec.Struct, frozen=True, gc=False):
     """How far a running job is, as it says itself."""
 
     done: float = 0
@@ -69,7 +72,7 @@ class Message(msgspec.Struct, frozen=True):
     body: Any
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """An error as it is kept: never the exception itself."""
 
     error_class: str
@@ -122,7 +125,7 @@ UNANSWERED = frozenset({OutcomeKind.INTERRUPTED, OutcomeKind.CRASHED})
 """Runs that were cut off, for a reason that is not the job's: they say nothing of what it would have come to."""
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """One run of a job, kept for ever as it was."""
 
     number: int
@@ -133,7 +136,7 @@ class Attempt(msgspec.Struct, frozen=True):
     failure: Failure | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request to run a task. Times are microseconds since 1970, UTC."""
 
     id: str
@@ -228,14 +231,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return [("id", self.id), ("task", self.task), ("state", self.state)]
 
 
-class Claim(msgspec.Struct, frozen=True):
+class Claim(msgspec.Struct, frozen=True, gc=False):
     """The proof, carried by every write of a worker, that a job is still its own."""
 
     id: str
     token: int
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, gc=False):
     """What a running job tells: its newest progress (or None) and its new messages."""
 
     claim: Claim
@@ -244,7 +247,7 @@ class Report(msgspec.Struct, frozen=True):
     """When each was sent, and its body as JSON."""
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What a run ended in, wherever it ran. Makes no decision and writes nothing."""
 
     kind: OutcomeKind
@@ -314,7 +317,7 @@ def _wait_us(wait_s: float) -> int:
     return round(min(max(wait_s, 0.0), LONGEST_WAIT_S) * US_PER_S)
 
 
-class Ending(msgspec.Struct, frozen=True, kw_only=True):
+class Ending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a job's row changes when a run ends: what `Store.finish` writes."""
 
     job: Job

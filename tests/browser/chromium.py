@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import eventually
 
-TIMEOUT_S = 15
+TIMEOUT_S = 30
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -344,7 +344,7 @@ class PostgresVerbs(Store):
             met = session.run(
                 self._sql["finish"],
                 endings=_listed(rows.ending_values(ending) for ending in given),
-                attempts=_listed(_plain(rows.attempt_values(ending)) for ending in given),
+                attempts=_listed(map(_attempt_values, given)),
             )
             accepted = {Claim(*row) for row in met}
             self._advance_wholes(session, [ending for ending in given if ending.job.claim in accepted])
@@ -596,6 +596,11 @@ def _listed(values: Any) -> str:
         return msgspec.json.encode(values if isinstance(values, dict) else list(values)).decode()
     except (UnicodeEncodeError, OverflowError) as error:
         raise StoreError(f"a job holds what PostgreSQL cannot keep: {error}") from error
+
+
+def _attempt_values(ending: Ending) -> dict[str, Any]:
+    values = rows.attempt_values(ending)
+    return values if ending.outcome.failure is None else _plain(values)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """The named statements of a store, read from its `.sql` files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from operator import itemgetter
+from typing import Any, NamedTuple
 
+_PARAMETER = re.compile(r":(\w+)")
 _HEADING = re.compile(r"^-- (name|fragment): (\w+)\n", re.MULTILINE)
 
 
@@ -29,6 +32,19 @@ class Queries:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._statements)
+
+
+class ByPosition(NamedTuple):
+    """A statement of SQLite for many rows: its driver looks up named values one by one, a quarter of an insertion."""
+
+    text: str
+    values: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+    """Gives the values of a row in the order of the statement."""
+
+
+def by_position(statement: str) -> ByPosition:
+    """A statement with two named parameters or more."""
+    return ByPosition(_PARAMETER.sub("?", statement), itemgetter(*_PARAMETER.findall(statement)))
 
 
 @cache

@@ -45,6 +45,9 @@ class SqliteVerbs(Store):
             raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old; Treadle needs 3.37 or newer")
         self._connections = connections
         self._sql = queries.load("sqlite")
+        self._insert_job = queries.by_position(self._sql["insert_job"])
+        self._finish = queries.by_position(self._sql["finish"])
+        self._insert_attempt = queries.by_position(self._sql["insert_attempt"])
         self._keys = KeyScan()
 
     @contextmanager
@@ -72,7 +75,8 @@ class SqliteVerbs(Store):
                 done = self._insert_unique(connection, unique)
                 stand_ins, expired = keys.with_parts(done.stand_ins, others), done.expired
             new = [job for job in others if job.id not in stand_ins] if stand_ins else others
-            connection.executemany(self._sql["insert_job"], [rows.job_values(job) for job in new])
+            insert, values = self._insert_job
+            connection.executemany(insert, [values(rows.job_values(job)) for job in new])
             wholes = [job for job in jobs if job.kind is Kind.WHOLE and job.id not in stand_ins]
             if wholes:
                 totals = [{"id": job.id, "total": job.size} for job in wholes]
@@ -241,11 +245,11 @@ class SqliteVerbs(Store):
 
     def finish(self, endings: Sequence[Ending]) -> set[Claim]:
         with self._connections.writing() as connection:
-            finish = self._sql["finish"]
             endings = self._with_cancels(connection, endings)
-            accepted = [e for e in endings if connection.execute(finish, rows.ending_values(e)).rowcount]
-            attempts = [rows.attempt_values(ending) for ending in accepted]
-            connection.executemany(self._sql["insert_attempt"], attempts)
+            finish, values = self._finish
+            accepted = [e for e in endings if connection.execute(finish, values(rows.ending_values(e))).rowcount]
+            insert, values = self._insert_attempt
+            connection.executemany(insert, [values(rows.attempt_values(ending)) for ending in accepted])
             self._advance_wholes(connection, accepted)
         return {ending.job.claim for ending in accepted}
 

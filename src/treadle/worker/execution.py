@@ -37,7 +37,7 @@ CANCELLED_ERROR = f"{asyncio.CancelledError.__module__}.{asyncio.CancelledError.
 """What a run raises that was ended from outside, in a coroutine or at a report of progress."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True, gc=False):
     """What a run is given: the job, its payload complete, and its earlier attempts where there are any."""
 
     job: Job

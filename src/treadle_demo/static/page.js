@@ -136,7 +136,7 @@ async function ping() {
 async function describe() {
   const { framework, input } = await (await fetch("/input")).json();
   byId("framework").textContent = isChinese ? `（${framework}）` : `in ${framework}`;
-  byId("input").textContent = input;
+  byId("input").textContent = `${input}${isChinese ? "。" : "."}`;
 }
 
 function told(promise) {

@@ -8,7 +8,7 @@ import pytest
 
 import treadle.store
 from treadle.store import migrate, queries
-from treadle.store.queries import Queries
+from treadle.store.queries import Queries, by_position
 from treadle.store.sqlite import apply
 
 STATEMENTS = queries.load("sqlite")
@@ -185,6 +185,13 @@ def test_fragments_are_put_in_their_places() -> None:
     made = Queries("-- fragment: columns\n-- What.\na, b\n-- name: get\n-- Get it.\nSELECT {columns} FROM t;\n")
     assert made["get"] == "SELECT a, b FROM t"
     assert list(made) == ["get"]
+
+
+def test_values_are_given_by_position() -> None:
+    """In the order of the statement, where a name may stand twice."""
+    text, values = by_position("UPDATE t SET a = :a, b = :b + :a")
+    assert text == "UPDATE t SET a = ?, b = ? + ?"
+    assert values({"b": 2, "a": 1, "c": 3}) == (1, 2, 1)
 
 
 def test_a_name_is_given_once() -> None:

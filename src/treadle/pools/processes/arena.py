@@ -114,18 +114,30 @@ class Arena:
             raise
 
     def _take(self, size: int) -> Segment:
-        return self.take_free(size) or Segment.new(size)
-
-    def take_free(self, size: int) -> Segment | None:
-        """The smallest free segment that is large enough, but no giant for a dwarf; None where there is none."""
         with self._lock:
-            self._collect()
-            fitting = [s for s in self._free if size <= s.size <= 4 * size + OUT_OF_BAND_BYTES]
-            if fitting:
-                segment = min(fitting, key=lambda segment: segment.size)
-                self._free.remove(segment)
-                return segment
-        return None
+            free = self._take_free(size)
+        return free or Segment.new(size)
+
+    def take_spare(self, size: int) -> Segment | None:
+        """A free segment of about this size; None where there is none, or where another looks for one just now.
+
+        It does not wait: who asks holds the crew's lock, which a finalizer may want that runs while ours is held.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._take_free(size)
+        finally:
+            self._lock.release()
+
+    def _take_free(self, size: int) -> Segment | None:
+        self._collect()
+        fitting = [segment for segment in self._free if fits(segment.size, size)]
+        if not fitting:
+            return None
+        segment = min(fitting, key=lambda segment: segment.size)
+        self._free.remove(segment)
+        return segment
 
     def give_back(self, segment: Segment) -> None:
         """Nobody else looks into it any more."""
@@ -187,6 +199,11 @@ def write(memory: mmap.mmap, buffers: Iterable[memoryview]) -> tuple[Part, ...]:
             parts.append(Part(start, buffer.nbytes, buffer.readonly))
             start = _aligned(start + buffer.nbytes)
     return tuple(parts)
+
+
+def fits(available: int, size: int) -> bool:
+    """Whether so many bytes lie well in a segment of this size: it is large enough, but no giant for a dwarf."""
+    return size <= available <= 4 * size + OUT_OF_BAND_BYTES
 
 
 def packed_size(buffers: Iterable[memoryview]) -> int:

@@ -413,6 +413,8 @@ class Crew:
         self._done_count += 1
         self._schedule.ended(call)
         call.parcel = NOTHING
+        # They may lead back to the call, and so keep it until the collector comes.
+        call.on_started = call.on_progress = None
         if not call.is_alone:
             return
         self._watch.end(call)
