@@ -193,8 +193,14 @@ def run_pending_and_leave():
     connections.close_all()
 
 
+@pytest.fixture(params=["file_database", "postgres_database"])
+def shared_database(request):
+    """One that other threads and processes see."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_events_go_on_under_asgi(file_database, settings):
+def test_events_go_on_under_asgi(shared_database, settings):
     """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     job = send_function(tasks.reports, 2)
