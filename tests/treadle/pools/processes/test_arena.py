@@ -394,6 +394,17 @@ def test_nobody_waits_for_a_spare() -> None:
     own.close()
 
 
+def test_nobody_waits_for_ever_for_an_arena() -> None:
+    """A finalizer may send a large call in the very thread that it has interrupted: that has new memory."""
+    own = Arena()
+    segment, _ = own.pack([memoryview(bytes(200_000))])
+    own.give_back(segment)
+    with own._lock:
+        assert own.pack([memoryview(bytes(200_000))])[0] is not segment
+    assert own.pack([memoryview(bytes(200_000))])[0] is segment
+    own.close()
+
+
 def test_buffers_lie_where_their_parts_say() -> None:
     """Each as long and as writeable as it was."""
     own = Arena()
