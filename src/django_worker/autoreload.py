@@ -19,9 +19,11 @@ from django.utils import autoreload
 from django.utils.module_loading import autodiscover_modules
 
 from treadle.app import Treadle
+from treadle.clock import sleep_s
 from treadle.console.verbs import ready_worker
 from treadle.worker.process import run_process
 
+LOOK_EVERY_S = 1.0
 CHANGED = 3
 """The exit status of a worker that a change has ended, as `runserver` has it."""
 
@@ -61,37 +63,33 @@ def _run_until_change(app: Treadle, options: argparse.Namespace) -> int:
     worker = ready_worker(app, options)
     if worker is None:
         return 0
-    changed = threading.Event()
+    # Before anything runs: what changes from now on is newer than what runs.
+    files, changed = Files(), threading.Event()
 
-    def end() -> None:
+    def watch() -> None:
+        while not files.have_changed():
+            sleep_s(LOOK_EVERY_S)
         changed.set()
         worker.stop(at_once=True)
 
-    threading.Thread(target=_call_at_change, args=(end,), daemon=True, name="autoreload").start()
+    threading.Thread(target=watch, daemon=True, name="autoreload").start()
     run_process(worker)
     return CHANGED if changed.is_set() else 0
 
 
-def _call_at_change(end: Callable[[], None]) -> None:
-    _import_what_children_will()
-    reloader = _Reloader(end)
-    for _ in reloader.tick():
-        if reloader.has_seen_change:
-            return
+class Files:
+    """Those of all modules, and when each was changed."""
 
+    def __init__(self) -> None:
+        _import_what_children_will()
+        self._reloader = autoreload.StatReloader()
+        self._seen = dict(self._reloader.snapshot_files())
 
-class _Reloader(autoreload.StatReloader):
-    """Tells of the first change, where Django's own would end the process in a thread that is not the main one."""
-
-    def __init__(self, end: Callable[[], None]) -> None:
-        super().__init__()
-        self._end = end
-        self.has_seen_change = False
-
-    def notify_file_changed(self, path: Any) -> None:
-        if not self.has_seen_change:
-            self.has_seen_change = True
-            self._end()
+    def have_changed(self) -> bool:
+        """Whether one is newer than when it was first seen; those of modules that came later are seen from now on."""
+        now = dict(self._reloader.snapshot_files())
+        self._seen = {**now, **self._seen}
+        return any(moment > self._seen[path] for path, moment in now.items())
 
 
 def _import_what_children_will() -> None:

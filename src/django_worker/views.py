@@ -93,7 +93,8 @@ def _rendered(request: HttpRequest, shown: dict[str, Any]) -> str:
 
 
 def asked(request: HttpRequest) -> Asked:
-    return Asked(request.method or "GET", request.get_host(), request.headers, settings.DEBUG)
+    trusted = tuple(settings.CSRF_TRUSTED_ORIGINS)
+    return Asked(request.method or "GET", request.get_host(), request.headers, settings.DEBUG, trusted)
 
 
 def place(name: str, token: str) -> str:

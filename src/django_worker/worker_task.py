@@ -1,6 +1,6 @@
 """`WorkerTask`, the framework's Task with our options, and what Treadle's core makes of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
@@ -13,7 +13,7 @@ from django_worker import contract
 from django_worker.contract import FrameworkTask, TaskContext, task_backends
 from treadle import errors
 from treadle.backoff import Backoff, BackoffRule
-from treadle.errors import NotATask, UnknownTask
+from treadle.errors import NotATask, UnknownTask, suggestion
 from treadle.task import (
     DECORATION_ONLY,
     ERROR_CLASSES,
@@ -81,7 +81,11 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         return _unpickled, (self.module_path, {n: getattr(self, n) for n in names if _differ(self, found, n)})
 
     def options(self, **changes: Any) -> "WorkerTask":
-        """The same task with other options of ours, for one send; raises InvalidTask for a wrong one."""
+        """The same task with other options of ours, for one send.
+
+        Raises InvalidTask for a wrong value, TypeError for an option that there is not.
+        """
+        _refuse_unknown(self.module_path, type(self), changes)
         for name in DECORATION_ONLY & changes.keys():
             raise contract.InvalidTask(f"{self.module_path}: {name} belongs to the function; set it at decoration")
         return replace(self, **changes)
@@ -92,6 +96,13 @@ class WorkerTask(FrameworkTask):  # type: ignore[type-arg]  # generic in the bac
         from django_worker.site import site
 
         return site(self.backend).registry.core(self).bind(*args, **kwargs)
+
+
+def _refuse_unknown(where: str, task_class: type[Any], given: Iterable[str]) -> None:
+    known = [field_.name for field_ in fields(task_class)]
+    for name in given:
+        if name not in known:
+            raise TypeError(f"{where}: unknown option {name!r}{suggestion(name, known)}")
 
 
 def _differ(task: Any, found: Any, name: str) -> bool:
@@ -222,6 +233,7 @@ def task(
             path = f"{function.__module__}.{function.__qualname__}"
             unused_options.append((path, backend, sorted(options)))
             given = {}
+        _refuse_unknown(function.__qualname__, task_class, given)
         return task_class(
             func=function, priority=priority, queue_name=queue_name, backend=backend, takes_context=takes_context,
             run_after=None, **given,

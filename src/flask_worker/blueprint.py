@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from flask import Blueprint, Response, current_app, has_request_context, render_template, request, url_for
 
 from flask_worker.owners import owners
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, QueueFull
 from treadle.handle import JobHandle
 from treadle.web import pages
-from treadle.web.desk import Desk, Found, Page
+from treadle.web.desk import Desk, Found, Page, readable
 from treadle.web.links import Scope
 from treadle.web.pages import PAGE_HEADERS
-from treadle.web.problems import NOT_FOUND, Answer, problem
+from treadle.web.problems import NOT_FOUND, Answer, busy, problem
 from treadle.web.requests import Asked
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def make_blueprint() -> Blueprint:
     add("/jobs/<token>/events", "events", events)
     add("/events", "all_events", all_events)
     add("/assets/<name>", "asset", asset)
+    # The application's own handler, registered later, goes before it.
+    blueprint.app_errorhandler(QueueFull)(full)
     return blueprint
 
 
@@ -53,6 +55,11 @@ def events(token: str) -> Response:
 def all_events() -> Response:
     """Several jobs in one stream: `?job=TOKEN&job=TOKEN`."""
     return _events(request.args.getlist("job"))
+
+
+def full(error: QueueFull) -> Response:
+    """A pool that takes no more calls now, in any view of the application: 503 with Retry-After."""
+    return respond(readable(busy(asked()), asked()))
 
 
 def asset(name: str) -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from treadle.errors import ConfigurationError
@@ -9,7 +10,10 @@ from treadle.job import Job
 
 
 class Hook(Protocol):
-    """Both are called for every job. What they raise fails the send, or the attempt, as an error of the task would."""
+    """Both are called for every job. What they raise fails the send, or the attempt, as an error of the task would.
+
+    What the task raises they see, as any context manager does; to swallow it changes nothing.
+    """
 
     def capture(self) -> Mapping[str, str]:
         """What is to travel with a job that is sent now: texts by name; another hook's names are not to be used."""
@@ -61,5 +65,20 @@ class Around:
     def _entered(self, job: Job) -> ExitStack:
         with ExitStack() as stack:
             for hook in self._hooks:
-                stack.enter_context(hook.enter(job.headers, job))
+                stack.enter_context(_Through(hook.enter(job.headers, job)))
             return stack.pop_all()
+
+
+class _Through(AbstractContextManager[Any]):
+    """A context manager that takes away no error: without its error a run would have neither that nor a result."""
+
+    def __init__(self, inner: AbstractContextManager[Any]) -> None:
+        self._inner = inner
+
+    def __enter__(self) -> Any:
+        return self._inner.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._inner.__exit__(kind, error, trace)

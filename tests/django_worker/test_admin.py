@@ -79,6 +79,13 @@ def test_the_list_is_filtered_and_searched(admin_client, query, shown):
     assert [handle.id in found for handle in (echo, mail)] == [shown == "echo", shown == "mail"]
 
 
+def test_a_job_is_found_by_its_id(admin_client):
+    """Which may be written in capitals."""
+    one, other = send_function(tasks.echo, 1), send_function(tasks.echo, 2)
+    found = page(admin_client, f"?q={other.id.upper()}")
+    assert [handle.id in found for handle in (one, other)] == [False, True]
+
+
 def test_what_waits_is_cancelled_and_what_failed_is_retried(admin_client, admin_user):
     """By the verbs of the store; the admin's history says who did it."""
     waits, fails = send_function(tasks.echo, 1), send_function(tasks.fails_at_once, "x")

@@ -467,6 +467,16 @@ def test_each_alias_has_its_results_and_one_state_for_all_threads(settings):
     assert our_aliases() == ["default", "mail"]
 
 
+@pytest.mark.parametrize(("wrong", "meant"), [("max_attempt", "max_attempts"), ("queue", "queue_name")])
+def test_an_option_that_there_is_not_is_refused_with_the_near_one(wrong, meant):
+    """At decoration and for one send."""
+    from django_worker import task
+
+    for use in (lambda: task(**{wrong: 1})(tasks.not_a_task), lambda: tasks.echo.options(**{wrong: 1})):
+        with pytest.raises(TypeError, match=f"unknown option '{wrong}', did you mean '{meant}'"):
+            use()
+
+
 @pytest.mark.skipif(django.VERSION < (6, 1), reason="the decorator of Django takes options from 6.1 on")
 def test_the_decorator_of_django_takes_our_options():
     """As `django_worker.task` does on every version."""

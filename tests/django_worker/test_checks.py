@@ -64,6 +64,7 @@ def test_the_app_must_be_installed(settings):
     assert "django_worker.E001" in found()
 
 
+@pytest.mark.django_db
 def test_options_of_ours_on_a_foreign_backend_are_kept_aside(settings, monkeypatch):
     """A test's settings may name a Dummy backend: the task is made all the same, and a check tells."""
     from django_worker.contract import FrameworkTask

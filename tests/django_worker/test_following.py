@@ -6,15 +6,18 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
 
 from django_worker import accepted, progress, run_pending, send_function, urls
+from django_worker.middleware import QueueFullMiddleware
 from django_worker.site import site
 from tests.django_site import tasks
 from tests.flask_worker.test_following import A_BROWSER, CHINESE, ELSEWHERE
 from tests.treadle.web.sse import parsed
+from treadle.errors import QueueFull
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +107,20 @@ def test_a_page_of_another_site_cannot_cancel(client):
     assert job.refresh().state == "ready"
 
 
+def test_a_pool_that_is_full_is_503():
+    """With Retry-After, where the middleware is; other errors are left to others."""
+    middleware, request = QueueFullMiddleware(lambda request: None), RequestFactory().get("/")
+    answer = middleware.process_exception(request, QueueFull("as many calls wait as may"))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "1")
+    assert middleware.process_exception(request, ValueError()) is None
+
+
+def test_a_page_of_a_trusted_site_can(client, settings):
+    """One of CSRF_TRUSTED_ORIGINS."""
+    settings.CSRF_TRUSTED_ORIGINS = [ELSEWHERE["Origin"]]
+    assert client.post(urls(send_function(tasks.string_length, "x"))["cancel"], headers=ELSEWHERE).status_code == 202
+
+
 @pytest.mark.parametrize("name", ["status", "events", "result", "cancel"])
 def test_each_link_opens_its_own_resource_only(client, name):
     """The others are not found with its token."""
@@ -170,8 +187,20 @@ async def asked_under_asgi(url):
     return sent, task
 
 
+def run_pending_and_leave():
+    """In a thread that ends after it: the connection that it has opened is its own to close."""
+    run_pending()
+    connections.close_all()
+
+
+@pytest.fixture(params=["file_database", "postgres_database"])
+def shared_database(request):
+    """One that other threads and processes see."""
+    return request.getfixturevalue(request.param)
+
+
 @pytest.mark.django_db(transaction=True)
-def test_events_go_on_under_asgi(file_database, settings):
+def test_events_go_on_under_asgi(shared_database, settings):
     """One answer tells the end, though it was asked for before the job ran; no middleware gathers or compresses it."""
     settings.MIDDLEWARE = ["django.middleware.gzip.GZipMiddleware", *settings.MIDDLEWARE]
     job = send_function(tasks.reports, 2)
@@ -180,7 +209,7 @@ def test_events_go_on_under_asgi(file_database, settings):
     async def follow():
         sent, task = await asked_under_asgi(url)
         start, body = await sent.get(), (await sent.get())["body"]
-        await sync_to_async(run_pending, thread_sensitive=False)()
+        await sync_to_async(run_pending_and_leave, thread_sensitive=False)()
         while (piece := await sent.get()).get("more_body"):
             body += piece["body"]
         await task

@@ -6,6 +6,7 @@ from tests.flask_worker.site import count_to, string_length, worker
 from tests.treadle.web.sse import parsed
 
 from flask_worker import FlaskWorker
+from treadle.errors import QueueFull
 
 A_BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 CHINESE = {**A_BROWSER, "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"}
@@ -190,6 +191,29 @@ def test_a_page_of_this_site_and_a_program_can(app, client, headers):
     """A program sends neither header."""
     job = worker.send_function(string_length, "abc")
     assert client.post(urls_of(app, job)["cancel"], headers=headers).status_code == 202
+
+
+# A pool that is full
+
+
+def test_a_pool_that_is_full_is_503(app):
+    """With Retry-After, from any view; unless the application has a handler of its own."""
+
+    @app.get("/full")
+    def full():
+        raise QueueFull("as many calls wait as may")
+
+    answer = app.test_client().get("/full")
+    assert (answer.status_code, answer.headers["Retry-After"], answer.mimetype) == (
+        503,
+        "1",
+        "application/problem+json",
+    )
+    page = app.test_client().get("/full", headers=CHINESE)
+    assert (page.status_code, page.mimetype, "请稍后再试" in page.text) == (503, "text/html", True)
+    app._got_first_request = False
+    app.register_error_handler(QueueFull, lambda error: "later")
+    assert app.test_client().get("/full").text == "later"
 
 
 # Who may

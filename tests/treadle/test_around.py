@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from treadle import Treadle
+from treadle import Snooze, State, Treadle
 from treadle.errors import ConfigurationError
 from treadle.tracing import trace_context
 
@@ -98,6 +98,28 @@ def test_hooks_are_entered_in_their_order_and_left_in_the_other(app):
     assert "no such tenant" in str(job.refresh().error)
 
 
+def test_a_hook_takes_no_error_away(app):
+    """What the task has raised is what becomes of its job, whatever a hook does with it, and each hook sees it."""
+    seen_errors = []
+
+    class Swallows:
+        def capture(self):
+            return {}
+
+        @contextmanager
+        def enter(self, headers, job):
+            try:
+                yield
+            except Exception as error:
+                seen_errors.append(type(error))
+
+    app.around(Swallows())
+    app.around(Swallows())
+    job = app.send_function(app.task(sleepy))
+    app.run_pending()
+    assert (job.refresh().state, job.error, seen_errors) == (State.SCHEDULED, None, [Snooze, Snooze])
+
+
 @pytest.mark.parametrize("hook", [object(), lambda: None, type("Half", (), {"capture": dict})])
 def test_what_is_no_hook_is_refused(app, hook):
     """Where it is added."""
@@ -148,3 +170,7 @@ def seen_for(item):
 
 def traced():
     return trace_context.capture().get("traceparent")
+
+
+def sleepy():
+    raise Snooze(60)

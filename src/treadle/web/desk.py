@@ -31,6 +31,13 @@ class Page(NamedTuple):
     shown: dict[str, Any]
 
 
+def readable(answer: Answer | Page, asked: Asked) -> Answer | Page:
+    """The answer; a problem as a page, where a person looks."""
+    if isinstance(answer, Answer) and answer.status >= HTTPStatus.BAD_REQUEST and asked.wants_page:
+        return Page(answer.status, pages.failing(asked, msgspec.json.decode(answer.body)))
+    return answer
+
+
 class Desk:
     """Answers one request."""
 
@@ -87,10 +94,7 @@ class Desk:
         return self._answer(cancel)
 
     def _answer(self, look: Callable[[], Answer | Page]) -> Answer | Page:
-        answer = or_problem(self._asked, look)
-        if isinstance(answer, Answer) and answer.status >= HTTPStatus.BAD_REQUEST and self._asked.wants_page:
-            return Page(answer.status, pages.failing(self._asked, msgspec.json.decode(answer.body)))
-        return answer
+        return readable(or_problem(self._asked, look), self._asked)
 
     def _found(self, token: str) -> Found | None:
         try:

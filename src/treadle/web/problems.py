@@ -40,7 +40,9 @@ RESULT_GONE = Problem(410, "result-gone", "Result not kept", "gone")
 JOB_FAILED = Problem(409, "job-failed", "Job failed", "failed")
 JOB_CANCELLED = Problem(409, "job-cancelled", "Job cancelled", "cancelled")
 
-PROBLEMS = (NOT_FOUND, CROSS_SITE, BAD_REQUEST, RESULT_GONE, JOB_FAILED, JOB_CANCELLED)
+BUSY = Problem(503, "busy", "Busy", "busy")
+
+PROBLEMS = (NOT_FOUND, CROSS_SITE, BAD_REQUEST, RESULT_GONE, JOB_FAILED, JOB_CANCELLED, BUSY)
 
 
 def problem(kind: Problem, asked: Asked, detail: str | None = None) -> Answer:
@@ -58,6 +60,12 @@ def problem(kind: Problem, asked: Asked, detail: str | None = None) -> Answer:
         "Vary": "Accept, Accept-Language",
     }
     return Answer(kind.status, headers, msgspec.json.encode(body))
+
+
+def busy(asked: Asked) -> Answer:
+    """The answer where as many calls wait in a pool as may (`QueueFull`): 503, and to come again in a second."""
+    answer = problem(BUSY, asked)
+    return answer._replace(headers={**answer.headers, "Retry-After": "1"})
 
 
 def or_problem(asked: Asked, answer: Callable[[], T]) -> T | Answer:

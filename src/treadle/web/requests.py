@@ -1,5 +1,6 @@
 """What of a request decides how it is answered, as its headers say it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -27,6 +28,8 @@ class Asked:
     headers: Headers = field(default_factory=dict[str, str])
     debug: bool = False
     """Whether the text of errors may be told."""
+    trusted_origins: Collection[str] = ()
+    """Other sites of one's own, as `https://app.example.com`, whose pages may do what those of this one may."""
 
     @property
     def wants_page(self) -> bool:
@@ -50,6 +53,8 @@ class Asked:
         today, and has no cookies that a page could abuse.
         """
         if self.method in SAFE:
+            return False
+        if self.headers.get("Origin") in self.trusted_origins:
             return False
         fetched_from = self.headers.get("Sec-Fetch-Site")
         if fetched_from is not None:

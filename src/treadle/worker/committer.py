@@ -164,19 +164,19 @@ def finish(store: Store, endings: list[Ending], worker_id: str) -> dict[Claim, J
     # The first ending of a claim counts.
     told = {ending.job.claim: ending for ending in reversed(endings)}
     ended = {claim: JobEnded(told[claim].job, told[claim].outcome, told[claim].state, worker_id) for claim in accepted}
-    refused = {claim.id: told[claim] for claim in told.keys() - accepted}
+    refused = {claim: told[claim] for claim in told.keys() - accepted}
     return ended | _succeeded(store, refused, worker_id) if refused else ended
 
 
-def _succeeded(store: Store, refused: Mapping[str, Ending], worker_id: str) -> dict[Claim, JobEnded]:
-    """Those of these endings, by the ids of their jobs, whose runs have made their jobs succeed.
+def _succeeded(store: Store, refused: Mapping[Claim, Ending], worker_id: str) -> dict[Claim, JobEnded]:
+    """Those of these endings whose runs have made their jobs succeed.
 
     Only a run itself does so under its claim: in a transaction of its own, or in one of ours of which we were not told
     that it was kept.
     """
-    rows = store.jobs(list(refused)).values()
+    rows = store.jobs([claim.id for claim in refused]).values()
     return {
-        row.claim: JobEnded(refused[row.id].job, Outcome.succeeded(row.result or "null"), State.SUCCEEDED, worker_id)
+        row.claim: JobEnded(refused[row.claim].job, Outcome.succeeded(row.result or "null"), State.SUCCEEDED, worker_id)
         for row in rows
-        if row.state is State.SUCCEEDED
+        if row.state is State.SUCCEEDED and row.claim in refused
     }

@@ -113,8 +113,7 @@ class Flights:
         before_s = self._clock.monotonic_s() - after_s
         for place in self._places.values():
             for flight in place.waiting_since(before_s):
-                if flight.future is not None:
-                    flight.pool.cancel_waiting(flight.future)
+                place.give_back(flight)
 
     def cancel(self, claim: Claim) -> None:
         """End the run of a claim, if it flies: somebody has asked for it."""

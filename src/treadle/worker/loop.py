@@ -391,9 +391,13 @@ class Worker:
 
     def _patience_s(self) -> float:
         due_s = self._news_due_in_s
-        return min(LOOK_EVERY_S if due_s is None else due_s, self._rate.refilled_in_s)
+        look_s = GIVE_BACK_AFTER_S if self._is_any_waiting else LOOK_EVERY_S
+        return min(look_s if due_s is None else due_s, self._rate.refilled_in_s)
 
     @property
     def _news_due_in_s(self) -> float | None:
-        may_wait = any(place.has_waiting for place in self._places.values())
-        return self._committer.due_in_s(may_wait=may_wait)
+        return self._committer.due_in_s(may_wait=self._is_any_waiting)
+
+    @property
+    def _is_any_waiting(self) -> bool:
+        return any(place.has_waiting for place in self._places.values())

@@ -106,6 +106,8 @@ class Place:
         self._pool: Pool | None = None
         self._former: list[Pool] = []
         self._mean_run_s: float | None = None
+        self._has_given_back = False
+        """What was prefetched has waited for too long, and no run has ended since."""
         self.flights: dict[Claim, Flight] = {}
 
     @property
@@ -155,6 +157,9 @@ class Place:
         mean_s = self._mean_run_s
         if self._pool is None or self._pool.in_process or mean_s is None or mean_s > PREFETCH_BELOW_S:
             return 0
+        if self._has_given_back:
+            # What runs takes long, whatever the mean says: what is taken now would wait, where others could run it.
+            return 0
         most = min(MOST_PREFETCHED, int(self.slots * PREFETCH_S / mean_s)) if mean_s > 0 else MOST_PREFETCHED
         missing = self.slots + most - len(self.flights)
         # In large steps, so that a claim is one statement for many jobs.
@@ -169,6 +174,12 @@ class Place:
         """Learn how long a run took."""
         mean_s = run_s if self._mean_run_s is None else self._mean_run_s
         self._mean_run_s = mean_s + RECENT * (run_s - mean_s)
+        self._has_given_back = False
+
+    def give_back(self, flight: Flight) -> None:
+        """Return a prefetched job, unless it runs by now; then no more are prefetched until a run has ended."""
+        if flight.future is not None and flight.pool.cancel_waiting(flight.future):
+            self._has_given_back = True
 
     def waiting_since(self, moment_s: float) -> Iterator[Flight]:
         """The prefetched flights handed over before this moment that have not started."""

@@ -135,6 +135,20 @@ def test_a_job_that_its_run_has_ended_itself_has_succeeded(scene: Scene) -> None
     assert scene.events == [JobEnded(job, Outcome.succeeded("7"), State.SUCCEEDED, "worker")]
 
 
+def test_a_late_end_takes_nothing_from_that_of_a_later_run(scene: Scene) -> None:
+    """Where one worker tells of two runs of a job at once, each is announced as what it is."""
+    late = scene.running()
+    scene.store.release([late.claim], 0)
+    (job,) = claim(scene.store, 1)
+    for run in (late, job):
+        scene.committer.add_ending(run, Outcome.succeeded("1"))
+    scene.write()
+    refused, ended = scene.events
+    assert isinstance(refused, LateResultRefused)
+    assert isinstance(ended, JobEnded)
+    assert (refused.job.token, ended.job.token) == (late.token, job.token)
+
+
 def test_nothing_is_lost_while_the_store_is_away(scene: Scene) -> None:
     """News are kept, in order, and written when it is back."""
     job, later = scene.running(), scene.running()

@@ -252,6 +252,22 @@ def test_a_crash_harms_no_other_job(app: Treadle) -> None:
     assert {job.refresh().row.crashes for job in before + after} == {0}
 
 
+def test_what_waits_behind_a_long_job_runs_elsewhere(app: Treadle, tmp_path: Path, gate: Gate) -> None:
+    """A worker that has prefetched it lets another have it, however long the job in front of it takes."""
+    with working(app):
+        for job in [app.send_function(apps.string_length, "a") for _ in range(20)]:
+            job.result(PATIENCE_S)
+        with app.store.transaction():
+            long = app.send_function(apps.wait_for.options(priority=1), str(gate.path))
+            short = [app.send_function(apps.string_length, "ab") for _ in range(30)]
+        eventually(lambda: all(job.refresh().row.token for job in short))
+        with working(jobs_app(tmp_path)):
+            assert [job.result(PATIENCE_S) for job in short] == [2] * 30
+            assert long.refresh().state is State.RUNNING
+            gate.open()
+            assert long.wait(PATIENCE_S).state is State.SUCCEEDED
+
+
 # Jobs that cannot run
 
 

@@ -1,5 +1,7 @@
 """How many jobs each pool of a worker may hold."""
 
+from concurrent.futures import Future
+
 from treadle import ProcessPool, ThreadPool
 from treadle.pools.contract import Pool
 from treadle.pools.inline import InlinePool
@@ -111,6 +113,20 @@ def test_nothing_is_prefetched_where_a_crash_takes_all() -> None:
     place = place_with(ThreadPool(2))
     place.measure(0.001)
     assert place.prefetch == 0
+
+
+def test_what_was_given_back_is_not_prefetched_again() -> None:
+    """Before a run has ended: else the worker that gives jobs back would take them at once, and no other could."""
+    with ProcessPool(2) as pool:
+        place = place_with(pool)
+        place.measure(0.0001)
+        fill(place, 1)
+        (flight,) = place.flights.values()
+        flight.future = Future()
+        place.give_back(flight)
+        assert (flight.future.cancelled(), place.prefetch) == (True, 0)
+        place.measure(0.0001)
+        assert place.prefetch > 0
 
 
 def test_a_place_knows_who_waits_for_long() -> None:

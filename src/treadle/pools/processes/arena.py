@@ -34,6 +34,8 @@ OUT_OF_BAND_BYTES = 128 * 1024
 """Smaller buffers stay in the pickle, where they cost less than a mapping."""
 KEEP_FREE_S = 5.0
 """A segment that was not used for so long is closed: warm memory is memory all the same."""
+TOO_LONG_S = 0.1
+"""The lock of an arena is held for less. Who has it is this very thread, then: this is a finalizer, in the middle of that."""
 _COPY_BYTES = 4 * 1024 * 1024
 """Copied at once; between two copies other threads may have the GIL."""
 _ALIGNMENT = 64
@@ -114,18 +116,28 @@ class Arena:
             raise
 
     def _take(self, size: int) -> Segment:
-        return self.take_free(size) or Segment.new(size)
+        return self._take_free(size, TOO_LONG_S) or Segment.new(size)
 
-    def take_free(self, size: int) -> Segment | None:
-        """The smallest free segment that is large enough, but no giant for a dwarf; None where there is none."""
-        with self._lock:
+    def take_spare(self, size: int) -> Segment | None:
+        """A free segment of about this size; None where there is none, or where another looks for one just now.
+
+        It does not wait: who asks holds the crew's lock, which a finalizer may want that runs while ours is held.
+        """
+        return self._take_free(size, 0.0)
+
+    def _take_free(self, size: int, wait_s: float) -> Segment | None:
+        if not self._lock.acquire(timeout=wait_s):
+            return None
+        try:
             self._collect()
-            fitting = [s for s in self._free if size <= s.size <= 4 * size + OUT_OF_BAND_BYTES]
-            if fitting:
-                segment = min(fitting, key=lambda segment: segment.size)
-                self._free.remove(segment)
-                return segment
-        return None
+            fitting = [segment for segment in self._free if fits(segment.size, size)]
+            if not fitting:
+                return None
+            segment = min(fitting, key=lambda segment: segment.size)
+            self._free.remove(segment)
+            return segment
+        finally:
+            self._lock.release()
 
     def give_back(self, segment: Segment) -> None:
         """Nobody else looks into it any more."""
@@ -187,6 +199,11 @@ def write(memory: mmap.mmap, buffers: Iterable[memoryview]) -> tuple[Part, ...]:
             parts.append(Part(start, buffer.nbytes, buffer.readonly))
             start = _aligned(start + buffer.nbytes)
     return tuple(parts)
+
+
+def fits(available: int, size: int) -> bool:
+    """Whether so many bytes lie well in a segment of this size: it is large enough, but no giant for a dwarf."""
+    return size <= available <= 4 * size + OUT_OF_BAND_BYTES
 
 
 def packed_size(buffers: Iterable[memoryview]) -> int:

@@ -154,9 +154,6 @@ class Child:
         started_s = time.perf_counter()
         answer = self._run_aside(task, lent) if task.flags & WANTS_REPORTS or task.cores > 1 else self._try(task, lent)
         seconds = time.perf_counter() - started_s
-        if os.getpid() != self._pid:
-            # The task has forked and came back in both processes; this one is not the child.
-            os._exit(0)
         _flush_output()
         holds = lent is not None and (lent.is_held or self._has_forked)
         self._tell(answer, seconds, HOLDS_SEGMENT if holds else 0)
@@ -176,10 +173,20 @@ class Child:
                 value = function.run(report, *args, **kwargs)
             else:
                 value = function(*args, **kwargs)
+            self._end_if_forked()
             return _answer(Kind.RESULT, value, function)
         except BaseException as error:
+            self._end_if_forked()
             # SystemExit and KeyboardInterrupt too: they end the call and not the child, as in concurrent.futures.
             return _answer(Kind.ERROR, error, function)
+
+    def _end_if_forked(self) -> None:
+        """End this process if it is not the child: the task has forked, and came back in both.
+
+        Before there is an answer: that may be written to the spare, which belongs to the owner once the child has told it.
+        """
+        if os.getpid() != self._pid:
+            os._exit(0)
 
     def _unpack(self, task: WireTask, lent: mappings.Lent | None) -> tuple[Any, Any, Any]:
         try:

@@ -85,3 +85,17 @@ def resident_mb(pid: int) -> float:
     with contextlib.suppress(OSError, ValueError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_MB
     return 0.0
+
+
+def is_over(pid: int, limit_mb: float) -> bool:
+    """Whether a process has more than this in memory. The segments of its calls do not count: they are its owner's."""
+    return (found_mb := resident_mb(pid)) > limit_mb and found_mb - _segments_mb(pid) > limit_mb
+
+
+def _segments_mb(pid: int) -> float:
+    """What a process has resident of memory that it shares, as our segments; 0 where that cannot be told."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssShmem:"):
+                return int(line.split()[1]) / 1024
+    return 0.0

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
-from treadle.pools.processes.arena import Part, views
+from treadle.pools.processes.arena import Part, fits, views
 from treadle.pools.processes.pickling import load
 
 _mapped: dict[int, mmap.mmap] = {}
@@ -32,10 +32,10 @@ def forget(numbers: list[int]) -> None:
 
 
 def take_spare(size: int) -> mmap.mmap | None:
-    """The memory that was lent for a result, if it is large enough; it is lent for one only."""
+    """The memory that was lent for a result, if that fits; it is lent for one only."""
     global _spare  # noqa: PLW0603
     memory = _mapped.get(_spare)
-    if memory is None or len(memory) < size:
+    if memory is None or not fits(len(memory), size):
         return None
     _spare = 0
     return memory

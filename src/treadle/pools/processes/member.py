@@ -51,6 +51,7 @@ class Member:
         """Those that it has mapped."""
         self.spare: Segment | None = None
         """It was lent for a large result: what it fills itself nobody else may write to."""
+        self.lent_s = 0.0
         self._to_forget: list[int] = []
         self.refill_at = 0
         """It gets more when it has no more than so many calls."""
@@ -108,7 +109,7 @@ class Member:
 
         Only while it has nothing to do: else it may be filling the one before.
         """
-        before, self.spare = self.spare, spare
+        before, self.spare, self.lent_s = self.spare, spare, time.monotonic()
         if spare is not None:
             self.introduce(spare, is_shared=False)
         self.send(Kind.SPARE, pickle.dumps((spare.number if spare else 0, False)))

@@ -21,7 +21,7 @@ from treadle.pools.processes import pickling
 from treadle.pools.processes.channel import Frame, Kind
 from treadle.pools.processes.forker import Forker, end_orphans
 from treadle.pools.processes.launch import Recipe
-from treadle.pools.processes.limits import resident_mb
+from treadle.pools.processes.limits import is_over
 from treadle.pools.processes.listener import Listener
 from treadle.pools.processes.member import Member
 from treadle.pools.processes.schedule import Schedule
@@ -95,7 +95,7 @@ class Nursery:
     def look_after(self, member: Member) -> None:
         """It has said something: see whether it must be replaced, or may leave now."""
         limit_mb = self._rules.recycle_over_rss_mb
-        if limit_mb is not None and member.done_count and resident_mb(member.pid) > limit_mb:
+        if limit_mb is not None and member.done_count and is_over(member.pid, limit_mb):
             member.tasks_left = 0
         if member.tasks_left <= 0 and not member.is_leaving:
             # Its successor is started before it leaves.

@@ -65,7 +65,7 @@ class ProcessPool(Pool, Executor):
         raises QueueFull, waits for room, or runs in the caller (QueueFull where it has limits, which cannot be
         kept there). `nice`: how much the children stand back
         behind this process, 0 to 19; unless it is 0 they take longer turns too (see `turns.py`). A child is replaced after `recycle_after_tasks` calls, or when it
-        has more than `recycle_over_rss_mb` MB in memory, and leaves after `idle_timeout_s` seconds
+        has more than `recycle_over_rss_mb` MB in memory, not counting arrays on their way, and leaves after `idle_timeout_s` seconds
         without work (None: never). `python`: their interpreter, where `sys.executable` is not one.
         `held_fds`: descriptors that each child keeps open as long as it lives.
 

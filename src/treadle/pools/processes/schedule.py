@@ -260,9 +260,9 @@ class Schedule:
 
     def _lend(self, member: Member, size: int) -> None:
         """Memory that was used before for its next result, where there is any."""
-        if member.spare is not None and member.spare.size >= size:
+        if member.spare is not None and arena.fits(member.spare.size, size):
             return
-        spare = self._arena.take_free(size)
+        spare = self._arena.take_spare(size)
         if spare is not None:
             self._note(spare)
             self._swap_spare(member, spare)
@@ -273,12 +273,12 @@ class Schedule:
             self._arena.give_back(before)
 
     def take_spares_back(self, now_s: float) -> float | None:
-        """Those of children that have been idle for a while. Returns in how many seconds to look again."""
-        lent = [(member, now_s - member.last_news_s) for member in self._idle if member.spare is not None]
-        for member, idle_s in lent:
-            if idle_s >= arena.KEEP_FREE_S:
+        """Those that idle children have not used for a while. Returns in how many seconds to look again."""
+        lent = [(member, now_s - member.lent_s) for member in self._idle if member.spare is not None]
+        for member, unused_s in lent:
+            if unused_s >= arena.KEEP_FREE_S:
                 self._swap_spare(member, None)
-        return min((arena.KEEP_FREE_S - idle_s for _, idle_s in lent if idle_s < arena.KEEP_FREE_S), default=None)
+        return min((arena.KEEP_FREE_S - unused_s for _, unused_s in lent if unused_s < arena.KEEP_FREE_S), default=None)
 
     def forget_gone(self) -> None:
         """Tell the children of the segments that are gone."""

@@ -35,9 +35,11 @@ const POLLS = 20;
 
 const STYLE = new CSSStyleSheet();
 STYLE.replaceSync(`
-:host { display: block; font: inherit; color: inherit; --_accent: var(--job-accent, light-dark(#1f6f5c, #5cc2a5));
-        --_bad: var(--job-bad, light-dark(#b3261e, #f2867e));
+:host { display: block; font: inherit; color: inherit; --_accent: var(--job-accent, #2a8a72); --_bad: var(--job-bad, #c8372d);
         --_track: var(--job-track, color-mix(in srgb, currentColor 14%, transparent)); }
+@supports (color: light-dark(#000, #fff)) {
+  :host { --_accent: var(--job-accent, light-dark(#1f6f5c, #5cc2a5)); --_bad: var(--job-bad, light-dark(#b3261e, #f2867e)); }
+}
 :host([hidden]), [hidden] { display: none !important; }
 p, ul { margin: 0; padding: 0; }
 .line { display: flex; flex-wrap: wrap; gap: 0 1em; align-items: baseline; }
@@ -77,7 +79,7 @@ a:focus-visible, button:focus-visible { outline: 2px solid var(--_accent); outli
   progress:indeterminate { animation: none; background: var(--_track); }
 }
 @media (forced-colors: active) {
-  progress { border: 1px solid; }
+  progress { forced-color-adjust: none; border: 1px solid CanvasText; background: Canvas; --_accent: Highlight; }
   .cells i { forced-color-adjust: none; }
 }
 `);

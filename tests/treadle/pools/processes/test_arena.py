@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests import functions
-from tests.helpers import PATIENCE_S, Gate, eventually, shared_memory
+from tests.helpers import PATIENCE_S, Gate, eventually, is_alive, shared_memory
 from tests.helpers import segments as segments_of
 
 from treadle import ProcessPool, Unpicklable
@@ -32,11 +32,16 @@ def pool() -> Iterator[ProcessPool]:
 
 def segments() -> set[int]:
     """The files of ours that this process has open, by their inodes: a mapping has the same file open once more."""
-    found = set()
+    return set(sizes())
+
+
+def sizes() -> dict[int, int]:
+    """How long each of them is."""
+    found = {}
     for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             if "memfd:treadle" in str(entry.readlink()):
-                found.add(entry.stat().st_ino)
+                found[entry.stat().st_ino] = entry.stat().st_size
     return found
 
 
@@ -165,6 +170,17 @@ def test_what_a_grandchild_keeps_of_an_argument_never_changes(gate: Gate) -> Non
         assert eventually(lambda: path.exists() and path.read_text()) == "[7.0]"
 
 
+def test_what_a_fork_returns_after_the_child_is_nobodys(pool: ProcessPool, gate: Gate) -> None:
+    """Where a call forks and comes back in both processes, only the child has memory for a result."""
+    for _ in range(2):
+        pool.submit(functions.return_in_both, None, LARGE).result(PATIENCE_S)
+    result = pool.submit(functions.return_in_both, str(gate.path), LARGE).result(PATIENCE_S)
+    fork = int(result[0])
+    gate.open()
+    eventually(lambda: not is_alive(fork))
+    assert set(result.tolist()) == {fork}
+
+
 def test_what_a_child_keeps_of_what_it_returned_never_changes(pool: ProcessPool) -> None:
     """And what was returned is right, although it is the argument itself."""
     array = np.full(LARGE, 7.0)
@@ -264,6 +280,15 @@ def test_a_larger_result_than_the_last_has_memory_of_its_own(pool: ProcessPool) 
         assert (pool.submit(np.full, size, size).result(PATIENCE_S) == size).all()
 
 
+def test_a_small_result_holds_no_memory_of_a_large_one(pool: ProcessPool) -> None:
+    """However often they come by turns, and who keeps the small ones keeps little."""
+    kept = []
+    for _ in range(3):
+        pool.submit(np.ones, 30 * LARGE).result(PATIENCE_S)
+        kept.append(pool.submit(np.ones, LARGE).result(PATIENCE_S))
+    assert all(sizes()[file_of(array)] < 5 * array.nbytes for array in kept)
+
+
 def test_a_segment_that_a_child_holds_is_retired() -> None:
     """It is closed here, and no later call gets it."""
     with ProcessPool(1) as pool:
@@ -297,6 +322,16 @@ def test_what_was_lent_for_a_result_is_closed_after_a_while(monkeypatch: pytest.
             pool.submit(np.ones, LARGE).add_done_callback(lambda future: lent.append(future.result()[0]))
         eventually(lambda: len(lent) == 3 and not segments() - before)
         eventually(lambda: all(not segments_of(child) for child in pool.pids))
+
+
+def test_what_was_lent_is_closed_although_the_child_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the memory that is not used, however many small calls are served meanwhile."""
+    monkeypatch.setattr(arena, "KEEP_FREE_S", 0.4)
+    before = segments()
+    with ProcessPool(1) as pool:
+        for size in (LARGE, LARGE, 1):
+            pool.submit(np.ones, size).result(PATIENCE_S)
+        eventually(lambda: pool.submit(functions.double, 1).result(PATIENCE_S) and not segments() - before)
 
 
 def test_a_pool_that_was_shut_down_has_no_memory() -> None:
@@ -345,6 +380,28 @@ def test_an_arena_gives_the_smallest_segment_that_fits() -> None:
     assert own.pack([memoryview(bytes(900_000))])[0] is packed[1]
     assert own.pack([memoryview(bytes(150_000))])[0] is packed[0]
     assert own.pack([memoryview(bytes(150_000))])[0] is not packed[2]
+    own.close()
+
+
+def test_nobody_waits_for_a_spare() -> None:
+    """Who asks for one holds the crew's lock, which a finalizer may want while somebody holds the arena's."""
+    own = Arena()
+    segment, _ = own.pack([memoryview(bytes(200_000))])
+    own.give_back(segment)
+    with own._lock:
+        assert own.take_spare(200_000) is None
+    assert own.take_spare(200_000) is segment
+    own.close()
+
+
+def test_nobody_waits_for_ever_for_an_arena() -> None:
+    """A finalizer may send a large call in the very thread that it has interrupted: that has new memory."""
+    own = Arena()
+    segment, _ = own.pack([memoryview(bytes(200_000))])
+    own.give_back(segment)
+    with own._lock:
+        assert own.pack([memoryview(bytes(200_000))])[0] is not segment
+    assert own.pack([memoryview(bytes(200_000))])[0] is segment
     own.close()
 
 

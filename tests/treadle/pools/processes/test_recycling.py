@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 from tests import functions
 from tests.helpers import PATIENCE_S, Gate, eventually, is_alive
 
@@ -50,6 +51,16 @@ def test_a_child_that_has_grown_is_replaced() -> None:
         assert pool.submit(functions.grow_for_good, 350).result(PATIENCE_S) == small
         assert pool.submit(functions.pid).result(PATIENCE_S) != small
         eventually(lambda: not is_alive(small))
+
+
+def test_a_child_is_not_replaced_for_large_results() -> None:
+    """Their memory is the owner's, however much of it a child has seen."""
+    with ProcessPool(1, recycle_over_rss_mb=150) as pool:
+        first = pool.submit(functions.pid).result(PATIENCE_S)
+        for _ in range(10):
+            results = [pool.submit(np.ones, 40_000_000, np.uint8) for _ in range(3)]
+            assert all(result.result(PATIENCE_S)[-1] == 1 for result in results)
+        assert pool.submit(functions.pid).result(PATIENCE_S) == first
 
 
 def test_idle_children_leave_and_come_back() -> None:

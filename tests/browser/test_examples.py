@@ -2,15 +2,8 @@
 
 import pytest
 
-from tests.browser.chromium import a_chromium
 from tests.examples.test_examples import DJANGO, FLASK, serving
 from tests.treadle_demo.test_demo import serving as demo
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with a_chromium() as chromium:
-        yield chromium
 
 
 @pytest.fixture
