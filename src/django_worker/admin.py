@@ -27,6 +27,8 @@ from treadle.task import Task
 
 MOST_LISTED = 10_000
 """How far one can page; a filter leads to older ones."""
+SHOWN_IN_PART = ("payload", "result_json", "failure_json")
+"""What may hold secrets that are blanked where it is shown."""
 NEWEST = 1_000
 """Among so many the filter looks for names of queues."""
 
@@ -72,7 +74,12 @@ class SendFunctionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SendFunction]:
         # The list shows none of these, and each may be large.
-        return super().get_queryset(request).defer("payload", "result_json", "failure_json")
+        return super().get_queryset(request).defer(*SHOWN_IN_PART)
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # A filter in the address would tell letter by letter what is blanked.
+        is_secret = lookup.partition("__")[0] in SHOWN_IN_PART
+        return not is_secret and bool(super().lookup_allowed(lookup, value, request))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[SendFunction], search_term: str

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from django_worker.results import moment
 from treadle import codec
-from treadle.clock import as_datetime
 from treadle.errors import TreadleError
 from treadle.states import State
 
@@ -52,7 +52,7 @@ def readable_sites() -> "list[DjangoTreadle]":
 
 
 class SendFunction(models.Model):
-    """A job: one request to run a task. Times are kept in microseconds; the properties give datetimes."""
+    """A job: one request to run a task. Times are kept in microseconds; the properties give datetimes, with USE_TZ off naive ones."""
 
     id = models.CharField(primary_key=True, max_length=63, editable=False)
     kind = models.CharField(max_length=16)
@@ -87,16 +87,16 @@ class SendFunction(models.Model):
         return f"{self.task} {self.id}"
 
     @property
-    def enqueued_at(self) -> datetime:
-        return as_datetime(self.enqueued_at_us)
+    def enqueued_at(self) -> datetime | None:
+        return moment(self.enqueued_at_us)
 
     @property
     def started_at(self) -> datetime | None:
-        return None if self.started_at_us is None else as_datetime(self.started_at_us)
+        return moment(self.started_at_us)
 
     @property
     def finished_at(self) -> datetime | None:
-        return None if self.finished_at_us is None else as_datetime(self.finished_at_us)
+        return moment(self.finished_at_us)
 
     @property
     def result(self) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import router
 from django.db.migrations.operations.base import Operation
 
-from treadle.store import migrate, sqlite
+from treadle.store import migrate, queries, sqlite
 
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres"}
 """Django's names of the databases that jobs can be kept in, and the core's."""
@@ -33,7 +33,7 @@ class RunCoreMigration(Operation):
             connection.ensure_connection()
             for migration in migrate.migrations(DIALECTS[connection.vendor]):
                 if migration.number == self.number:
-                    _apply(connection, migration)
+                    _apply(schema_editor, migration)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if self._is_wanted(app_label, schema_editor):
@@ -48,7 +48,13 @@ class RunCoreMigration(Operation):
         return f"Run migration {self.number} of Treadle's store"
 
 
-def _apply(connection: Any, migration: migrate.Migration) -> None:
+def _apply(schema_editor: Any, migration: migrate.Migration) -> None:
+    connection = schema_editor.connection
+    if schema_editor.collect_sql:
+        # `sqlmigrate` shows what would be done, and does nothing.
+        for statement in _statements(DIALECTS[connection.vendor], migration):
+            schema_editor.execute(statement, params=None)
+        return
     if connection.vendor == "sqlite":
         sqlite.apply(connection.connection, migration)
         return
@@ -57,3 +63,9 @@ def _apply(connection: Any, migration: migrate.Migration) -> None:
     from treadle.store.postgres_server import Session
 
     postgres_migrate.apply(Session(connection.connection, f"the database {connection.alias!r}"), migration)
+
+
+def _statements(dialect: str, migration: migrate.Migration) -> tuple[str, ...]:
+    """Those of a migration as they can be read, and run by hand."""
+    note, number = queries.load(dialect)["note_migration"], f"'{migration.number}'"
+    return (*migration.statements, note.replace("%(number)s", number).replace(":number", number))

@@ -60,10 +60,10 @@ def result_of(job: Job, attempts: Sequence[Attempt], registry: DjangoRegistry) -
         task=_task(job, registry),
         id=job.id,
         status=STATUS[job.state],
-        enqueued_at=_moment(job.enqueued_at_us),
-        started_at=_moment(min(starts, default=None)),
-        finished_at=_moment(job.finished_at_us),
-        last_attempted_at=_moment(max(starts, default=None)),
+        enqueued_at=moment(job.enqueued_at_us),
+        started_at=moment(min(starts, default=None)),
+        finished_at=moment(job.finished_at_us),
+        last_attempted_at=moment(max(starts, default=None)),
         args=args,
         kwargs=kwargs,
         backend=job.alias,
@@ -121,9 +121,9 @@ def _errors(job: Job, attempts: Sequence[Attempt]) -> list[TaskError]:
     return errors
 
 
-def _moment(at_us: int | None) -> datetime | None:
+def moment(at_us: int | None) -> datetime | None:
     """A time as Django has it: aware, or with USE_TZ off naive in the time zone of the site."""
     if at_us is None:
         return None
-    moment = as_datetime(at_us)
-    return moment if settings.USE_TZ else timezone.make_naive(moment, timezone.get_default_timezone())
+    aware = as_datetime(at_us)
+    return aware if settings.USE_TZ else timezone.make_naive(aware, timezone.get_default_timezone())

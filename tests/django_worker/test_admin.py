@@ -5,6 +5,7 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils.formats import localize
 
 from django_worker import run_pending, send_function
 from django_worker.admin import SendFunctionAdmin
@@ -84,6 +85,22 @@ def test_a_job_is_found_by_its_id(admin_client):
     one, other = send_function(tasks.echo, 1), send_function(tasks.echo, 2)
     found = page(admin_client, f"?q={other.id.upper()}")
     assert [handle.id in found for handle in (one, other)] == [False, True]
+
+
+@pytest.mark.parametrize("lookup", ["payload__contains", "result_json__startswith", "failure_json__regex", "payload"])
+def test_no_filter_of_an_address_tells_what_is_blanked(admin_client, lookup):
+    """Else whoever may look could guess a secret letter by letter."""
+    handle = send_function(tasks.echo, {"password": "hunter2"})
+    run_pending()
+    answer = admin_client.get(f"/admin/django_worker/sendfunction/?{lookup}=hunter2")
+    assert (answer.status_code, handle.id in answer.content.decode()) == (400, False)
+
+
+def test_with_use_tz_off_times_are_shown_as_those_of_the_site(admin_client, settings):
+    """As Django shows those of other models."""
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Shanghai"
+    sent = tasks.echo.enqueue(1)
+    assert f"{localize(sent.enqueued_at)}</td>" in page(admin_client)
 
 
 def test_what_waits_is_cancelled_and_what_failed_is_retried(admin_client, admin_user):

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from io import StringIO
 
 import pytest
 from django.core.management import call_command
@@ -66,6 +67,18 @@ def test_the_migration_can_be_taken_back(file_database):
     assert not [name for name in connection.introspection.table_names() if name.startswith("treadle_")]
     call_command("migrate", "django_worker", verbosity=0)
     assert "treadle_job" in connection.introspection.table_names()
+
+
+@pytest.mark.parametrize("name", [f"{number:04}" for number in range(1, migrate.code_version("sqlite") + 1)])
+def test_sqlmigrate_shows_what_would_be_done_and_does_nothing(file_database, name):
+    """What it shows does the same by hand."""
+    previous = int(name) - 1
+    call_command("migrate", "django_worker", f"{previous:04}" if previous else "zero", verbosity=0)
+    shown = call_command("sqlmigrate", "django_worker", name, stdout=StringIO())
+    assert schema() == core_schema(previous)
+    with closing(sqlite3.connect(file_database, isolation_level=None)) as own:
+        own.executescript(shown)
+    assert schema() == core_schema(int(name))
 
 
 def test_without_the_tables_the_error_names_migrate(file_database):

@@ -18,6 +18,14 @@ def test_the_primary_key_is_the_id_of_the_job():
     assert row.enqueued_at <= row.started_at <= row.finished_at
 
 
+def test_with_use_tz_off_times_are_naive_as_those_of_the_result(settings):
+    """In the time zone of the site."""
+    settings.USE_TZ, settings.TIME_ZONE = False, "Asia/Shanghai"
+    sent = tasks.string_length.enqueue("hello")
+    row = SendFunction.objects.get(pk=sent.id)
+    assert (row.enqueued_at, row.started_at) == (sent.enqueued_at, None)
+
+
 @pytest.mark.parametrize(
     "write",
     [
