@@ -122,7 +122,8 @@ def _find(request: HttpRequest, token: str, scope: Scope) -> Found:
 def _events(request: HttpRequest, tokens: Sequence[str]) -> HttpResponseBase:
     last = request.headers.get("Last-Event-ID") or request.GET.get("after")
     found = _desk(request).events(tokens, last, pace)
-    if isinstance(request, ASGIRequest) and found.goes_on:
+    # HEAD is answered at once: there will be no body to wait for.
+    if isinstance(request, ASGIRequest) and request.method == "GET" and found.goes_on:
         return _held(found) or respond(request, found.answer)
     return respond(request, found.answer)
 

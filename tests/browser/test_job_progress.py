@@ -53,6 +53,9 @@ class Site:
     def send(self):
         return self.treadle.send_function(report, "Ada")
 
+    def link_to_read(self, job):
+        return f"/worker/jobs/{self.treadle.links.token(job.id)}"
+
     def page_of(self, *jobs, **options):
         query = "&".join([*(f"job={job.id}" for job in jobs), *(f"{k}={v}" for k, v in options.items())])
         return f"{self.address}/page?{query}"
@@ -321,3 +324,51 @@ def test_without_scripts_the_page_reloads_by_itself(site, chromium):
         page.says("Waiting for a free worker", "job-progress p")
         page.click("job-progress button")
         page.says("The job was cancelled.", "job-progress p")
+
+
+@pytest.mark.parametrize("lang", ["en_GB", "a sentence"])
+def test_a_language_that_there_is_not_is_no_harm(site, page, lang):
+    """`<html lang="en_GB">` is a common mistake, of which no browser says anything: English, and its numbers."""
+    job = site.send()
+    page.goto(site.page_of(job, lang=lang))
+    page.says("Waiting for a free worker")
+    site.end(site.begin(), Outcome.succeeded("1"))
+    page.says("Done")
+
+
+def test_links_that_a_script_gave_go_with_their_job(site, page):
+    """The button is not there for another job, which it would not cancel."""
+    page.goto(site.page_of(site.send()))
+    page.evaluate("fetch('/send', {method: 'POST'}).then(a => a.json()).then(({urls}) => a1.follow(urls))")
+    page.until("a1.shadowRoot.querySelector('.cancel').checkVisibility()")
+    page.evaluate(f"a1.setAttribute('src', '{site.link_to_read(site.send())}')")
+    page.says("Waiting for a free worker")
+    assert not page.is_visible("job-progress .cancel")
+    site.treadle.run_pending()
+
+
+def test_one_that_has_ended_may_be_moved(site, page):
+    """In the page, as scripts that sort a table do: it says what it said, tells nothing twice, and asks no more."""
+    job = site.send()
+    page.goto(site.page_of(job))
+    site.end(site.begin(), Outcome.succeeded("1"))
+    page.until("window.heard.some(([name]) => name === 'end')")
+    asked = site.asked.count("events")
+    page.evaluate("document.body.prepend(document.createElement('hr')); document.body.prepend(a1)")
+    page.says("Done")
+    page.wait_for_timeout(300)
+    assert (len(heard(page, "end")), site.asked.count("events")) == (1, asked)
+
+
+def test_links_too_long_for_one_address_are_followed_by_several_streams(site, page):
+    """gunicorn refuses a request line of more than 4094 characters, and twenty long links have more."""
+    page.goto(site.page_of(site.send()))
+    lengths: list[int] = []
+    page.on("request", lambda request: lengths.append(len(request.url)))
+    page.evaluate(
+        "document.body.append(...[...Array(20).keys()].map((number) => { const made = document.createElement("
+        "'job-progress'); made.setAttribute('src', `/worker/jobs/${'x'.repeat(220)}${number}`); return made; }))"
+    )
+    page.until("document.querySelectorAll('job-progress[data-state=gone]').length === 20")
+    assert 2000 < max(lengths) < 4000
+    page.complaints.clear()

@@ -10,6 +10,7 @@ from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
 from django.test.client import AsyncRequestFactory
+from django.utils.functional import SimpleLazyObject, empty
 
 from django_worker import accepted, progress, run_pending, send_function, urls
 from django_worker.middleware import QueueFullMiddleware
@@ -58,6 +59,21 @@ def test_the_tag_follows_the_job_in_any_template(client):
     assert client.get(shown.split('src="')[1].split('"')[0]).json()["urls"].keys() == {"status", "events"}
     assert 'label="&lt;A &amp; &quot;B&quot;&gt;"' in shown
     assert '<script type="module" src="/worker/assets/job-progress.js?v=' in shown
+
+
+class LazyNonce(SimpleLazyObject):
+    """Django's own, which is there from 6.0 on: false until it was asked for."""
+
+    def __bool__(self):
+        return self._wrapped is not empty
+
+
+def test_the_tag_takes_the_nonce_of_djangos_own_policy():
+    """`nonce=csp_nonce`, though it is made only when it is shown."""
+    job = send_function(tasks.string_length, "x")
+    shown = Template("{% load worker %}{% job_progress job nonce=csp_nonce %}")
+    assert 'nonce="abc"' in shown.render(Context({"job": job, "csp_nonce": LazyNonce(lambda: "abc")}))
+    assert "nonce" not in shown.render(Context({"job": job}))
 
 
 def test_both_frameworks_show_the_same_page():
@@ -121,6 +137,22 @@ def test_a_page_of_a_trusted_site_can(client, settings):
     assert client.post(urls(send_function(tasks.string_length, "x"))["cancel"], headers=ELSEWHERE).status_code == 202
 
 
+@pytest.mark.parametrize(
+    ("origin", "code"),
+    [
+        ("https://app.example.com", 202),
+        ("https://example.com", 202),
+        ("http://app.example.com", 403),
+        ("https://badexample.com", 403),
+    ],
+)
+def test_a_trusted_origin_may_have_a_wildcard(client, settings, origin, code):
+    """As Django has it in CSRF_TRUSTED_ORIGINS: a domain and all below it, by this scheme."""
+    settings.CSRF_TRUSTED_ORIGINS = ["https://*.example.com"]
+    url = urls(send_function(tasks.string_length, "x"))["cancel"]
+    assert client.post(url, headers={"Origin": origin, "Sec-Fetch-Site": "cross-site"}).status_code == code
+
+
 @pytest.mark.parametrize("name", ["status", "events", "result", "cancel"])
 def test_each_link_opens_its_own_resource_only(client, name):
     """The others are not found with its token."""
@@ -170,9 +202,9 @@ def test_a_bound_link_needs_a_session_or_a_user():
         progress(send_function(tasks.string_length, "x"), bound_to=RequestFactory().get("/"))
 
 
-async def asked_under_asgi(url):
+async def asked_under_asgi(url, method="GET"):
     """The pieces of an answer as an ASGI server gets them, until the end or until who asks has gone."""
-    scope = AsyncRequestFactory()._base_scope(path=url)
+    scope = AsyncRequestFactory()._base_scope(path=url, method=method)
     scope["headers"] = [*scope["headers"], (b"accept-encoding", b"gzip")]
     sent: asyncio.Queue = asyncio.Queue()
     gone = asyncio.Event()
@@ -218,4 +250,18 @@ def test_events_go_on_under_asgi(shared_database, settings):
     headers, told = asyncio.run(asyncio.wait_for(follow(), 30))
     assert (headers[b"Content-Encoding"], headers[b"X-Accel-Buffering"]) == (b"identity", b"no")
     assert told[-1].event == "end"
+    site().close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_head_of_events_is_answered_at_once_under_asgi(file_database):
+    """`curl --head` and proxies that look whether a site is there do not wait for a body that never comes."""
+    url = urls(send_function(tasks.reports, 2))["events"]
+
+    async def look():
+        sent, task = await asked_under_asgi(url, "HEAD")
+        await task
+        return await sent.get()
+
+    assert asyncio.run(asyncio.wait_for(look(), 10))["status"] == 200
     site().close()

@@ -90,7 +90,9 @@ def tag(src: str, script: str, attributes: Mapping[str, Any], nonce: str | None 
     shown = "".join(
         _attribute(name, value) for name, value in given.items() if value is not None and value is not False
     )
-    for_csp = f' nonce="{escape(nonce)}"' if nonce else ""
+    # Django's own is made when it is asked for as a text, and false before.
+    named = "" if nonce is None else str(nonce)
+    for_csp = f' nonce="{escape(named)}"' if named else ""
     return f'<job-progress{shown}></job-progress><script type="module" src="{escape(script)}"{for_csp}></script>'
 
 

@@ -29,7 +29,9 @@ class Asked:
     debug: bool = False
     """Whether the text of errors may be told."""
     trusted_origins: Collection[str] = ()
-    """Other sites of one's own, as `https://app.example.com`, whose pages may do what those of this one may."""
+    """Other sites of one's own, whose pages may do what those of this one may: `https://app.example.com`, or, as in Django,
+    `https://*.example.com` for a domain and all below it.
+    """
 
     @property
     def wants_page(self) -> bool:
@@ -54,13 +56,20 @@ class Asked:
         """
         if self.method in SAFE:
             return False
-        if self.headers.get("Origin") in self.trusted_origins:
+        origin = self.headers.get("Origin")
+        if origin is not None and any(_is_of(origin, trusted) for trusted in self.trusted_origins):
             return False
         fetched_from = self.headers.get("Sec-Fetch-Site")
         if fetched_from is not None:
             return fetched_from not in ("same-origin", "none")
-        origin = self.headers.get("Origin")
         return origin is not None and _host(origin) != self.host.lower()
+
+
+def _is_of(origin: str, trusted: str) -> bool:
+    scheme, star, domain = trusted.partition("://*.")
+    if not star:
+        return origin == trusted
+    return origin == f"{scheme}://{domain}" or (origin.startswith(f"{scheme}://") and origin.endswith(f".{domain}"))
 
 
 def _host(origin: str) -> str | None:

@@ -28,6 +28,8 @@ const ENDED = ["succeeded", "failed", "cancelled"];
 // What the server says in its own language where it may not say more.
 const PLAIN = Object.values(WORDS).map((words) => words.failed);
 const MOST_IN_A_STREAM = 20;
+// Characters of the links in one address: gunicorn refuses a request line of more than 4094.
+const MOST_OF_LINKS = 3000;
 const TRIES = 2;
 const LONGEST_PAUSE_S = 30;
 // After so many answers to questions events are tried once more.
@@ -95,6 +97,11 @@ class Stream {
     this.last = "";
   }
 
+  // A long link (bound to somebody, with an end of its own) takes the room of two.
+  hasRoomFor(element) {
+    return this.elements.size < MOST_IN_A_STREAM && queryOf([...this.elements, element]).length <= MOST_OF_LINKS;
+  }
+
   add(element) {
     this.elements.add(element);
     this.restart();
@@ -119,9 +126,8 @@ class Stream {
 
   open() {
     if (!this.elements.size || document.hidden || this.source) return;
-    const jobs = [...this.elements].map((element) => `job=${encodeURIComponent(element.token)}`);
     const after = this.last ? `&after=${this.last}` : "";
-    const source = new EventSource(`${this.base}/events?${jobs.join("&")}${after}`, { withCredentials: true });
+    const source = new EventSource(`${this.base}/events?${queryOf([...this.elements])}${after}`, { withCredentials: true });
     this.source = source;
     source.onopen = () => { this.failures = 0; };
     source.onerror = () => this.failed(source);
@@ -159,10 +165,14 @@ class Stream {
 const streams = new Map();
 
 function streamFor(element) {
-  const bases = [...streams.values()].filter((stream) => stream.base === element.base && stream.elements.size < MOST_IN_A_STREAM);
-  const stream = bases[0] ?? new Stream(element.base);
-  if (!bases.length) streams.set(Symbol(element.base), stream);
+  const fitting = [...streams.values()].filter((stream) => stream.base === element.base && stream.hasRoomFor(element));
+  const stream = fitting[0] ?? new Stream(element.base);
+  if (!fitting.length) streams.set(Symbol(element.base), stream);
   return stream;
+}
+
+function queryOf(elements) {
+  return elements.map((element) => `job=${encodeURIComponent(element.token)}`).join("&");
 }
 
 document.addEventListener("visibilitychange", () => {
@@ -199,6 +209,8 @@ class JobProgress extends HTMLElement {
   }
 
   attributeChangedCallback(name, before, now) {
+    // The links to one job are no links to another.
+    if (name === "src" && now !== this.#given.status) this.#given = {};
     if (!this.isConnected || before === now || !this.bar) return;
     if (name === "src") {
       this.#leave();
@@ -222,11 +234,12 @@ class JobProgress extends HTMLElement {
   get state() { return this.#shown.state; }
   get words() { return this.#language.startsWith("zh") ? WORDS.zh : WORDS.en; }
 
-  get #language() { return (this.closest("[lang]")?.lang || navigator.language || "en").toLowerCase(); }
+  get #language() { return languageOf(this.closest("[lang]")?.lang || navigator.language); }
   get #hasEnded() { return ENDED.includes(this.#shown.state) || this.#shown.state === "gone"; }
 
+  // What has ended is not followed again where it is moved in its page.
   #follow() {
-    if (!this.getAttribute("src")) return;
+    if (!this.getAttribute("src") || this.#isOver) return;
     if (!window.EventSource || !/\/jobs\/[^/]+$/.test(this.path)) {
       this.poll();
       return;
@@ -449,6 +462,15 @@ class JobProgress extends HTMLElement {
 
   #say(text = "") {
     if (text) this.stated.textContent = text;
+  }
+}
+
+// `Intl` throws at what names no language, and `en_GB`, of which no browser complains, is a common mistake.
+function languageOf(name) {
+  try {
+    return Intl.getCanonicalLocales(name.replaceAll("_", "-"))[0].toLowerCase();
+  } catch {
+    return "en";
   }
 }
 
