@@ -3,6 +3,7 @@
 The framework makes a backend object for each thread, so nothing that must be shared can live there.
 """
 
+import asyncio
 import os
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import django
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from django.core import signing
 from django.core.signals import request_started, setting_changed
 from django.db import connections, transaction
@@ -207,6 +208,33 @@ class DjangoRunner(Runner):
 
     registry: DjangoRegistry
 
+    def __init__(self, registry: DjangoRegistry, **options: Any) -> None:
+        super().__init__(registry, **options)
+        self._coroutines: set[object] = set()
+        """The runs that go on in event loops."""
+
+    async def arun(self, work: Work) -> Outcome:
+        """In an event loop, whose runs all ask the database in the one thread that asgiref keeps for them."""
+        self._clean_that_thread()
+        run = object()
+        self._coroutines.add(run)
+        try:
+            return await super().arun(work)
+        finally:
+            self._coroutines.remove(run)
+            self._clean_that_thread()
+
+    def _clean_that_thread(self) -> None:
+        """Before what is asked there from now on. Nobody waits for it: most ask nothing, and others may keep it busy."""
+        clean = _close_unusable_connections if self._coroutines else _clean_connections
+        SyncToAsync.single_thread_executor.submit(clean)
+
+    def call(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A coroutine asks the database on this thread's connection, so in a test inside of its transaction."""
+        if not task.is_async or _is_in_event_loop():
+            return super().call(task, context, args, kwargs)
+        return async_to_sync(self.acall)(task, context, args, kwargs)
+
     @contextmanager
     def surroundings(self, task: Task[Any, Any], work: Work) -> Iterator[None]:
         _clean_connections()
@@ -266,6 +294,22 @@ def _clean_connections() -> None:
             if not connection.force_debug_cursor:
                 # With DEBUG each keeps what it was asked, and a worker never ends; but somebody may be counting.
                 connection.queries_log.clear()
+
+
+def _close_unusable_connections() -> None:
+    """While other coroutines may be in the middle of what they read; who finds a broken one reads no more."""
+    for connection in connections.all(initialized_only=True):
+        is_suspect = connection.errors_occurred and connection.connection is not None
+        if is_suspect and not connection.in_atomic_block and not connection.is_usable():
+            connection.close()
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class DjangoSigner:

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+from asgiref.sync import sync_to_async
 from django.db import connection, transaction
 from django.utils import timezone, translation
 
@@ -103,6 +104,25 @@ def counts_jobs():
     from django_worker.models import SendFunction
 
     return SendFunction.objects.count()
+
+
+@task
+async def counts_jobs_in_a_coroutine():
+    from django_worker.models import SendFunction
+
+    return await SendFunction.objects.acount()
+
+
+@task
+async def loses_its_connection():
+    """As when the server of the database is started anew: the next query fails, and who asks again needs another one."""
+
+    def lose():
+        connection.ensure_connection()
+        connection.connection.close()
+        connection.errors_occurred = True
+
+    await sync_to_async(lose)()
 
 
 @task

@@ -1,12 +1,17 @@
 """What a job leaves behind on the connections of its thread: as little as a request does."""
 
+import asyncio
+
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_worker import run_pending, send_function
 from django_worker.models import SendFunction
+from django_worker.site import site
 from tests.django_site import tasks
+from treadle.worker.execution import Work
 
 
 def test_a_connection_that_is_too_old_is_closed_before_a_job(file_database):
@@ -45,3 +50,33 @@ def test_inside_a_transaction_the_connection_stays():
     connection.close_at = None
     assert connection.connection is before
     assert SendFunction.objects.get().state == "succeeded"
+
+
+def run_in_event_loop(*handles, at_once=False):
+    """Run jobs as the pool of coroutines does; gives what they returned."""
+
+    async def run():
+        if at_once:
+            return await asyncio.gather(*(site().runner.arun(Work(handle.row)) for handle in handles))
+        return [await site().runner.arun(Work(handle.row)) for handle in handles]
+
+    return [outcome.result for outcome in asyncio.run(run())]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_connection_that_a_coroutine_has_lost_is_replaced(file_database, at_once):
+    """Else no async task could ask the database again until the worker is started anew."""
+    lost = send_function(tasks.loses_its_connection)
+    jobs = [send_function(tasks.counts_jobs_in_a_coroutine) for _ in range(2)]
+    run_in_event_loop(lost)
+    assert run_in_event_loop(*jobs, at_once=at_once) == ["3", "3"]
+
+
+def test_a_connection_is_closed_after_a_coroutine_too(file_database):
+    """As CONN_MAX_AGE says, in the one thread in which all coroutines ask."""
+
+    async def that_connection():
+        return await sync_to_async(lambda: connection.connection)()
+
+    assert run_in_event_loop(send_function(tasks.counts_jobs_in_a_coroutine)) == ["1"]
+    assert asyncio.run(that_connection()) is None

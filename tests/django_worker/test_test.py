@@ -52,6 +52,19 @@ class AndThreads(WorkerTestMixin, TransactionTestCase):
 
 
 class MixinTest(WorkerTestMixin, TestCase):
+    def test_an_async_task_asks_the_database_inside_of_the_transaction(self) -> None:
+        """On the connection of the test, however it is run."""
+        send_function(tasks.counts_jobs_in_a_coroutine)
+        assert [job.result() for job in self.run_pending()] == [1]
+        with self.sending_immediately():
+            assert send_function(tasks.counts_jobs_in_a_coroutine).result() == 2
+
+    async def test_a_coroutine_sends_an_async_task_that_runs_at_once(self) -> None:
+        """Where the thread of the test is the one of asgiref."""
+        with self.sending_immediately():
+            result = await tasks.counts_jobs_in_a_coroutine.aenqueue()
+        assert result.return_value == 1
+
     def test_what_was_sent_is_asserted_with_its_arguments(self) -> None:
         """A failure tells what was sent instead."""
         send_function(tasks.echo, "one")
