@@ -23,7 +23,11 @@ else:
     from django_tasks.signals import task_enqueued, task_finished, task_started
     from django_tasks.utils import normalize_json
 
+LOGS = f"{FrameworkTask.__module__.rpartition('.')[0]}.signals"
+"""The module whose receivers write the framework's log."""
+
 __all__ = [
+    "LOGS",
     "BaseTaskBackend",
     "FrameworkTask",
     "InvalidTask",

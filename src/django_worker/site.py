@@ -20,7 +20,7 @@ from django.db import connections, transaction
 from django.utils.module_loading import autodiscover_modules
 
 from django_worker.connections import DjangoStore, WorkerStore, file_of
-from django_worker.contract import normalize_json, task_backends, task_finished, task_started
+from django_worker.contract import LOGS, TaskResult, normalize_json, task_backends, task_finished, task_started
 from django_worker.results import ended_result_of, result_of
 from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
@@ -262,16 +262,32 @@ class DjangoRunner(Runner):
         return WorkerContext(result_of(work.job, work.earlier, self.registry), core)
 
     def begins(self, task: Task[Any, Any], work: Work) -> None:
-        if work.job.task in self.registry:
-            result = result_of(work.job, work.earlier, self.registry)
+        if result := self._begun(work):
             task_started.send_robust(sender=self._backend_class(result), task_result=result)
 
+    async def abegins(self, task: Task[Any, Any], work: Work) -> None:
+        if result := self._begun(work):
+            await _asend(task_started, self._backend_class(result), result)
+
+    def _begun(self, work: Work) -> "TaskResult[Any] | None":
+        """What the framework is told of a run that begins, if it knows the task."""
+        known = work.job.task in self.registry
+        return result_of(work.job, work.earlier, self.registry) if known else None
+
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
-        """Tell the framework; not where the job will run again."""
-        will_run_again = outcome.retry_after_s is not None
-        if work.job.task in self.registry and not will_run_again:
-            result = ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
+        if result := self._ended(work, outcome):
             task_finished.send_robust(sender=self._backend_class(result), task_result=result)
+
+    async def aended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
+        if result := self._ended(work, outcome):
+            await _asend(task_finished, self._backend_class(result), result)
+
+    def _ended(self, work: Work, outcome: Outcome) -> "TaskResult[Any] | None":
+        """What the framework is told of a run that has ended; nothing where the job will run again."""
+        will_run_again = outcome.retry_after_s is not None
+        if will_run_again or work.job.task not in self.registry:
+            return None
+        return ended_result_of(work.job, work.earlier, outcome, self._clock.now_us(), self.registry)
 
     def has_kept(self, job: Job) -> bool:
         """Looked up, since who has written it may have rolled back, or have raised after the commit."""
@@ -284,6 +300,18 @@ class DjangoRunner(Runner):
 
     def _backend_class(self, result: Any) -> type:
         return type(task_backends[result.backend])
+
+
+async def _asend(signal: Any, sender: type, result: "TaskResult[Any]") -> None:
+    """Send a signal in an event loop, where a receiver may neither wait for a coroutine nor ask a database."""
+    plain, coroutines = signal._live_receivers(sender)
+    if coroutines or any(getattr(receiver, "__module__", None) != LOGS for receiver in plain):
+        # From the thread in which coroutines ask the database, which knows the error that is being handled, as the
+        # framework's own `asend_robust` would not; and coroutines are awaited here.
+        await sync_to_async(signal.send_robust, thread_sensitive=True)(sender=sender, task_result=result)
+    else:
+        # Those that write its log do no such thing, and to call them in another thread takes longer than they do.
+        signal.send_robust(sender=sender, task_result=result)
 
 
 def _clean_connections() -> None:

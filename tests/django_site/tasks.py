@@ -107,6 +107,11 @@ def counts_jobs():
 
 
 @task
+async def fails_in_a_coroutine():
+    raise ValueError("no")
+
+
+@task
 async def counts_jobs_in_a_coroutine():
     from django_worker.models import SendFunction
 

@@ -1,16 +1,20 @@
-"""What a job leaves behind on the connections of its thread: as little as a request does."""
+"""What a job leaves behind on the connections of its thread: as little as a request does; and what listeners may ask."""
 
 import asyncio
+from contextlib import contextmanager
 
+import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from django_worker import run_pending, send_function
+from django_worker.contract import task_finished, task_started
 from django_worker.models import SendFunction
 from django_worker.site import site
 from tests.django_site import tasks
+from treadle.states import State
 from treadle.worker.execution import Work
 
 
@@ -55,10 +59,12 @@ def test_inside_a_transaction_the_connection_stays():
 def run_in_event_loop(*handles, at_once=False):
     """Run jobs as the pool of coroutines does; gives what they returned."""
 
+    claimed = [msgspec.structs.replace(handle.row, state=State.RUNNING, attempt=1) for handle in handles]
+
     async def run():
         if at_once:
-            return await asyncio.gather(*(site().runner.arun(Work(handle.row)) for handle in handles))
-        return [await site().runner.arun(Work(handle.row)) for handle in handles]
+            return await asyncio.gather(*(site().runner.arun(Work(job)) for job in claimed))
+        return [await site().runner.arun(Work(job)) for job in claimed]
 
     return [outcome.result for outcome in asyncio.run(run())]
 
@@ -80,3 +86,43 @@ def test_a_connection_is_closed_after_a_coroutine_too(file_database):
 
     assert run_in_event_loop(send_function(tasks.counts_jobs_in_a_coroutine)) == ["1"]
     assert asyncio.run(that_connection()) is None
+
+
+@contextmanager
+def listening(listen):
+    for signal in (task_started, task_finished):
+        signal.connect(listen)
+    yield
+    for signal in (task_started, task_finished):
+        signal.disconnect(listen)
+
+
+@pytest.mark.parametrize("is_coroutine", [False, True])
+def test_who_hears_of_an_async_task_may_ask_the_database(file_database, is_coroutine):
+    """Coroutines are awaited, and others called in a thread: in the event loop itself neither could be called."""
+    seen = []
+
+    def look(task_result, **told):
+        seen.append((task_result.status.name, SendFunction.objects.filter(pk=task_result.id).count()))
+
+    async def look_from_a_coroutine(**told):
+        await sync_to_async(look)(**told)
+
+    with listening(look_from_a_coroutine if is_coroutine else look):
+        assert run_in_event_loop(send_function(tasks.doubles, 2)) == ["4"]
+    assert seen == [("RUNNING", 1), ("SUCCESSFUL", 1)]
+
+
+@pytest.mark.parametrize("is_heard", [False, True])
+def test_the_error_of_an_async_task_is_in_the_log_of_the_framework(file_database, caplog, is_heard):
+    """With its traceback, also where those that listen are called in another thread."""
+
+    async def listen(**told):
+        assert told["task_result"]
+
+    if is_heard:
+        task_finished.connect(listen)
+    run_in_event_loop(send_function(tasks.fails_in_a_coroutine))
+    task_finished.disconnect(listen)
+    (told,) = [record for record in caplog.records if record.name.endswith("tasks") and record.levelname == "ERROR"]
+    assert told.exc_info[0] is ValueError

@@ -80,10 +80,10 @@ class Runner:
 
     async def arun(self, work: Work) -> Outcome:
         """The same for an async function, in the running event loop."""
-        with _Recording(self, work) as recording:
+        async with _Recording(self, work) as recording:
             task = recording.task = self.find(work.job)
             calls = self.decode(task, work.job)
-            self.begins(task, work)
+            await self.abegins(task, work)
             with self.surroundings(task, work), self._hooks.entered(work.job), self.context(task, work) as context:
                 values = [await self.acall(task, context, args, kwargs) for args, kwargs in calls]
             recording.outcome = self.answer(task, work.job, values)
@@ -143,8 +143,16 @@ class Runner:
     def begins(self, task: Task[Any, Any], work: Work) -> None:
         """Called just before the function runs."""
 
+    async def abegins(self, task: Task[Any, Any], work: Work) -> None:
+        """The same in an event loop."""
+        self.begins(task, work)
+
     def ended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
         """Called when a run of a known task has ended; where it raised, the error is still being handled."""
+
+    async def aended(self, task: Task[Any, Any], work: Work, outcome: Outcome) -> None:
+        """The same in an event loop."""
+        self.ended(task, work, outcome)
 
     def has_kept(self, job: Job) -> bool:
         """Whether the store has the end that a run has written for its job; asked for those that `ended` tells."""
@@ -212,25 +220,44 @@ class _Recording:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        if told := self._record(error):
+            with self._unchanged_by_who_listens():
+                self.runner.ended(*told)
+        return not isinstance(error, KeyboardInterrupt)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if told := self._record(error):
+            with self._unchanged_by_who_listens():
+                await self.runner.aended(*told)
+        return not isinstance(error, KeyboardInterrupt)
+
+    def _record(self, error: BaseException | None) -> tuple[Task[Any, Any], Work, Outcome] | None:
+        """Keep how the run has ended; returns what who listens here is to be told, if anything."""
         completed = completion.forget(self.work.job)
         if isinstance(error, KeyboardInterrupt):
-            return False
+            return None
         if error is not None:
             self.outcome = self._outcome_of(error)
         elif completed is not None:
             # To the worker what is true unless it was committed, which only the store can tell.
             self.outcome = self._outcome_of(completion.not_committed(self.work.job))
-        if self.task is not None:
-            self._tell(self.task, completed)
-        return True
-
-    def _tell(self, task: Task[Any, Any], completed: Outcome | None) -> None:
-        """Tell who listens here how the run has ended; `completed`: what it has written as the end of its job."""
-        try:
+        if self.task is None:
+            return None
+        with self._unchanged_by_who_listens():
             is_kept = completed is not None and self.runner.has_kept(self.work.job)
-            self.runner.ended(task, self.work, completed if completed and is_kept else self.outcome)
+            return self.task, self.work, completed if completed and is_kept else self.outcome
+        return None
+
+    @contextmanager
+    def _unchanged_by_who_listens(self) -> Iterator[None]:
+        try:
+            yield
         except Exception:
-            # Who listens must not change how the run has ended.
             logging.getLogger("treadle").exception("what follows the end of job %s raised", self.work.job.id)
 
     def _outcome_of(self, error: BaseException) -> Outcome:
