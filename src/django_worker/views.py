@@ -81,7 +81,8 @@ def respond(request: HttpRequest, answer: Answer | Page) -> HttpResponse:
     if isinstance(answer, Answer):
         return HttpResponse(answer.body, status=answer.status, headers=answer.headers)
     shown = {"page": answer.shown, "script": asset_url("job-progress.js"), "style": asset_url("page.css")}
-    return HttpResponse(_rendered(request, shown), status=answer.status, headers=PAGE_HEADERS)
+    headers = {**PAGE_HEADERS, **answer.headers}
+    return HttpResponse(_rendered(request, shown), status=answer.status, headers=headers)
 
 
 def _rendered(request: HttpRequest, shown: dict[str, Any]) -> str:

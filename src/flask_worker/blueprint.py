@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, current_app, has_request_context, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
 
 from flask_worker.owners import owners
 from treadle.errors import ConfigurationError, QueueFull
@@ -31,8 +32,7 @@ def make_blueprint() -> Blueprint:
     add("/jobs/<token>/events", "events", events)
     add("/events", "all_events", all_events)
     add("/assets/<name>", "asset", asset)
-    # The application's own handler, registered later, goes before it.
-    blueprint.app_errorhandler(QueueFull)(full)
+    blueprint.record_once(_handle_full)
     return blueprint
 
 
@@ -62,6 +62,12 @@ def full(error: QueueFull) -> Response:
     return respond(readable(busy(asked()), asked()))
 
 
+def _handle_full(state: BlueprintSetupState) -> None:
+    """The application's own handler goes before ours, whichever is registered first."""
+    if QueueFull not in state.app.error_handler_spec[None][None]:
+        state.app.register_error_handler(QueueFull, full)
+
+
 def asset(name: str) -> Response:
     return respond(pages.asset(name, request.args.get("v")) or problem(NOT_FOUND, asked()))
 
@@ -73,7 +79,7 @@ def respond(answer: Answer | Page) -> Response:
     page = render_template(
         "worker/job.html", page=answer.shown, script=asset_url("job-progress.js"), style=asset_url("page.css")
     )
-    return Response(page, status=answer.status, headers=PAGE_HEADERS)
+    return Response(page, status=answer.status, headers={**PAGE_HEADERS, **answer.headers})
 
 
 def asked() -> Asked:

@@ -5,6 +5,7 @@ from flask import Flask, Response, render_template_string, request
 
 from flask_worker import FlaskWorker
 from tests.browser.chromium import Chromium
+from tests.helpers import eventually
 from treadle import Context
 from treadle.job import Ending, Failure, Outcome, Progress, Report
 from treadle.testing import store_contract
@@ -371,4 +372,19 @@ def test_links_too_long_for_one_address_are_followed_by_several_streams(site, pa
     )
     page.until("document.querySelectorAll('job-progress[data-state=gone]').length === 20")
     assert 2000 < max(lengths) < 4000
+    page.complaints.clear()
+
+
+def test_a_connection_that_was_lost_is_not_told_of_any_longer(site, page):
+    """When it is back, also where the job is as it was: with the first answer."""
+    page.add_init_script("const slow = setTimeout; window.setTimeout = (then, ms) => slow(then, ms / 10)")
+    page.route("**/events*", lambda route: route.abort())
+    page.goto(site.page_of(site.send()))
+    page.says("Waiting for a free worker")
+    page.route("**/jobs/*", lambda route: route.abort())
+    page.says("No connection; trying again …")
+    site.asked.clear()
+    page.unroute("**/jobs/*")
+    eventually(lambda: len(site.asked) >= 2)
+    assert page.inner_text("job-progress .state") == "Waiting for a free worker"
     page.complaints.clear()

@@ -211,9 +211,24 @@ def test_a_pool_that_is_full_is_503(app):
     )
     page = app.test_client().get("/full", headers=CHINESE)
     assert (page.status_code, page.mimetype, "请稍后再试" in page.text) == (503, "text/html", True)
+    assert page.headers["Retry-After"] == "1"
     app._got_first_request = False
     app.register_error_handler(QueueFull, lambda error: "later")
     assert app.test_client().get("/full").text == "later"
+
+
+def test_a_handler_that_was_there_before_is_kept():
+    """An application that has its own for QueueFull loses it by no `init_app`."""
+    app = Flask(__name__)
+    app.register_error_handler(QueueFull, lambda error: "earlier")
+    app.config.update(TESTING=True, SECRET_KEY="for tests only", WORKER_MODE="collect")
+    FlaskWorker(app)
+
+    @app.get("/full")
+    def full():
+        raise QueueFull("as many calls wait as may")
+
+    assert app.test_client().get("/full").text == "earlier"
 
 
 # Who may

@@ -19,6 +19,9 @@ from treadle.web.resources import Place
 
 TOKEN = re.compile(r"[\w.:=-]{1,2000}", re.ASCII)
 
+KEPT = ("Retry-After",)
+"""What a problem says in a header to a person's browser, too."""
+
 Found = tuple[Grant, JobHandle[Any]]
 Find = Callable[[str, Scope], Found]
 """The job of a token that is good for this. Raises JobNotFound."""
@@ -29,12 +32,15 @@ class Page(NamedTuple):
 
     status: int
     shown: dict[str, Any]
+    headers: dict[str, str]
+    """Beside those that every page has."""
 
 
 def readable(answer: Answer | Page, asked: Asked) -> Answer | Page:
     """The answer; a problem as a page, where a person looks."""
     if isinstance(answer, Answer) and answer.status >= HTTPStatus.BAD_REQUEST and asked.wants_page:
-        return Page(answer.status, pages.failing(asked, msgspec.json.decode(answer.body)))
+        kept = {name: answer.headers[name] for name in KEPT if name in answer.headers}
+        return Page(answer.status, pages.failing(asked, msgspec.json.decode(answer.body)), kept)
     return answer
 
 
@@ -82,7 +88,7 @@ class Desk:
         urls = resources.urls_within(grant, self._place)
         if not self._asked.wants_page:
             return resources.status(job, urls, self._asked, self._now_us)
-        return Page(200, pages.waiting(looks.look_at(job, self._now_us), urls, self._asked))
+        return Page(200, pages.waiting(looks.look_at(job, self._now_us), urls, self._asked), {})
 
     def _cancel(self, token: str) -> Answer | Page:
         def cancel() -> Answer:

@@ -278,7 +278,8 @@ class JobProgress extends HTMLElement {
         etag = answer.headers.get("ETag") ?? etag;
         pause = Number(answer.headers.get("Retry-After") ?? 1);
         if (answer.status === 200) this.#tellAll(await answer.json());
-        this.#say();
+        // What stood there before the connection was lost.
+        this.#render();
       } catch {
         failures += 1;
         pause = Math.min(2 ** failures, LONGEST_PAUSE_S);
@@ -460,8 +461,8 @@ class JobProgress extends HTMLElement {
     this.said.textContent = quarter ? `${quarter} %` : (error ?? words[state] ?? "");
   }
 
-  #say(text = "") {
-    if (text) this.stated.textContent = text;
+  #say(text) {
+    this.stated.textContent = text;
   }
 }
 
