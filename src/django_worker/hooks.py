@@ -11,6 +11,7 @@ around(time_zone)
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -37,8 +38,10 @@ class TimeZone:
 
     def capture(self) -> Mapping[str, str]:
         active = timezone.get_current_timezone()
-        # Another one may have no name by which it could be found again.
-        return {"time_zone": active.key} if isinstance(active, ZoneInfo) else {}
+        if active == UTC:
+            return {"time_zone": "UTC"}
+        # Another one may have no name by which it could be found again, as may one that was read from a file.
+        return {"time_zone": active.key} if isinstance(active, ZoneInfo) and active.key else {}
 
     def enter(self, headers: Mapping[str, str], job: object) -> AbstractContextManager[Any]:
         return timezone.override(headers["time_zone"]) if "time_zone" in headers else nullcontext()

@@ -270,8 +270,10 @@ class DjangoRegistry(Registry):
         """The Task at an import path. Raises UnknownTask where there is none: nothing else is ever run."""
         try:
             found = import_string(name)
-        except ImportError as error:
-            raise UnknownTask(f"no task is found at {name!r}: {error}") from error
+        except Exception as error:
+            # Its module may raise anything while it is imported, and may be mended by the next deploy.
+            reason = error if isinstance(error, ImportError) else repr(error)
+            raise UnknownTask(f"no task is found at {name!r}: {reason}") from error
         if not isinstance(found, FrameworkTask):
             raise UnknownTask(f"{name!r} is a {type(found).__name__}, not a task: decorate it with @task")
         return found

@@ -8,6 +8,7 @@ from datetime import timedelta
 import django
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
 from django.utils import timezone
 
 from django_worker import job, run_pending, send_function
@@ -96,6 +97,21 @@ def test_an_unknown_or_malformed_id_does_not_exist(result_id):
     """Any id that is none of ours is TaskResultDoesNotExist."""
     with pytest.raises(TaskResultDoesNotExist):
         tasks.string_length.get_result(result_id)
+
+
+@pytest.mark.parametrize("text", ["raise KeyError('MAIL_URL')", "def report(:", "import no_such_module"])
+def test_a_task_whose_module_cannot_be_imported_waits(admin_client, tmp_path, monkeypatch, text):
+    """As one that is not there yet: the next deploy may mend it. The admin shows its job all the same."""
+    (tmp_path / "broken_tasks.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    sent = tasks.echo.enqueue(1)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE treadle_job SET task = 'broken_tasks.report'")
+    run_pending()
+    assert (job(sent.id).state, job(sent.id).row.attempt) == ("scheduled", 0)
+    assert admin_client.get(f"/admin/django_worker/sendfunction/{sent.id}/change/").status_code == 200
+    with pytest.raises(TaskResultDoesNotExist):
+        tasks.echo.get_result(sent.id)
 
 
 def test_async_twins_send_and_look():

@@ -1,5 +1,9 @@
 """Hooks around the jobs of a site: the language and the time zone of a request."""
 
+from datetime import UTC
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
 import pytest
 from django.utils import timezone, translation
 
@@ -26,6 +30,20 @@ def test_a_task_runs_in_the_language_and_the_time_zone_of_its_request():
         run_pending()
         assert translation.get_language() == "de"
     assert [job(id_).result() for id_ in results] == [["zh-hans", "Asia/Shanghai"]] * 2
+
+
+@pytest.mark.django_db
+def test_a_time_zone_is_carried_if_it_has_a_name(settings):
+    """Python's own UTC has one; a zone that was read from a file has not, and is no error."""
+    settings.TIME_ZONE = "Asia/Shanghai"
+    with (files("tzdata.zoneinfo") / "Asia/Tokyo").open("rb") as file:
+        without_name = ZoneInfo.from_file(file)
+    sent = []
+    for active in (UTC, without_name):
+        with timezone.override(active):
+            sent.append(send_function(tasks.surroundings))
+    run_pending()
+    assert [handle.refresh().result()[1] for handle in sent] == ["UTC", "Asia/Shanghai"]
 
 
 @pytest.mark.django_db
