@@ -43,8 +43,12 @@ from treadle.worker.execution import Runner, Work
 
 T = TypeVar("T")
 
-NOT_FOR_DJANGO = ("app", "url_prefix", "queues")
-"""Settings that Django has its own place for."""
+NOT_FOR_DJANGO = {
+    "app": "children find the site by DJANGO_SETTINGS_MODULE",
+    "url_prefix": "include django_worker.urls where links to jobs are to be",
+    "queues": "QUEUES stands beside OPTIONS",
+}
+"""Settings that Django has its own place for, and which."""
 
 
 class DjangoTreadle(Treadle):
@@ -356,9 +360,9 @@ class DjangoSigner:
 def options_of(params: dict[str, Any]) -> dict[str, Any]:
     """The settings in `TASKS[alias]["OPTIONS"]`. Raises SettingsError."""
     options = params.get("OPTIONS", {})
-    for name in NOT_FOR_DJANGO:
+    for name, instead in NOT_FOR_DJANGO.items():
         if name.upper() in options:
-            raise SettingsError(f"OPTIONS[{name.upper()!r}] is not available in this version of django_worker")
+            raise SettingsError(f"{name.upper()} is no option in Django: {instead}")
     chosen = settings.load(options, ignore=frozenset({"DATABASE"}))
     if chosen.database_url is not None:
         check_url(chosen.database_url)
@@ -386,7 +390,8 @@ def site(alias: str = "default") -> DjangoTreadle:
     params = task_backends.settings[alias]
     database = params.get("OPTIONS", {}).get("DATABASE", "default")
     # A test runner gives the database another name, and a store knows its file by name.
-    key = connections[database].settings_dict["NAME"]
+    # Without such a database there are tasks all the same, so that a check can say that there is none.
+    key = connections[database].settings_dict["NAME"] if database in connections.settings else None
     with _lock:
         if alias in _sites and _sites[alias][0] != key:
             _sites.pop(alias)[1].close()

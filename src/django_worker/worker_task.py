@@ -194,6 +194,8 @@ OF_ONE_SEND = ("run_after", "expires_after", "result_ttl_s", "labels", "unique_k
 """Options that may be another for each send."""
 OF_THE_TASK = ("max_attempts", "max_crashes", "backoff", "retry_on", "give_up_on", "redact", *LIMITS)
 """Options that are kept with the core's task."""
+MOST_CORES = 1000
+"""So many of the core's tasks are kept: a site has fewer, and each takes about 1 kB."""
 unused_options: list[tuple[str, str, list[str]]] = []
 """Tasks whose backend is not ours, with its alias and the options of ours that it cannot use; a check tells."""
 
@@ -307,6 +309,10 @@ class DjangoRegistry(Registry):
             options |= {"pool": task.pool} if task.pool is not None else {}
         # Inspecting a function takes longer than sending it.
         key = (task.func, *options.values())
-        if key not in self._cores:
-            self._cores[key] = Task(task.func, name=task.module_path, **options)
-        return self._cores[key]
+        core = self._cores.get(key)
+        if core is None:
+            if len(self._cores) >= MOST_CORES:
+                # A site that computes a limit for each send would grow by it.
+                self._cores.clear()
+            core = self._cores[key] = Task(task.func, name=task.module_path, **options)
+        return core

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.utils import timezone
 
-from django_worker import job, run_pending, send_function
+from django_worker import job, run_pending, send_function, worker_task
 from django_worker.backend import WorkerBackend
 from django_worker.contract import (
     FrameworkTask,
@@ -306,6 +306,21 @@ def test_an_option_for_one_send_is_not_kept(option, value):
     for number in range(1, 6):
         tasks.echo.options(**{option: value(number)}).enqueue(number)
     assert len(site().registry._cores) <= known + 1
+
+
+def test_of_limits_for_one_send_few_are_kept(monkeypatch):
+    """A site that computes one for each request does not grow by it for ever."""
+    monkeypatch.setattr(worker_task, "MOST_CORES", 10)
+    for number in range(30):
+        assert site().registry.core(tasks.echo.options(timeout_s=1 + number)).settings.timeout_s == 1 + number
+    assert len(site().registry._cores) <= 10
+
+
+@pytest.mark.parametrize(("option", "instead"), [("QUEUES", "beside OPTIONS"), ("URL_PREFIX", "include")])
+def test_an_option_that_has_another_place_in_django_is_refused_with_that_place(option, instead):
+    """As that of queues, which is the framework's."""
+    with pytest.raises(ImproperlyConfigured, match=f"{option} is no option in Django: .*{instead}"):
+        WorkerBackend("default", {"OPTIONS": {option: ["mail"]}})
 
 
 def test_an_unknown_setting_is_refused_with_a_suggestion(settings):

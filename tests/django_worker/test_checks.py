@@ -49,6 +49,13 @@ def test_a_missing_database_is_named(settings):
     assert "django_worker.E002" in found()
 
 
+def test_a_missing_database_does_not_keep_modules_of_tasks_from_the_check(settings):
+    """`manage.py check` imports the views, and with them tasks, before it looks at TASKS."""
+    settings.TASKS = {"default": {"BACKEND": OURS, "OPTIONS": {"DATABASE": "jobs"}}}
+    assert task(tasks.not_a_task).name == "not_a_task"
+    assert "django_worker.E002" in found()
+
+
 @pytest.mark.django_db
 def test_a_database_without_immediate_is_warned_of(monkeypatch):
     """Without transaction_mode IMMEDIATE a read-then-send can fail."""
