@@ -1,11 +1,13 @@
 """How a browser follows a job in Django: the page, the events, the button, and who may."""
 
 import asyncio
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
+from django.core.signing import TimestampSigner, b62_encode
 from django.db import connections
 from django.template import Context, Template
 from django.test import Client, RequestFactory
@@ -165,6 +167,20 @@ def test_each_link_opens_its_own_resource_only(client, name):
     }
     found = {each for each, answer in opened.items() if answer.status_code != 404}
     assert found == ({"status", "events"} if name in ("status", "events") else {name})
+
+
+def test_the_age_of_a_link_is_that_of_its_own_alias(client, settings, monkeypatch):
+    """Another alias of the same database, whose links are good for longer, does not open it."""
+    backend = {"BACKEND": "django_worker.backend.WorkerBackend"}
+    settings.TASKS = {
+        "default": {**backend, "OPTIONS": {"MODE": "collect", "LINK_MAX_AGE_S": 60}},
+        "other": {**backend, "OPTIONS": {"MODE": "collect", "LINK_MAX_AGE_S": 3600}},
+    }
+    job = send_function(tasks.string_length, "x")
+    monkeypatch.setattr(TimestampSigner, "timestamp", lambda self: b62_encode(int(time.time()) - 100))
+    old = urls(job)["status"]
+    monkeypatch.undo()
+    assert (client.get(old).status_code, client.get(urls(job)["status"]).status_code) == (404, 200)
 
 
 def bound_link(client):

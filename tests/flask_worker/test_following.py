@@ -151,6 +151,13 @@ def test_several_jobs_in_one_stream(app, client):
     assert {each.json()["src"] for each in told[1:]} == set(urls)
 
 
+def test_a_stream_of_no_jobs_is_refused_in_the_language_of_who_asks(client):
+    """As `Content-Language` says it."""
+    answer = client.get("/worker/events", headers={"Accept-Language": "zh"})
+    assert (answer.status_code, answer.headers["Content-Language"]) == (400, "zh")
+    assert answer.json["detail"] == "一个事件流跟踪 1 到 50 个任务，每个写作 ?job=…；收到 0 个。"
+
+
 # Cancel
 
 

@@ -71,7 +71,7 @@ class Desk:
         A link that opens nothing ends for itself; where none opens anything the answer is 404.
         """
         if not 1 <= len(tokens) <= events.MOST_JOBS:
-            detail = f"a stream follows 1 to {events.MOST_JOBS} jobs, each as ?job=…; got {len(tokens)}"
+            detail = self._asked.words["stream_size"].format(most=events.MOST_JOBS, count=len(tokens))
             return Events(problem(problems.BAD_REQUEST, self._asked, detail), None, ())
         found = [self._found(token) for token in tokens]
         stream = Stream([self._followed(*pair) for pair in zip(tokens, found, strict=True)], last_event_id, self._asked)
