@@ -51,8 +51,8 @@ class Around:
         """What travels with a job that is sent now. Raises ConfigurationError where that is no text."""
         headers: dict[str, str] = {}
         for hook in self._hooks:
-            captured = dict(hook.capture())
-            if not all(isinstance(word, str) for pair in captured.items() for word in pair):
+            captured = hook.capture()
+            if not _is_texts_by_name(captured):
                 name = type(hook).__qualname__
                 raise ConfigurationError(f"{name}.capture() is to give texts by name, and gave {captured!r:.200}")
             headers.update(captured)
@@ -65,8 +65,23 @@ class Around:
     def _entered(self, job: Job) -> ExitStack:
         with ExitStack() as stack:
             for hook in self._hooks:
-                stack.enter_context(_Through(hook.enter(job.headers, job)))
+                stack.enter_context(_Through(_context_manager(hook, hook.enter(job.headers, job))))
             return stack.pop_all()
+
+
+def _is_texts_by_name(captured: object) -> bool:
+    if not isinstance(captured, Mapping):
+        return False
+    return all(isinstance(word, str) for pair in captured.items() for word in pair)
+
+
+def _context_manager(hook: Any, entered: Any) -> AbstractContextManager[Any]:
+    """What a hook's `enter` gave. Raises ConfigurationError where it is none, as without `@contextmanager`."""
+    if not (hasattr(entered, "__enter__") and hasattr(entered, "__exit__")):
+        name = type(hook).__qualname__
+        raise ConfigurationError(f"{name}.enter() is to give a context manager, and gave {entered!r:.200}")
+    given: AbstractContextManager[Any] = entered
+    return given
 
 
 class _Through(AbstractContextManager[Any]):

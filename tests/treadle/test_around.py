@@ -127,6 +127,24 @@ def test_what_is_no_hook_is_refused(app, hook):
         app.around(hook)
 
 
+@pytest.mark.parametrize("captured", [None, ["tenant"]])
+def test_what_is_no_mapping_is_refused_at_the_send(app, captured):
+    """As of a `capture` that forgot to return."""
+    hook = app.around(Tenant())
+    hook.capture = lambda: captured
+    with pytest.raises(ConfigurationError, match=r"Tenant\.capture\(\) is to give texts by name, and gave"):
+        app.send_function(app.task(seen))
+
+
+def test_what_is_no_context_manager_fails_the_attempt(app):
+    """And the error names the hook, as where `@contextmanager` was forgotten."""
+    hook = app.around(Tenant())
+    hook.enter = lambda headers, job: iter([])
+    job = app.send_function(app.task(seen))
+    app.run_pending()
+    assert "Tenant.enter() is to give a context manager, and gave <" in job.refresh().error.message
+
+
 def test_what_is_no_text_is_refused_at_the_send(app, tenant):
     """Nothing is sent then."""
     tenant.current = 7
