@@ -233,11 +233,9 @@ class DjangoRunner(Runner):
         clean = _close_unusable_connections if self._coroutines else _clean_connections
         SyncToAsync.single_thread_executor.submit(clean)
 
-    def call(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A coroutine asks the database on this thread's connection, so in a test inside of its transaction."""
-        if not task.is_async or _is_in_event_loop():
-            return super().call(task, context, args, kwargs)
-        return async_to_sync(self.acall)(task, context, args, kwargs)
+    def awaited(self, coroutine: Any) -> Any:
+        """It asks the database on this thread's connection, so in a test inside of its transaction."""
+        return super().awaited(coroutine) if _is_in_event_loop() else async_to_sync(_value_of)(coroutine)
 
     @contextmanager
     def surroundings(self, task: Task[Any, Any], work: Work) -> Iterator[None]:
@@ -334,6 +332,10 @@ def _close_unusable_connections() -> None:
         is_suspect = connection.errors_occurred and connection.connection is not None
         if is_suspect and not connection.in_atomic_block and not connection.is_usable():
             connection.close()
+
+
+async def _value_of(coroutine: Any) -> Any:
+    return await coroutine
 
 
 def _is_in_event_loop() -> bool:

@@ -196,6 +196,14 @@ def test_signals_are_sent_with_the_class_as_sender(caplog):
     assert seen == [("WorkerBackend", "READY"), ("WorkerBackend", "RUNNING"), ("WorkerBackend", "SUCCESSFUL")]
 
 
+def test_the_traceback_of_an_error_begins_in_the_task():
+    """Nobody has to read how we came there."""
+    result = tasks.fails_at_once.enqueue("x")
+    run_pending()
+    result.refresh()
+    assert result.errors[0].traceback.splitlines()[1].endswith("in fails_at_once")
+
+
 def test_a_back_off_that_waits_for_ever_ends_the_task():
     """task_finished is sent: there is no further attempt that could send it."""
     seen = []

@@ -180,7 +180,11 @@ class Runner:
 
     def call(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = self.start(task, context, args, kwargs)
-        return run_coroutine(value) if task.is_async else value
+        return self.awaited(value) if task.is_async else value
+
+    def awaited(self, coroutine: Any) -> Any:
+        """What a coroutine gives, where no event loop runs the job."""
+        return run_coroutine(coroutine)
 
     async def acall(self, task: Task[Any, Any], context: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         value = self.start(task, context, args, kwargs)
