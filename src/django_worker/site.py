@@ -26,7 +26,7 @@ from django_worker.worker_task import DjangoRegistry, WorkerContext
 from treadle import settings
 from treadle.app import Treadle, prepared
 from treadle.around import Around
-from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError
+from treadle.errors import AppNotFound, ConfigurationError, PayloadError, PayloadTooLarge, SettingsError, UnknownTask
 from treadle.handle import JobHandle
 from treadle.job import Job, Kind, Outcome
 from treadle.schedule import Schedules
@@ -232,6 +232,12 @@ class DjangoRunner(Runner):
         """Before what is asked there from now on. Nobody waits for it: most ask nothing, and others may keep it busy."""
         clean = _close_unusable_connections if self._coroutines else _clean_connections
         SyncToAsync.single_thread_executor.submit(clean)
+
+    def find(self, job: Job) -> Task[Any, Any]:
+        """Raises UnknownTask also for an alias that TASKS has not: while workers are replaced, it may be a new one."""
+        if job.alias not in task_backends.settings:
+            raise UnknownTask(f"the job was sent by the alias {job.alias!r}, which is not in TASKS here")
+        return super().find(job)
 
     def awaited(self, coroutine: Any) -> Any:
         """It asks the database on this thread's connection, so in a test inside of its transaction."""

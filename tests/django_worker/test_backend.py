@@ -114,6 +114,16 @@ def test_a_task_whose_module_cannot_be_imported_waits(admin_client, tmp_path, mo
         tasks.echo.get_result(sent.id)
 
 
+def test_a_job_of_an_alias_that_is_not_there_waits(settings):
+    """An older worker that shares the database may take it, before it is replaced by one that knows the alias."""
+    known = settings.TASKS
+    settings.TASKS = {**known, "mail": {"BACKEND": OURS, "QUEUES": []}}
+    sent = tasks.echo.using(backend="mail").enqueue(1)
+    settings.TASKS = known
+    run_pending()
+    assert (job(sent.id).state, job(sent.id).row.attempt) == ("scheduled", 0)
+
+
 def test_async_twins_send_and_look():
     """aenqueue and aget_result do the same for a coroutine, and an async function runs."""
     result = tasks.doubles.enqueue(21)
