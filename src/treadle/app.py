@@ -70,6 +70,14 @@ class Sent(msgspec.Struct, frozen=True):
     kwargs: dict[str, Any]
     job_id: str
 
+    def __repr__(self) -> str:
+        # As that of a job: what it was given may be secret.
+        return f"<Sent {self.task} {self.job_id}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """What the library Rich shows, likewise."""
+        return [("task", self.task), ("job_id", self.job_id)]
+
 
 class Treadle:
     """One application. Opens nothing before it is used.

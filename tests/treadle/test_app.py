@@ -178,6 +178,14 @@ def test_many_calls_are_sent_together_or_not_at_all(app: Treadle) -> None:
     assert [job.state for job in app.send_many([apps.upper.bind("a"), apps.upper.bind("b")])] == [State.READY] * 2
 
 
+def test_a_repr_of_what_was_sent_shows_no_arguments() -> None:
+    """It ends up in logs, as that of a job does; who asks for the arguments has them."""
+    sent = Sent("mail", ("ann@x",), {"card": "4711"}, "id")
+    told = repr([sent]) + repr(sent.__rich_repr__())
+    assert "mail" in told
+    assert not any(secret in told for secret in ("ann@x", "4711"))
+
+
 def test_what_is_sent_in_a_transaction_is_sent_with_it(app: Treadle) -> None:
     """Or not at all."""
     with pytest.raises(ZeroDivisionError), app.transaction():
